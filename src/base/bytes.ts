@@ -1,0 +1,57 @@
+/** Bytes, the type of keys, values and cells. A Node `Buffer` is one. Treated as immutable once handed over. */
+export type Bytes = Uint8Array;
+
+const utf8Encoder = new TextEncoder();
+const utf8Decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
+
+/** The UTF-8 bytes of `text`. */
+export function utf8(text: string): Bytes {
+  return utf8Encoder.encode(text);
+}
+
+/** `bytes` read as UTF-8; what is not UTF-8 becomes U+FFFD. */
+export function fromUtf8(bytes: Bytes): string {
+  return utf8Decoder.decode(bytes);
+}
+
+/** Unsigned byte-wise order, a shorter prefix first: the order of storage keys. */
+export function compareBytes(a: Bytes, b: Bytes): number {
+  const shared = Math.min(a.length, b.length);
+  for (let i = 0; i < shared; i++) {
+    const difference = a[i]! - b[i]!;
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}
+
+export function equalBytes(a: Bytes, b: Bytes): boolean {
+  return a.length === b.length && compareBytes(a, b) === 0;
+}
+
+export function concatBytes(...parts: readonly Bytes[]): Bytes {
+  let length = 0;
+  for (const part of parts) length += part.length;
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
+export function toHex(bytes: Bytes): string {
+  let hex = '';
+  for (const byte of bytes) hex += HEX[byte];
+  return hex;
+}
+
+/** The bytes of an even number of hex digits, or undefined when `hex` is not that. */
+export function fromHex(hex: string): Bytes | undefined {
+  if (hex.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(hex)) return undefined;
+  const bytes = new Uint8Array(hex.length / 2);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(hex.slice(2 * i, 2 * i + 2), 16);
+  return bytes;
+}

@@ -1,0 +1,48 @@
+import type { Bytes } from '../base/bytes.ts';
+
+/**
+ * Where the answer to a submitted command goes: exactly one of the two is called for each submission, possibly before `submit` returns,
+ * and not necessarily in the order of submission. By then the answer may be told: what it says is as durable as the store promises.
+ * A sink and a number instead of a promise, because a door answers hundreds of thousands of commands a second.
+ */
+export interface ReplySink<T> {
+  settled(token: number, reply: T): void;
+  failed(token: number, error: Error): void;
+}
+
+/** A keyspace as the doors see it. The promise-returning `Store` for users is a thin layer over this. */
+export interface KeyspaceHandle<Value, Command, Reply, Query, Answer> {
+  readonly name: string;
+  /** Runs a command on the leader of the key's shard. Fails with KF_DISK_FULL, KF_OUTCOME_UNKNOWN, KF_VALUE_TOO_LARGE, … */
+  submit(key: Bytes, command: Command, sink: ReplySink<Reply>, token: number): void;
+  /** Runs a query; linearizable: the answer is held back until everything it saw is durable. */
+  ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number): void;
+  /** A command over several keys of one slot. @throws KF_CROSS_SLOT (to the sink) when `keys` are not in one slot. */
+  submitMany(keys: readonly Bytes[], command: Command, sink: ReplySink<Reply>, token: number): void;
+  askMany(keys: readonly Bytes[], query: Query, sink: ReplySink<Answer>, token: number): void;
+  /**
+   * Up to about `limit` live records in order of position, starting at `cursor`; all keys of one position come together, so that a key
+   * present all along is seen exactly once however the keyspace changes. `next` is undefined at the end.
+   */
+  scan(options: { readonly cursor: number; readonly limit: number }): {
+    readonly records: readonly ScannedRecord<Value>[];
+    readonly next: number | undefined;
+  };
+  /** A live record chosen by `unit`, a random number in [0, 1); undefined when there is none. */
+  sample(unit: number): ScannedRecord<Value> | undefined;
+  /** Live keys, plus those that have expired and are not yet removed. Exact, O(shards). */
+  readonly keyCount: number;
+  readonly sizeBytes: number;
+  /** Keys with an expiry. */
+  readonly expiringCount: number;
+  /** Removes every key of the keyspace. Visible at once; the space is reclaimed in the background. Resolves when durable. */
+  clear(): Promise<void>;
+}
+
+export interface ScannedRecord<Value> {
+  readonly key: Bytes;
+  readonly position: number;
+  readonly value: Value;
+  readonly expireAtMs: number | undefined;
+  readonly sizeBytes: number;
+}
