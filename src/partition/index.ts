@@ -3,4 +3,7 @@
  * Pure: no dependency, no clock, no I/O; runs in Node and in browsers.
  */
 export { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
+export { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 export type { Hasher, KeyInput } from './hasher.ts';
+export type { PartitionNode } from './node.ts';
+export { REDIS_SLOT_COUNT, redis_slot, redisSlot, sameRedisSlot } from './redis-slot.ts';
