@@ -20,6 +20,8 @@ export type TaggedReply =
   | { readonly kind: 'null-array' }
   /** RESP2: a flat array of keys and values. */
   | { readonly kind: 'map'; readonly pairs: readonly (readonly [Reply, Reply])[] }
+  /** RESP2: a flat array, as a map; RESP3: an array of arrays of two (HRANDFIELD WITHVALUES). */
+  | { readonly kind: 'pairs'; readonly pairs: readonly (readonly [Reply, Reply])[] }
   /** RESP2: an array. */
   | { readonly kind: 'set'; readonly items: readonly Reply[] }
   /** RESP3 only; RESP2: a bulk string. `format` has three letters. */

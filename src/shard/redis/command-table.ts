@@ -1,0 +1,119 @@
+import type { Bytes } from '../../base/bytes.ts';
+import { BITMAP_ROWS } from './commands/bitmap-rows.ts';
+import type { CommandArgs, CommandGroup, CommandSpec } from './commands/command-spec.ts';
+import { CONNECTION_ROWS } from './commands/connection-rows.ts';
+import { HASH_ROWS } from './commands/hash-rows.ts';
+import { KEY_ROWS } from './commands/keys-rows.ts';
+import { parseRows } from './commands/parse-rows.ts';
+import { SERVER_ROWS } from './commands/server-rows.ts';
+import { STRING_ROWS } from './commands/string-rows.ts';
+import { unknownCommandError, unknownSubcommandError, wrongArityError } from './error-replies.ts';
+import type { TaggedReply } from './reply.ts';
+
+// All commands that the RESP door answers, as Redis 7.0 describes them, plus CLIENT SETINFO and CLIENT NO-TOUCH of 7.2, which today's client
+// libraries send when they connect. One table for COMMAND INFO, for routing by the door, and for the module's handlers.
+
+export type { CommandArgs, CommandGroup, CommandRoute, CommandSpec, KeySpec } from './commands/command-spec.ts';
+
+const GROUPS: readonly { readonly group: CommandGroup; readonly rows: string }[] = [
+  { group: 'generic', rows: KEY_ROWS },
+  { group: 'string', rows: STRING_ROWS },
+  { group: 'bitmap', rows: BITMAP_ROWS },
+  { group: 'hash', rows: HASH_ROWS },
+  { group: 'connection', rows: CONNECTION_ROWS },
+  { group: 'server', rows: SERVER_ROWS },
+];
+
+/** The commands by name, lower case, subcommands inside their containers. */
+export const COMMANDS: ReadonlyMap<string, CommandSpec> = buildTable();
+
+/** One more than the greatest index of a command or subcommand. */
+export const COMMAND_INDEX_END: number = everySpec().length;
+
+/** All commands and subcommands, by index. */
+export function everySpec(): readonly CommandSpec[] {
+  return [...COMMANDS.values()].flatMap((spec) => [spec, ...spec.subcommands.values()]);
+}
+
+function buildTable(): ReadonlyMap<string, CommandSpec> {
+  const table = new Map<string, CommandSpec>();
+  let firstIndex = 0;
+  for (const { group, rows } of GROUPS) {
+    for (const spec of parseRows({ rows, group, firstIndex })) {
+      table.set(spec.name, spec);
+      firstIndex += 1 + spec.subcommands.size;
+    }
+  }
+  return table;
+}
+
+const byHash: ReadonlyMap<number, readonly CommandSpec[]> = hashTable(COMMANDS.values());
+
+function hashTable(specs: Iterable<CommandSpec>): ReadonlyMap<number, readonly CommandSpec[]> {
+  const table = new Map<number, CommandSpec[]>();
+  for (const spec of specs) {
+    let hash = 0;
+    for (let i = 0; i < spec.name.length; i++) hash = (Math.imul(hash, 31) + spec.name.charCodeAt(i)) | 0;
+    table.set(hash, [...(table.get(hash) ?? []), spec]);
+  }
+  return table;
+}
+
+/** The command called `name`, in any case; undefined when there is none. Allocates nothing. */
+export function findCommand(name: Bytes): CommandSpec | undefined {
+  let hash = 0;
+  for (let i = 0; i < name.length; i++) hash = (Math.imul(hash, 31) + lowerCase(name[i]!)) | 0;
+  const specs = byHash.get(hash);
+  if (specs === undefined) return undefined;
+  for (let i = 0; i < specs.length; i++) if (isName(name, specs[i]!.name)) return specs[i];
+  return undefined;
+}
+
+function lowerCase(byte: number): number {
+  return byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte;
+}
+
+function isName(bytes: Bytes, name: string): boolean {
+  if (bytes.length !== name.length) return false;
+  for (let i = 0; i < bytes.length; i++) if (lowerCase(bytes[i]!) !== name.charCodeAt(i)) return false;
+  return true;
+}
+
+/**
+ * What `args` calls for: the command, or the subcommand of OBJECT, CLIENT, COMMAND and CONFIG; else the error reply that Redis gives
+ * (`kind` is `error`, which no spec has): an unknown command or subcommand, a wrong number of arguments. Allocates only for those.
+ */
+export function resolveCommand(args: CommandArgs): CommandSpec | TaggedReply {
+  const command = findCommand(args[0]!);
+  if (command === undefined) return unknownCommandError(args);
+  if (command.subcommands.size === 0 || args.length === 1) return hasArity(command, args) ? command : wrongArityError(command.name);
+  for (const [name, subcommand] of command.subcommands)
+    if (isName(args[1]!, name)) return hasArity(subcommand, args) ? subcommand : wrongArityError(subcommand.name);
+  return unknownSubcommandError(command.name, args[1]!);
+}
+
+/** Tells {@link resolveCommand}'s two kinds of answer apart. */
+export function isSpec(resolved: CommandSpec | TaggedReply): resolved is CommandSpec {
+  return 'arity' in resolved;
+}
+
+function hasArity(spec: CommandSpec, args: CommandArgs): boolean {
+  return spec.arity < 0 ? args.length >= -spec.arity : args.length === spec.arity;
+}
+
+/** The keys of a command of right arity, in order, repeated ones too. */
+export function keysOf(spec: CommandSpec, args: CommandArgs): Bytes[] {
+  const keys: Bytes[] = [];
+  for (const { firstKey, lastKey, step } of spec.keySpecs) {
+    const last = lastKey < 0 ? args.length + lastKey : firstKey + lastKey;
+    for (let i = firstKey; i <= last && i < args.length; i += step) keys.push(args[i]!);
+  }
+  return keys;
+}
+
+/** The lines that `<COMMAND> HELP` answers. */
+export function helpLines(container: CommandSpec): readonly string[] {
+  const lines = [`${container.name.toUpperCase()} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:`];
+  for (const [name, spec] of container.subcommands) lines.push(name.toUpperCase(), `    ${spec.summary}`);
+  return lines;
+}
