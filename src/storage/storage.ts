@@ -1,3 +1,4 @@
+import { assert } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
 
 // The storage port: ordered bytes -> bytes, read synchronously, written in atomic batches that are visible at once and durable a little later.
@@ -10,6 +11,14 @@ import type { Bytes } from '../base/bytes.ts';
 
 /** The number of a batch, from 1, without gaps. 0 stands before the first. */
 export type CommitNumber = number;
+
+/** A key of the storage has 1 to this many bytes. Whoever has longer ones shortens them by a digest. */
+export const MAX_KEY_BYTES = 1024;
+
+/** Stops on a key that no adapter can keep. */
+export function checkKey(key: Bytes): void {
+  assert(key.length > 0 && key.length <= MAX_KEY_BYTES, () => `a storage key has 1 to ${MAX_KEY_BYTES} bytes, this one ${key.length}`);
+}
 
 /** What reads offer, over the live state or over a snapshot. */
 export interface StorageReader {
