@@ -3,7 +3,18 @@
  * Pure: no dependency, no clock, no I/O; runs in Node and in browsers.
  */
 export { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
+export { crc16, crc32, crc32c } from './hash/crc32.ts';
+export { fnv1_32, fnv1_64, fnv1a_32, fnv1a_64 } from './hash/fnv.ts';
+export type { HashOptions } from './hash/hasher-names.ts';
+export { hsieh, lookup3, one_at_a_time } from './hash/jenkins.ts';
+export { md5 } from './hash/md5.ts';
+export { murmur2, murmur3_x64_128, murmur3_x86_32 } from './hash/murmur.ts';
 export { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
+export { hasherNamed, hashHex, OWN_HASHERS } from './hash/own-hashers.ts';
+export { rapidhash } from './hash/rapidhash.ts';
+export { siphash24, siphash24With } from './hash/siphash.ts';
+export { xxh3_64, xxh3_128 } from './hash/xxh3.ts';
+export { xxh32, xxh64 } from './hash/xxhash.ts';
 export { HashRing, type HashRingOptions } from './hash-ring.ts';
 export type { Hasher, KeyInput } from './hasher.ts';
 export type { PartitionNode } from './node.ts';

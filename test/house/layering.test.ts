@@ -125,6 +125,22 @@ describe('the pure core', () => {
     expect(wrong).toEqual([]);
   });
 
+  test('the main entry reaches no package at all', () => {
+    const seen = new Set<string>();
+    const packages: string[] = [];
+    const visit = (path: string): void => {
+      if (seen.has(path)) return;
+      seen.add(path);
+      for (const { specifier, target } of importsOf(path)) {
+        if (specifier.startsWith('.')) visit(target);
+        else packages.push(`${path} imports ${specifier}`);
+      }
+    };
+    visit('src/partition/index.ts');
+    expect(seen.size).toBeGreaterThan(10);
+    expect(packages).toEqual([]);
+  });
+
   test('the partitioning library needs no package at run time, but for the hashes of keyfleet/hashes', () => {
     const wrong = shipped
       .filter((path) => ['base', 'partition'].includes(folderOf(path)))
