@@ -17,5 +17,8 @@ client|setinfo | 4 | noscript loading stale | slow connection | connection | - |
 client|no-evict | 3 | admin noscript loading stale | admin slow dangerous connection | connection | - | - | 7.0.0 | O(1) | Spares this connection when clients are dropped for memory.
 client|no-touch | 3 | noscript loading stale | slow connection | connection | - | - | 7.2.0 | O(1) | Lets this connection read keys without marking them as used.
 client|kill | -3 | admin noscript loading stale | admin slow dangerous connection | connection | - | - | 2.4.0 | O(n) for n connections | Ends connections.
+client|reply | 3 | noscript loading stale | slow connection | connection | - | - | 3.2.0 | O(1) | Says whether this connection wants replies.
+client|pause | -3 | admin noscript loading stale | admin slow dangerous connection | connection | - | - | 2.9.50 | O(1) | Lets all requests, or all writes, wait for a time.
+client|unpause | 2 | admin noscript loading stale | admin slow dangerous connection | connection | - | - | 6.2.0 | O(n) for n connections | Lets the requests that wait go on.
 client|help | 2 | loading stale | slow connection | connection | - | - | 5.0.0 | O(1) | Lists the subcommands of CLIENT.
 `;

@@ -1,0 +1,74 @@
+import { type Bytes, fromUtf8, utf8 } from '../../base/bytes.ts';
+import { NOT_AN_INTEGER, SYNTAX_ERROR } from '../../shard/redis/error-replies.ts';
+import { matchesGlob } from '../../shard/redis/glob.ts';
+import { errorReply, OK, type Reply } from '../../shard/redis/reply.ts';
+import { decimal, integerOf, isWord } from '../codec/ascii.ts';
+import { afterEarlier, type LocalCall, type LocalCommand } from '../local-command.ts';
+
+// The commands over all keys: SCAN, KEYS, RANDOMKEY, DBSIZE, FLUSHDB, FLUSHALL.
+
+export const KEYSPACE_COMMANDS: readonly (readonly [string, LocalCommand])[] = [
+  ['scan', afterEarlier(scan)],
+  ['keys', afterEarlier(keys)],
+  ['randomkey', afterEarlier(({ door }) => door.keyspace.sample(Math.random())?.key ?? null)],
+  ['dbsize', afterEarlier(({ door }) => door.keyspace.keyCount)],
+  ['flushdb', afterEarlier(flush)],
+  ['flushall', afterEarlier(flush)],
+];
+
+async function flush({ door, args }: LocalCall): Promise<Reply> {
+  if (args.length > 2 || (args.length === 2 && !isWord(args[1]!, 'async') && !isWord(args[1]!, 'sync'))) return SYNTAX_ERROR;
+  await door.keyspace.clear();
+  return OK;
+}
+
+/** The most records that one SCAN call looks at, whatever its COUNT: other clients wait meanwhile. */
+const MOST_SCANNED = 10_000;
+
+/** The cursor is a position: all keys of one come together, so keys present all along are seen exactly once. */
+function scan({ door, args }: LocalCall): Reply {
+  const cursor = decimal(args[1]!, 0, args[1]!.length);
+  if (!Number.isSafeInteger(cursor) || cursor < 0 || cursor >= 2 ** 32) return errorReply('ERR invalid cursor');
+  let pattern: Bytes | undefined;
+  let type: string | undefined;
+  let limit = 10;
+  for (let at = 2; at < args.length; at += 2) {
+    const value = args[at + 1];
+    if (value === undefined) return SYNTAX_ERROR;
+    if (isWord(args[at]!, 'count')) {
+      const count = integerOf(value);
+      if (count === undefined) return NOT_AN_INTEGER;
+      if (count < 1) return SYNTAX_ERROR;
+      limit = Math.min(count, MOST_SCANNED);
+    } else if (isWord(args[at]!, 'match')) pattern = isAll(value) ? undefined : value;
+    else if (isWord(args[at]!, 'type')) type = fromUtf8(value).toLowerCase();
+    else return SYNTAX_ERROR;
+  }
+  const { records, next } = door.keyspace.scan({ cursor, limit });
+  const found: Bytes[] = [];
+  for (const record of records) {
+    if (pattern && !matchesGlob(pattern, record.key)) continue;
+    if (type !== undefined && door.info.typeOf(record.value) !== type) continue;
+    found.push(record.key);
+  }
+  return [utf8(String(next ?? 0)), found];
+}
+
+/** `*` matches everything. */
+function isAll(pattern: Bytes): boolean {
+  return pattern.length === 1 && pattern[0] === 42;
+}
+
+/** Walks over all keys in steps, so that other clients are served in between. */
+async function keys({ door, args }: LocalCall): Promise<Reply> {
+  const pattern = args[1]!;
+  const all = isAll(pattern);
+  const found: Bytes[] = [];
+  for (let cursor: number | undefined = 0; cursor !== undefined; ) {
+    const step: ReturnType<typeof door.keyspace.scan> = door.keyspace.scan({ cursor, limit: 1_000 });
+    for (const { key } of step.records) if (all || matchesGlob(pattern, key)) found.push(key);
+    cursor = step.next;
+    if (cursor !== undefined) await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+  return found;
+}

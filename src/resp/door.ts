@@ -1,0 +1,240 @@
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import type { Bytes } from '../base/bytes.ts';
+import type { KeyspaceHandle } from '../node/keyspace-handle.ts';
+import { COMMANDS, type CommandArgs, type CommandSpec, everySpec, isSpec, keysOf, resolveCommand } from '../shard/redis/command-table.ts';
+import { CROSS_SLOT } from '../shard/redis/error-replies.ts';
+import { errorReply, type Reply } from '../shard/redis/reply.ts';
+import { isWord } from './codec/ascii.ts';
+import { LOCAL_COMMANDS } from './commands/local-commands.ts';
+import type { Connection } from './connection.ts';
+import { replyOfFailure } from './failure-replies.ts';
+import type { InfoSource } from './info-source.ts';
+import { type LocalCommand, SILENT } from './local-command.ts';
+import { OutputBuffers } from './output-buffers.ts';
+import type { RespSettings } from './settings.ts';
+import { allInOneSlot, splitAndJoin } from './split-and-join.ts';
+import type { RespStats } from './stats.ts';
+
+/** The keyspace that the RESP door serves: its commands and queries are Redis's, its answers Redis replies. */
+export type RedisKeyspace<Value = unknown> = KeyspaceHandle<Value, CommandArgs, Reply, CommandArgs, Reply>;
+
+const NOAUTH = errorReply('NOAUTH Authentication required.');
+
+const NO_CLUSTER = errorReply('ERR This instance has cluster support disabled');
+
+/** How each command is carried out, by its index in the table. */
+interface Route {
+  readonly kind: 'read' | 'write' | 'read-many' | 'write-many' | 'split' | 'local' | 'none';
+  /** Place of the key, for `read` and `write`. */
+  readonly keyAt: number;
+  readonly needsPassword: boolean;
+  /** Its answer is left to chance, which the pure module does not have. */
+  readonly needsSeed: boolean;
+  readonly local: LocalCommand | undefined;
+}
+
+const ROUTES: readonly Route[] = everySpec().map((spec) => {
+  const needsPassword = !spec.flags.includes('no_auth');
+  const local = LOCAL_COMMANDS.get(spec.name);
+  const common = { keyAt: spec.firstKey, needsPassword, needsSeed: spec.name === 'hrandfield', local };
+  if (local) return { kind: 'local', ...common };
+  switch (spec.route.kind) {
+    case 'one-key':
+      return { kind: spec.access === 'write' ? 'write' : 'read', ...common };
+    case 'many-keys-one-slot':
+      return { kind: spec.access === 'write' ? 'write-many' : 'read-many', ...common };
+    case 'split-and-join':
+      return { kind: 'split', ...common };
+    default:
+      return { kind: 'none', ...common };
+  }
+});
+
+/** What the connections of one server have in common, and the way of a request from its arguments to whoever carries it out. */
+export class Door {
+  readonly keyspace: RedisKeyspace;
+  readonly settings: RespSettings;
+  readonly stats: RespStats;
+  readonly info: InfoSource;
+  readonly buffers = new OutputBuffers();
+  readonly connections = new Map<number, Connection>();
+  readonly startedMs = Date.now();
+  readonly runId: string = randomBytes(20).toString('hex');
+  readonly unixSocket: string | undefined;
+  /** Where the TCP port is; 0 without one. */
+  port = 0;
+  #scheduled: Connection[] = [];
+  #pausedUntilMs = 0;
+  #pausesReads = false;
+  #pauseTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: {
+    readonly keyspace: RedisKeyspace;
+    readonly settings: RespSettings;
+    readonly stats: RespStats;
+    readonly info: InfoSource;
+    readonly unixSocket?: string | undefined;
+  }) {
+    this.keyspace = options.keyspace;
+    this.settings = options.settings;
+    this.stats = options.stats;
+    this.info = options.info;
+    this.unixSocket = options.unixSocket;
+  }
+
+  // ── requests ──
+
+  /** Starts the request that the connection's scanner has just found. */
+  request(conn: Connection): void {
+    const args = conn.scanner.args();
+    const spec = resolveCommand(args);
+    this.stats.commands++;
+    if (!isSpec(spec)) {
+      // Outside the table, so that COMMAND does not promise it; clients that probe for a cluster know this answer.
+      const isCluster = isWord(args[0]!, 'cluster') && args.length > 1;
+      const token = conn.open(UNKNOWN_SPEC);
+      conn.settled(token, !conn.authenticated ? NOAUTH : isCluster ? NO_CLUSTER : spec);
+      return;
+    }
+    this.start(conn, spec, args);
+  }
+
+  /** Starts a request, or has the connection hold it. */
+  start(conn: Connection, spec: CommandSpec, args: CommandArgs): void {
+    const route = ROUTES[spec.index]!;
+    if (route.needsPassword && !conn.authenticated) {
+      this.stats.rejected[spec.index]! += 1;
+      conn.settled(conn.open(spec), NOAUTH);
+      return;
+    }
+    if (this.#pausedUntilMs !== 0 && this.isPaused(spec)) {
+      conn.hold(spec, args, 'unpaused');
+      return;
+    }
+    const { keyspace } = this;
+    switch (route.kind) {
+      case 'read':
+        this.stats.calls[spec.index]! += 1;
+        keyspace.ask(args[route.keyAt]!, route.needsSeed ? withSeed(args) : args, conn, conn.open(spec));
+        return;
+      case 'write':
+        this.stats.calls[spec.index]! += 1;
+        keyspace.submit(args[route.keyAt]!, args, conn, conn.open(spec));
+        return;
+      case 'split':
+        this.stats.calls[spec.index]! += 1;
+        splitAndJoin(keyspace, spec, args, conn, conn.open(spec));
+        return;
+      case 'read-many':
+      case 'write-many': {
+        this.stats.calls[spec.index]! += 1;
+        const keys = keysOf(spec, args);
+        const token = conn.open(spec);
+        if (!allInOneSlot(keys)) conn.settled(token, CROSS_SLOT);
+        else if (route.kind === 'read-many') keyspace.askMany(keys, args, conn, token);
+        else keyspace.submitMany(keys, args, conn, token);
+        return;
+      }
+      case 'local':
+        if (route.local!.waits && conn.inFlight > 0) conn.hold(spec, args, 'drained');
+        else {
+          this.stats.calls[spec.index]! += 1;
+          this.#runLocal(route.local!, conn, spec, args);
+        }
+        return;
+      default:
+        conn.settled(conn.open(spec), errorReply(`ERR command '${spec.name}' is not served here`));
+    }
+  }
+
+  #runLocal(local: LocalCommand, conn: Connection, spec: CommandSpec, args: CommandArgs): void {
+    const token = conn.open(spec);
+    let reply: ReturnType<LocalCommand['run']>;
+    try {
+      reply = local.run({ door: this, conn, spec, args });
+    } catch (error) {
+      reply = replyOfFailure(error);
+    }
+    if (reply === SILENT) conn.dropped(token);
+    else if (reply instanceof Promise) {
+      reply.then(
+        (answer) => conn.settled(token, answer),
+        (error: unknown) => conn.settled(token, replyOfFailure(error)),
+      );
+    } else conn.settled(token, reply);
+  }
+
+  /** The command that a subcommand belongs to. */
+  containerOf(spec: CommandSpec): CommandSpec {
+    return COMMANDS.get(spec.name.split('|')[0]!)!;
+  }
+
+  /** CONFIG SET has changed something that open connections hold a copy of. */
+  settingsChanged(): void {
+    for (const conn of this.connections.values()) {
+      conn.scanner.limits.bulkBytes = this.settings['proto-max-bulk-len'];
+      // As in Redis: taking the password away lets everybody in; setting one leaves in who is in.
+      if (this.settings.requirepass === '') conn.setAuthenticated(true);
+    }
+  }
+
+  // ── connections ──
+
+  forget(conn: Connection): void {
+    if (this.connections.delete(conn.id)) this.stats.connections--;
+  }
+
+  /** Has the connection send what it has, and go on, when the present work is done: one write for all answers that come together. */
+  schedule(conn: Connection): void {
+    if (conn.isScheduled) return;
+    conn.isScheduled = true;
+    if (this.#scheduled.push(conn) === 1) process.nextTick(this.#runScheduled);
+  }
+
+  readonly #runScheduled = (): void => {
+    const scheduled = this.#scheduled;
+    this.#scheduled = [];
+    for (const conn of scheduled) {
+      conn.isScheduled = false;
+      conn.run();
+    }
+  };
+
+  // ── CLIENT PAUSE ──
+
+  /** Whether a command of this kind has to wait. */
+  isPaused(spec: CommandSpec): boolean {
+    if (this.#pausedUntilMs <= Date.now()) return false;
+    if (spec.name.startsWith('client|')) return false;
+    return this.#pausesReads || spec.flags.includes('write');
+  }
+
+  pause(untilMs: number, pausesReads: boolean): void {
+    this.#pausedUntilMs = Math.max(untilMs, this.#pausedUntilMs);
+    this.#pausesReads = pausesReads;
+    clearTimeout(this.#pauseTimer);
+    this.#pauseTimer = setTimeout(() => this.unpause(), Math.min(this.#pausedUntilMs - Date.now(), 2 ** 31 - 1));
+    this.#pauseTimer.unref();
+  }
+
+  unpause(): void {
+    clearTimeout(this.#pauseTimer);
+    this.#pausedUntilMs = 0;
+    for (const conn of this.connections.values()) this.schedule(conn);
+  }
+
+  // ── the password ──
+
+  /** Compares in constant time: how long it takes tells nothing about the password. */
+  isPassword(given: Bytes): boolean {
+    const digest = (bytes: Bytes | string): Buffer => createHash('sha256').update(bytes).digest();
+    return timingSafeEqual(digest(given), digest(this.settings.requirepass));
+  }
+}
+
+function withSeed(args: CommandArgs): CommandArgs {
+  return Object.assign(args, { seed: Math.floor(Math.random() * 0x1_0000_0000) });
+}
+
+/** Stands in the statistics for what is no command. */
+const UNKNOWN_SPEC = everySpec()[0]!;
