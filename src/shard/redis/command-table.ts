@@ -97,7 +97,9 @@ export function isSpec(resolved: CommandSpec | TaggedReply): resolved is Command
   return 'arity' in resolved;
 }
 
+/** Of the commands whose keys stand in every second place, with their values between, each key must have its value. */
 function hasArity(spec: CommandSpec, args: CommandArgs): boolean {
+  if (spec.keyStep === 2 && (args.length - spec.firstKey) % 2 !== 0) return false;
   return spec.arity < 0 ? args.length >= -spec.arity : args.length === spec.arity;
 }
 

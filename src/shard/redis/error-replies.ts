@@ -37,6 +37,7 @@ function cString(bytes: Bytes, limit: number): Bytes {
   return bytes.subarray(0, Math.min(limit, end < 0 ? bytes.length : end));
 }
 
-function oneLine(text: string): string {
-  return text.replace(/[\r\n]/g, ' ');
+/** An error's text with something of the client's in it: cut at line breaks it ends with, other line breaks as spaces. */
+export function oneLine(text: string): string {
+  return text.replace(/[\r\n]+$/, '').replace(/[\r\n]/g, ' ');
 }

@@ -1,0 +1,103 @@
+import { assert } from '../../base/assert.ts';
+import { MIB } from '../../base/units.ts';
+import type { ValueModule } from '../value-module.ts';
+import { commandArgsCodec } from './args-codec.ts';
+import { BIT_MANY_WRITES, BIT_READS, BIT_WRITES } from './bit-commands.ts';
+import { COMMAND_INDEX_END, type CommandArgs, everySpec, isSpec, resolveCommand } from './command-table.ts';
+import { COUNTER_WRITES } from './counter-commands.ts';
+import type { Handlers, ReadHandler, ReadManyHandler, RedisQuery, RedisSettings, WriteHandler, WriteManyHandler } from './handler.ts';
+import { HASH_READS, HASH_WRITES } from './hash-commands.ts';
+import { KEY_READS, KEY_WRITES } from './key-commands.ts';
+import { lcs } from './lcs.ts';
+import { asStringOrNil, KEY_MANY_READS, KEY_MANY_WRITES, mSetNxOne, mSetOne } from './many-key-commands.ts';
+import type { Reply, TaggedReply } from './reply.ts';
+import { STRING_READS, STRING_WRITES } from './string-commands.ts';
+import { type RedisValue, redisValueCodec } from './value.ts';
+
+export type { RedisQuery, RedisSettings } from './handler.ts';
+export type { RedisValue } from './value.ts';
+
+/** The value module behind RESP: what a command is, Redis 7.0 says. */
+export type RedisModule = ValueModule<RedisValue, CommandArgs, Reply, RedisQuery, Reply>;
+
+const READS: Handlers<ReadHandler> = {
+  ...KEY_READS,
+  ...STRING_READS,
+  ...BIT_READS,
+  ...HASH_READS,
+  mget: (_ctx, value, args) => args.slice(1).map(() => asStringOrNil(value)),
+};
+const WRITES: Handlers<WriteHandler> = {
+  ...KEY_WRITES,
+  ...STRING_WRITES,
+  ...COUNTER_WRITES,
+  ...BIT_WRITES,
+  ...HASH_WRITES,
+  mset: mSetOne,
+  msetnx: mSetNxOne,
+};
+const READS_MANY: Handlers<ReadManyHandler> = { ...KEY_MANY_READS, lcs };
+const WRITES_MANY: Handlers<WriteManyHandler> = { ...KEY_MANY_WRITES, ...BIT_MANY_WRITES };
+
+/** Handlers by the index of their command, so that running one costs a look-up in an array. */
+function byIndex<Handler>(handlers: Handlers<Handler>): readonly (Handler | undefined)[] {
+  const table = new Array<Handler | undefined>(COMMAND_INDEX_END).fill(undefined);
+  for (const spec of everySpec()) table[spec.index] = handlers[spec.name];
+  return table;
+}
+
+const reads = byIndex(READS);
+const writes = byIndex(WRITES);
+const readsMany = byIndex(READS_MANY);
+const writesMany = byIndex(WRITES_MANY);
+
+/** The names of the commands that the module carries out, by form. */
+export const HANDLED = {
+  reads: Object.keys(READS),
+  writes: Object.keys(WRITES),
+  readsMany: Object.keys(READS_MANY),
+  writesMany: Object.keys(WRITES_MANY),
+} as const;
+
+/** Redis's own limit. */
+const DEFAULT_MAX_STRING_BYTES = 512 * MIB;
+
+/**
+ * Makes the module. A command that Redis refuses is answered with Redis's error reply and changes nothing; nothing is thrown for it.
+ * Which of the four entries a command takes, its spec says: `access` read or write, `route` one key or several.
+ */
+export function createRedisModule(options: Partial<RedisSettings> = {}): RedisModule {
+  const settings: RedisSettings = { maxStringBytes: options.maxStringBytes ?? DEFAULT_MAX_STRING_BYTES };
+  return {
+    name: 'redis',
+    codec: redisValueCodec,
+    commandCodec: commandArgsCodec,
+    command(ctx, value, args) {
+      const handler = resolve(writes, args);
+      if (typeof handler !== 'function') return { reply: handler, value };
+      return handler(ctx, value, args, settings);
+    },
+    query(ctx, value, args) {
+      const handler = resolve(reads, args);
+      if (typeof handler !== 'function') return { answer: handler };
+      return { answer: handler(ctx, value, args, settings) };
+    },
+    commandMany(ctx, args) {
+      const handler = resolve(writesMany, args);
+      return { reply: typeof handler === 'function' ? handler(ctx, args, settings) : handler };
+    },
+    queryMany(ctx, args) {
+      const handler = resolve(readsMany, args);
+      return { answer: typeof handler === 'function' ? handler(ctx, args, settings) : handler };
+    },
+  };
+}
+
+/** The handler, or the reply to a command that is malformed. That a command comes in by the wrong entry is the caller's mistake. */
+function resolve<Handler>(handlers: readonly (Handler | undefined)[], args: CommandArgs): Handler | TaggedReply {
+  const spec = resolveCommand(args);
+  if (!isSpec(spec)) return spec;
+  const handler = handlers[spec.index];
+  assert(handler !== undefined, () => `${spec.name} (${spec.route.kind}, ${spec.access}) has no handler in this form`);
+  return handler;
+}

@@ -1,0 +1,70 @@
+import { type Bytes, utf8 } from '../../src/base/bytes.ts';
+import type { Reply } from '../../src/shard/redis/reply.ts';
+import { areAlike, type Subject, show, walkToEnd } from './compare.ts';
+import type { Generator } from './generator.ts';
+
+/** Commands of a round, which begins with nothing stored. */
+const ROUND_COMMANDS = 500;
+
+/** Gives the same commands to both and throws at the first replies that differ. Both must take them in the order given. */
+export async function compareRound(options: {
+  readonly real: Subject;
+  readonly ours: Subject;
+  readonly generator: Generator;
+  readonly seed: number;
+}): Promise<void> {
+  const { real, ours, generator, seed } = options;
+  const commands = [[utf8('FLUSHALL')], ...Array.from({ length: ROUND_COMMANDS }, () => generator.command())];
+  // Pipelined in pieces that end at an HSCAN, which is walked to its end before anything changes.
+  for (let from = 0; from < commands.length; ) {
+    const scan = commands.findIndex((command, i) => i >= from && isScan(command));
+    const to = scan < 0 ? commands.length : scan + 1;
+    const piece = commands.slice(from, to);
+    const pending = piece.map((command) => real.run(command));
+    const mine = piece.map((command) => ours.run(command));
+    const theirs = await Promise.all(pending);
+    for (let i = 0; i < piece.length; i++) {
+      const [reply, wanted] = [await mine[i]!, theirs[i]!];
+      if (!areAlike(piece[i]!, reply, wanted)) fail({ seed, commands: commands.slice(0, from + i + 1), reply, wanted });
+    }
+    if (scan >= 0 && startsAtZero(commands[scan]!)) {
+      const command = commands[scan]!;
+      const found = await walkToEnd(ours, command, await mine.at(-1)!);
+      const wanted = await walkToEnd(real, command, theirs.at(-1)!);
+      if (found !== wanted) fail({ seed, commands: commands.slice(0, to), reply: utf8(found), wanted: utf8(wanted) });
+    }
+    from = to;
+  }
+}
+
+function isScan(command: readonly Bytes[]): boolean {
+  return textOf(command[0]!).toLowerCase() === 'hscan';
+}
+
+function startsAtZero(command: readonly Bytes[]): boolean {
+  return command.length > 2 && textOf(command[2]!) === '0';
+}
+
+function textOf(bytes: Bytes): string {
+  return Buffer.from(bytes).toString('latin1');
+}
+
+/** Shows the failing command and what led to it: the commands before that name one of its keys. */
+function fail(failure: {
+  readonly seed: number;
+  readonly commands: readonly (readonly Bytes[])[];
+  readonly reply: Reply;
+  readonly wanted: Reply;
+}): never {
+  const last = failure.commands.at(-1)!;
+  const words = new Set(last.slice(1).map(textOf));
+  const related = failure.commands
+    .slice(0, -1)
+    .filter((command) => command.slice(1, 6).some((arg) => words.has(textOf(arg)) && textOf(arg) !== ''));
+  const lines = [...related.slice(-25), last].map((command) => `  ${command.map((arg) => JSON.stringify(textOf(arg))).join(' ')}`);
+  throw new Error(
+    `seed ${failure.seed}, command ${failure.commands.length - 1}\n${lines.join('\n')}\n` +
+      `ours:  ${show(failure.reply).slice(0, 500)}\nredis: ${show(failure.wanted).slice(0, 500)}\n` +
+      `again: npm run differential -- --seed ${failure.seed}`,
+  );
+}

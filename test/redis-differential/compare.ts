@@ -1,0 +1,119 @@
+import type { Bytes } from '../../src/base/bytes.ts';
+import type { Reply, TaggedReply } from '../../src/shard/redis/reply.ts';
+
+/** Something that answers commands: the module over maps, or a server behind a socket. */
+export interface Subject {
+  run(args: readonly Bytes[]): Reply | Promise<Reply>;
+}
+
+/** A reply as text that equals another's exactly when clients may not tell the two apart; `command` says what they may tell. */
+export function normalise(command: readonly Bytes[], reply: Reply): string {
+  const [name, second] = command.map((arg) => Buffer.from(arg).toString('latin1').toLowerCase());
+  if (isError(reply)) return show(reply);
+  if (isPairs(reply)) return normalise(command, reply.pairs);
+  switch (name) {
+    case 'hkeys':
+    case 'hvals':
+      return Array.isArray(reply) ? `[${reply.map(show).sort().join(' ')}]` : show(reply);
+    case 'hgetall':
+      return showUnorderedMap(reply);
+    case 'hrandfield':
+      return Array.isArray(reply) ? `${reply.length} of ${Array.isArray(reply[0]) ? 'pairs' : 'fields'}` : shape(reply);
+    case 'hscan':
+      return showScan(reply);
+    case 'object':
+      if (second === 'encoding') return show(reply).replace(/"(int|embstr|raw)"/, 'a string');
+      return shape(reply);
+    default:
+      return show(reply);
+  }
+}
+
+/** The commands whose answer is a time: the two sides read their clocks one after the other. */
+export const TIME_TOLERANCE: Readonly<Record<string, number>> = { ttl: 4, expiretime: 4, pttl: 4_000, pexpiretime: 4_000 };
+
+/** The latest expiry that Keyfleet keeps; a later one is kept as this. */
+const LATEST_MS = Number.MAX_SAFE_INTEGER;
+
+/** Whether two replies to `command` are the same to a client. */
+export function areAlike(command: readonly Bytes[], a: Reply, b: Reply): boolean {
+  const tolerance = TIME_TOLERANCE[Buffer.from(command[0]!).toString('latin1').toLowerCase()];
+  if (tolerance !== undefined && isInteger(a) && isInteger(b) && a >= 0 && b >= 0) {
+    const limit = tolerance > 1_000 ? LATEST_MS : LATEST_MS / 1_000;
+    return Math.abs(Number(a) - Number(b)) <= tolerance || (Number(a) >= limit - 2e13 && Number(b) >= limit - 2e13);
+  }
+  return normalise(command, a) === normalise(command, b);
+}
+
+function isInteger(reply: Reply): reply is number | bigint {
+  return typeof reply === 'number' || typeof reply === 'bigint';
+}
+
+export function isError(reply: Reply): boolean {
+  return reply !== null && typeof reply === 'object' && 'kind' in reply && reply.kind === 'error';
+}
+
+/** RESP3 writes pairs as arrays of two. */
+function isPairs(reply: Reply): reply is Extract<TaggedReply, { kind: 'pairs' }> {
+  return reply !== null && typeof reply === 'object' && 'kind' in reply && reply.kind === 'pairs';
+}
+
+/** A reply for people, exact. */
+export function show(reply: Reply): string {
+  if (reply === null) return 'nil';
+  if (isInteger(reply)) return `:${reply}`;
+  if (reply instanceof Uint8Array) return JSON.stringify(Buffer.from(reply).toString('latin1'));
+  if (Array.isArray(reply)) return `[${reply.map(show).join(' ')}]`;
+  if (!('kind' in reply)) throw new Error('no such reply');
+  switch (reply.kind) {
+    case 'status':
+      return `+${reply.text}`;
+    case 'error':
+      return `-${reply.text}`;
+    case 'double':
+      return `,${reply.text}`;
+    case 'boolean':
+      return `#${reply.value}`;
+    case 'null-array':
+      return 'nil';
+    case 'map':
+      return `{${reply.pairs.map(([key, value]) => `${show(key)}: ${show(value)}`).join(' ')}}`;
+    case 'pairs':
+      return show(reply.pairs);
+    case 'set':
+    case 'push':
+      return `${reply.kind}[${reply.items.map(show).join(' ')}]`;
+    case 'verbatim':
+      return `=${JSON.stringify(Buffer.from(reply.text).toString('latin1'))}`;
+  }
+}
+
+function shape(reply: Reply): string {
+  return reply === null ? 'nil' : isInteger(reply) ? 'an integer' : reply instanceof Uint8Array ? 'bytes' : show(reply);
+}
+
+function showUnorderedMap(reply: Reply): string {
+  if (reply === null || typeof reply !== 'object' || !('kind' in reply) || reply.kind !== 'map') return show(reply);
+  return `{${reply.pairs
+    .map((pair) => show(pair))
+    .sort()
+    .join(' ')}}`;
+}
+
+/** Only whether it is a scan's reply: what it holds is compared over a whole walk. */
+function showScan(reply: Reply): string {
+  return Array.isArray(reply) && reply.length === 2 && reply[0] instanceof Uint8Array && Array.isArray(reply[1]) ? 'a step' : show(reply);
+}
+
+/** Takes an HSCAN that was answered with `first` on to its end; what it found, fields with their values, in no order. */
+export async function walkToEnd(subject: Subject, command: readonly Bytes[], first: Reply): Promise<string> {
+  const found: string[] = [];
+  let reply = first;
+  for (let steps = 0; steps < 1_000; steps++) {
+    if (!Array.isArray(reply) || !(reply[0] instanceof Uint8Array) || !Array.isArray(reply[1])) return show(reply);
+    for (let i = 0; i < reply[1].length; i += 2) found.push(`${show(reply[1][i])}: ${show(reply[1][i + 1])}`);
+    if (Buffer.from(reply[0]).toString() === '0') return [...new Set(found)].sort().join(' ');
+    reply = await subject.run([command[0]!, command[1]!, reply[0], ...command.slice(3)]);
+  }
+  return 'no end';
+}

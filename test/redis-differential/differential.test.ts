@@ -1,0 +1,67 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { everySpec } from '../../src/shard/redis/command-table.ts';
+import type { Subject } from './compare.ts';
+import { compareRound } from './compare-round.ts';
+import { COMMANDS, Generator } from './generator.ts';
+import { ModuleStore } from './module-store.ts';
+import { hasRealRedis, type RealRedis, startRealRedis } from './real-redis.ts';
+import type { RedisConnection } from './redis-connection.ts';
+
+// Random commands go to a real redis-server and to ours, and the replies must be the same to a client, errors word for word.
+// A failure names the seed: `npm run differential -- --seed N` runs it again, `--seconds N` runs longer.
+
+const SEED = Number(process.env['KEYFLEET_DIFFERENTIAL_SEED'] ?? Math.floor(Math.random() * 2 ** 32));
+const SECONDS = Number(process.env['KEYFLEET_DIFFERENTIAL_SECONDS'] ?? 0);
+/** When no time is given. */
+const ROUNDS = 40;
+const MAX_STRING_BYTES = 1024 * 1024;
+
+describe('the generator of commands', () => {
+  test('makes every command that the module carries out', () => {
+    const wanted = everySpec()
+      .filter((spec) => spec.access !== 'none' && spec.subcommands.size === 0)
+      .map((spec) => spec.name);
+    expect(Object.keys(COMMANDS).sort()).toEqual(wanted.sort());
+  });
+
+  test('makes the same commands from the same seed', () => {
+    const [one, other] = [new Generator(7), new Generator(7)];
+    for (let i = 0; i < 200; i++) expect(one.command()).toEqual(other.command());
+  });
+});
+
+describe.skipIf(!hasRealRedis)('random commands', () => {
+  let redis: RealRedis;
+  let connection: RedisConnection;
+  beforeAll(async () => {
+    redis = await startRealRedis(['--proto-max-bulk-len', String(MAX_STRING_BYTES), '--databases', '1']);
+    connection = await redis.connect();
+    await connection.send(['HELLO', '3']);
+  });
+  afterAll(async () => {
+    connection?.close();
+    await redis?.stop();
+  });
+
+  test(
+    `are answered by the module as by Redis (seed ${SEED})`,
+    async () => {
+      const store = new ModuleStore({ maxStringBytes: MAX_STRING_BYTES });
+      const ours: Subject = {
+        run: (args) => {
+          store.nowMs = Date.now();
+          return store.run(args);
+        },
+      };
+      const counts = new Map<string, number>();
+      const endMs = Date.now() + SECONDS * 1_000;
+      for (let round = 0; SECONDS > 0 ? Date.now() < endMs : round < ROUNDS; round++) {
+        const generator = new Generator((SEED + round) >>> 0);
+        await compareRound({ real: { run: (args) => connection.send(args) }, ours, generator, seed: (SEED + round) >>> 0 });
+        for (const [name, count] of generator.counts) counts.set(name, (counts.get(name) ?? 0) + count);
+      }
+      expect(Object.keys(COMMANDS).filter((name) => !counts.has(name))).toEqual([]);
+    },
+    (SECONDS + 60) * 1_000,
+  );
+});
