@@ -1,0 +1,184 @@
+import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
+import { KeyfleetError } from '../base/errors.ts';
+import type { ChainHash } from './chain-hash.ts';
+import type { ValueCodec } from './value-module.ts';
+
+// An entry of a shard's log: what the leader ordered in one go. All replicas run the same entries and so come to the same state.
+//
+//   [version u8][epoch f64][nowMs f64][leader u8 + bytes][prevHash 16][commands ...]
+//   a command: [kind u8][lengths and bytes, see encodeCommand]
+//
+// The hash of an entry is taken over the very same bytes, in the same order.
+
+export const ENTRY_VERSION = 1;
+
+/** One thing that an entry does. */
+export type EntryCommand<Command> =
+  | { readonly kind: 'command'; readonly key: Bytes; readonly command: Command }
+  /** `key` is the first of its keys: what it is routed by. */
+  | { readonly kind: 'command-many'; readonly key: Bytes; readonly command: Command }
+  /** Removes those of `keys` that have expired by the entry's time. */
+  | { readonly kind: 'expire-keys'; readonly keys: readonly Bytes[] }
+  /** Leaves all records behind and goes on in the empty table `table`. */
+  | { readonly kind: 'clear'; readonly table: number };
+
+export interface Entry<Command> {
+  readonly epoch: number;
+  readonly leader: string;
+  /** The hash of the entry before. */
+  readonly prevHash: Bytes;
+  /** The leader's clock when it opened the entry; never before that of the entry before. Milliseconds since 1970. */
+  readonly nowMs: number;
+  readonly commands: readonly EntryCommand<Command>[];
+}
+
+export const KIND_COMMAND = 1;
+export const KIND_COMMAND_MANY = 2;
+export const KIND_EXPIRE_KEYS = 3;
+export const KIND_CLEAR = 4;
+
+export function encodeEntryHeader(entry: Omit<Entry<unknown>, 'commands'>): Bytes {
+  const leader = utf8(entry.leader);
+  const out = new Uint8Array(18 + leader.length + entry.prevHash.length);
+  const view = new DataView(out.buffer);
+  out[0] = ENTRY_VERSION;
+  view.setFloat64(1, entry.epoch);
+  view.setFloat64(9, entry.nowMs);
+  out[17] = leader.length;
+  out.set(leader, 18);
+  out.set(entry.prevHash, 18 + leader.length);
+  return out;
+}
+
+/** Adds a command to the hash of its entry, byte for byte as {@link encodeEntry} writes it. */
+export function hashKeyed(hash: ChainHash, kind: number, key: Bytes, body: Bytes): void {
+  hash.addByte(kind);
+  hash.addU32(key.length);
+  hash.add(key);
+  hash.addU32(body.length);
+  hash.add(body);
+}
+
+export function hashExpireKeys(hash: ChainHash, keys: readonly Bytes[]): void {
+  hash.addByte(KIND_EXPIRE_KEYS);
+  hash.addU32(keys.length);
+  for (const key of keys) {
+    hash.addU32(key.length);
+    hash.add(key);
+  }
+}
+
+export function hashClear(hash: ChainHash, table: number): void {
+  hash.addByte(KIND_CLEAR);
+  hash.addU32(table);
+}
+
+export function encodeEntry<Command>(entry: Entry<Command>, codec: ValueCodec<Command>): Bytes {
+  const parts: Bytes[] = [encodeEntryHeader(entry)];
+  const u32 = (value: number): Bytes => {
+    const bytes = new Uint8Array(4);
+    new DataView(bytes.buffer).setUint32(0, value);
+    return bytes;
+  };
+  const sized = (bytes: Bytes): void => {
+    parts.push(u32(bytes.length), bytes);
+  };
+  for (const command of entry.commands) {
+    switch (command.kind) {
+      case 'command':
+      case 'command-many':
+        parts.push(Uint8Array.of(command.kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY));
+        sized(command.key);
+        sized(codec.encode(command.command));
+        break;
+      case 'expire-keys':
+        parts.push(Uint8Array.of(KIND_EXPIRE_KEYS), u32(command.keys.length));
+        for (const key of command.keys) sized(key);
+        break;
+      case 'clear':
+        parts.push(Uint8Array.of(KIND_CLEAR), u32(command.table));
+        break;
+    }
+  }
+  let length = 0;
+  for (const part of parts) length += part.length;
+  const out = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+/** @throws KF_BAD_ENTRY when `bytes` are no entry, or one of a version that this release does not know. */
+export function decodeEntry<Command>(bytes: Bytes, codec: ValueCodec<Command>): Entry<Command> {
+  const reader = new EntryReader(bytes);
+  const version = reader.u8();
+  if (version !== ENTRY_VERSION) throw badEntry(`version ${version}; this release reads version ${ENTRY_VERSION}`);
+  const epoch = reader.f64();
+  const nowMs = reader.f64();
+  const leader = fromUtf8(reader.take(reader.u8()));
+  const prevHash = reader.take(16);
+  const commands: EntryCommand<Command>[] = [];
+  while (!reader.atEnd) {
+    const kind = reader.u8();
+    if (kind === KIND_COMMAND || kind === KIND_COMMAND_MANY) {
+      const key = reader.sized();
+      commands.push({ kind: kind === KIND_COMMAND ? 'command' : 'command-many', key, command: codec.decode(reader.sized()) });
+    } else if (kind === KIND_EXPIRE_KEYS) {
+      const count = reader.u32();
+      const keys: Bytes[] = [];
+      for (let i = 0; i < count; i++) keys.push(reader.sized());
+      commands.push({ kind: 'expire-keys', keys });
+    } else if (kind === KIND_CLEAR) {
+      commands.push({ kind: 'clear', table: reader.u32() });
+    } else {
+      throw badEntry(`a command of kind ${kind}`);
+    }
+  }
+  return { epoch, leader, prevHash, nowMs, commands };
+}
+
+class EntryReader {
+  readonly #bytes: Bytes;
+  readonly #view: DataView;
+  #at = 0;
+
+  constructor(bytes: Bytes) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  }
+
+  get atEnd(): boolean {
+    return this.#at === this.#bytes.length;
+  }
+
+  take(length: number): Bytes {
+    if (this.#at + length > this.#bytes.length) throw badEntry(`it ends at byte ${this.#bytes.length}, in the middle of something`);
+    this.#at += length;
+    return this.#bytes.slice(this.#at - length, this.#at);
+  }
+
+  u8(): number {
+    return this.take(1)[0]!;
+  }
+
+  u32(): number {
+    this.take(4);
+    return this.#view.getUint32(this.#at - 4);
+  }
+
+  f64(): number {
+    this.take(8);
+    return this.#view.getFloat64(this.#at - 8);
+  }
+
+  sized(): Bytes {
+    return this.take(this.u32());
+  }
+}
+
+function badEntry(what: string): KeyfleetError {
+  return new KeyfleetError('KF_BAD_ENTRY', `not an entry of a shard's log: ${what}`);
+}

@@ -1,0 +1,127 @@
+import { assert } from '../base/assert.ts';
+import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
+import { KeyfleetError } from '../base/errors.ts';
+import { FIRST_TABLE, TABLE_STEP } from './key-layout.ts';
+import type { PositionSchemeName } from './position-scheme.ts';
+import type { PositionRange } from './shard-state.ts';
+import type { ManyContext, ValueCodec, ValueModule } from './value-module.ts';
+
+// The keyspaces themselves are one more shard, the *meta shard*: the same machine, the same entries, with this module. One record per
+// keyspace, named for it, and one, ALLOCATOR, for the numbers that are given out and never used again.
+
+export interface KeyspaceRecord {
+  readonly kind: 'keyspace';
+  readonly name: string;
+  /** The name of its value module. */
+  readonly module: string;
+  readonly scheme: PositionSchemeName;
+  readonly table: number;
+  /** In order of position; together they cover it all. */
+  readonly shards: readonly { readonly id: number; readonly range: PositionRange }[];
+}
+
+export interface AllocatorRecord {
+  readonly kind: 'allocator';
+  readonly nextShardId: number;
+  readonly nextTable: number;
+}
+
+export type MetaRecord = KeyspaceRecord | AllocatorRecord;
+
+export type MetaCommand =
+  /** Leaves a keyspace that exists as it is; refuses with KF_KEYSPACE_MISMATCH when its module or scheme is another. `starts`: of its shards. */
+  | {
+      readonly kind: 'register';
+      readonly name: string;
+      readonly module: string;
+      readonly scheme: PositionSchemeName;
+      readonly starts: readonly number[];
+    }
+  | { readonly kind: 'deregister'; readonly name: string }
+  /** Gives the keyspace a fresh table. */
+  | { readonly kind: 'clear'; readonly name: string };
+
+export interface MetaReply {
+  /** As it is now; for `deregister`: as it was. */
+  readonly keyspace: KeyspaceRecord;
+  /** It was made, cleared or taken away just now. */
+  readonly changed: boolean;
+  /** The table that it left. */
+  readonly oldTable: number | undefined;
+}
+
+export const META_SHARD_ID = 0;
+/** No keyspace can have this name: it is not a keyspace's. */
+export const ALLOCATOR_KEY: Bytes = utf8('\0allocator');
+
+export const metaModule: ValueModule<MetaRecord, MetaCommand, MetaReply, never, never> = {
+  name: 'meta',
+  codec: jsonCodec<MetaRecord>(),
+  commandCodec: jsonCodec<MetaCommand>(),
+  command() {
+    throw new KeyfleetError('KF_NOT_SUPPORTED', 'the meta shard has only commands over several keys');
+  },
+  query() {
+    throw new KeyfleetError('KF_NOT_SUPPORTED', 'the meta shard answers no queries');
+  },
+  commandMany(ctx, command) {
+    return { reply: runMeta(ctx, command) };
+  },
+};
+
+function runMeta(ctx: ManyContext<MetaRecord>, command: MetaCommand): MetaReply {
+  const record = ctx.open(utf8(command.name));
+  const known = ofKind(record.value, 'keyspace');
+  if (command.kind === 'register') {
+    if (known) {
+      if (known.module === command.module && known.scheme === command.scheme)
+        return { keyspace: known, changed: false, oldTable: undefined };
+      throw new KeyfleetError(
+        'KF_KEYSPACE_MISMATCH',
+        `keyspace ${command.name} was made with value module ${known.module} and scheme ${known.scheme}, not ${command.module} and ${command.scheme}`,
+      );
+    }
+    const allocator = openAllocator(ctx);
+    const shards = command.starts.map((from, index) => ({
+      id: allocator.value.nextShardId + index,
+      range: { from, to: command.starts[index + 1] ?? 0x1_0000_0000 },
+    }));
+    const { name, module, scheme } = command;
+    const keyspace: KeyspaceRecord = { kind: 'keyspace', name, module, scheme, table: allocator.value.nextTable, shards };
+    allocator.advance(shards.length);
+    record.set(keyspace);
+    return { keyspace, changed: true, oldTable: undefined };
+  }
+  if (!known) throw new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${command.name}`);
+  if (command.kind === 'deregister') {
+    record.set(undefined);
+    return { keyspace: known, changed: true, oldTable: known.table };
+  }
+  const allocator = openAllocator(ctx);
+  const keyspace: KeyspaceRecord = { ...known, table: allocator.value.nextTable };
+  allocator.advance(0);
+  record.set(keyspace);
+  return { keyspace, changed: true, oldTable: known.table };
+}
+
+function openAllocator(ctx: ManyContext<MetaRecord>): { readonly value: AllocatorRecord; advance(shardCount: number): void } {
+  const record = ctx.open(ALLOCATOR_KEY);
+  const value: AllocatorRecord = ofKind(record.value, 'allocator') ?? {
+    kind: 'allocator',
+    nextShardId: META_SHARD_ID + 1,
+    nextTable: FIRST_TABLE,
+  };
+  return {
+    value,
+    advance: (shardCount) => record.set({ ...value, nextShardId: value.nextShardId + shardCount, nextTable: value.nextTable + TABLE_STEP }),
+  };
+}
+
+function ofKind<K extends MetaRecord['kind']>(record: MetaRecord | undefined, kind: K): Extract<MetaRecord, { kind: K }> | undefined {
+  assert(record === undefined || record.kind === kind, () => `a meta record of kind ${record?.kind} where a ${kind} should be`);
+  return record as Extract<MetaRecord, { kind: K }> | undefined;
+}
+
+function jsonCodec<T>(): ValueCodec<T> {
+  return { encode: (value) => utf8(JSON.stringify(value)), decode: (bytes) => JSON.parse(fromUtf8(bytes)) as T };
+}

@@ -1,0 +1,33 @@
+import type { Bytes } from '../base/bytes.ts';
+import { murmur3Position } from '../partition/hash/murmur3-x86-128.ts';
+import { redis_slot } from '../partition/redis-slot.ts';
+
+/**
+ * How a keyspace's keys fall. `hash`: by the default hash alone. `redis`: the Redis Cluster slot on top and the hash below, so that hash
+ * tags keep keys together and a slot is a range.
+ */
+export type PositionSchemeName = 'hash' | 'redis';
+
+export interface PositionScheme {
+  readonly name: PositionSchemeName;
+  position(key: Bytes): number;
+  /** Keys of one group may share a command: what all positions of the group have in common. Undefined: as far as the shard goes. */
+  readonly groupShift: number | undefined;
+  /** Where shards may begin: at multiples of this. */
+  readonly grain: number;
+}
+
+const SCHEMES: Readonly<Record<PositionSchemeName, PositionScheme>> = {
+  hash: { name: 'hash', position: murmur3Position, groupShift: undefined, grain: 1 },
+  redis: { name: 'redis', position: (key) => redis_slot.position(key), groupShift: 18, grain: 1 << 18 },
+};
+
+export function positionScheme(name: PositionSchemeName): PositionScheme {
+  return SCHEMES[name];
+}
+
+/** The first positions of `count` shards of nearly equal width, the first being 0. */
+export function evenStarts(scheme: PositionScheme, count: number): number[] {
+  const grains = 0x1_0000_0000 / scheme.grain;
+  return Array.from({ length: count }, (_, index) => Math.floor((index * grains) / count) * scheme.grain);
+}
