@@ -1,0 +1,35 @@
+/**
+ * keyfleet/store: a durable, partitioned key-value store in your own process. Each value is any data structure, changed by a command
+ * function and read by a query function; `plainBytes` is the simplest.
+ */
+export type { Bytes } from '../base/bytes.ts';
+export { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
+export {
+  type PlainAnswer,
+  type PlainCommand,
+  type PlainCondition,
+  type PlainQuery,
+  type PlainReply,
+  plain,
+  plainBytes,
+} from '../shard/plain-bytes.ts';
+export type { PositionSchemeName } from '../shard/position-scheme.ts';
+export type {
+  Cell,
+  CellReader,
+  Cells,
+  CommandContext,
+  CommandResult,
+  ManyContext,
+  ManyQueryContext,
+  OpenRecord,
+  QueryContext,
+  ValueCodec,
+  ValueModule,
+} from '../shard/value-module.ts';
+export { MemoryStorage } from '../storage/memory.ts';
+export type { Durability, Storage, StorageStats } from '../storage/storage.ts';
+export type { KeyspaceHandle, ReplySink, ScannedRecord } from './keyspace-handle.ts';
+export { type OpenStoreOptions, openStore } from './open-store.ts';
+export { Keyspace, type KeyspaceDefinitions, type KeyspaceOf, Store } from './store.ts';
+export type { KeyspaceOptions, KeyspaceStats, NodeLimits, NodeStats, ShardStats } from './store-node.ts';

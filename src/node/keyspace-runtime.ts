@@ -1,0 +1,183 @@
+import type { Bytes } from '../base/bytes.ts';
+import { KeyfleetError } from '../base/errors.ts';
+import type { LocalLog, LocalShard } from '../log/local.ts';
+import type { PositionScheme } from '../shard/position-scheme.ts';
+import type { ReplySink } from '../shard/reply-sink.ts';
+import type { ValueModule } from '../shard/value-module.ts';
+import type { Storage } from '../storage/storage.ts';
+import type { KeyspaceHandle, ScannedRecord } from './keyspace-handle.ts';
+import { RecordScanner } from './record-scan.ts';
+
+export interface KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer> {
+  readonly name: string;
+  readonly log: LocalLog;
+  readonly storage: Storage;
+  readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
+  readonly scheme: PositionScheme;
+  /** In order of position; they cover it all. */
+  readonly shards: readonly LocalShard<Value, Command, Reply, Query, Answer>[];
+  readonly maxKeyBytes: number;
+  readonly now: () => number;
+  /** Gives every shard a fresh table and leaves the old one as garbage, in one batch. */
+  readonly clear: () => Promise<void>;
+}
+
+/** A keyspace served by this process: routes each key to its shard. */
+export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements KeyspaceHandle<Value, Command, Reply, Query, Answer> {
+  readonly name: string;
+  readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
+  readonly scheme: PositionScheme;
+  readonly shards: readonly LocalShard<Value, Command, Reply, Query, Answer>[];
+  readonly #log: LocalLog;
+  readonly #starts: readonly number[];
+  readonly #maxKeyBytes: number;
+  readonly #now: () => number;
+  readonly #clear: () => Promise<void>;
+  readonly #scanner: RecordScanner<Value>;
+  #dropped = false;
+
+  constructor(options: KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer>) {
+    this.name = options.name;
+    this.module = options.module;
+    this.scheme = options.scheme;
+    this.shards = options.shards;
+    this.#log = options.log;
+    this.#starts = options.shards.map((shard) => shard.machine.state.range.from);
+    this.#maxKeyBytes = options.maxKeyBytes;
+    this.#now = options.now;
+    this.#clear = options.clear;
+    this.#scanner = new RecordScanner(options.storage, options.module.codec);
+  }
+
+  submit(key: Bytes, command: Command, sink: ReplySink<Reply>, token: number): void {
+    if (key.length > this.#maxKeyBytes || this.#dropped) {
+      sink.failed(token, this.#refusal(key));
+      return;
+    }
+    const position = this.scheme.position(key);
+    this.#log.submit(this.shards[this.shardIndexAt(position)]!, key, position, command, sink, token);
+  }
+
+  ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number): void {
+    if (key.length > this.#maxKeyBytes || this.#dropped) {
+      sink.failed(token, this.#refusal(key));
+      return;
+    }
+    const position = this.scheme.position(key);
+    this.#log.ask(this.shards[this.shardIndexAt(position)]!, key, position, query, sink, token);
+  }
+
+  submitMany(keys: readonly Bytes[], command: Command, sink: ReplySink<Reply>, token: number): void {
+    const shard = this.#shardOfAll(keys, sink, token);
+    if (shard) this.#log.submitMany(shard, keys[0]!, command, sink, token);
+  }
+
+  askMany(keys: readonly Bytes[], query: Query, sink: ReplySink<Answer>, token: number): void {
+    const shard = this.#shardOfAll(keys, sink, token);
+    if (shard) this.#log.askMany(shard, query, sink, token);
+  }
+
+  scan(options: { readonly cursor: number; readonly limit: number }): {
+    readonly records: readonly ScannedRecord<Value>[];
+    readonly next: number | undefined;
+  } {
+    return this.#scanner.page({ ...options, table: this.#table, nowMs: this.#now() });
+  }
+
+  /** Chooses a shard by its count of keys, then a place between its first and its last position: O(1), and fair enough for RANDOMKEY. */
+  sample(unit: number): ScannedRecord<Value> | undefined {
+    let at = unit * this.keyCount;
+    let index = 0;
+    for (; index < this.shards.length - 1; index++) {
+      const { keyCount } = this.shards[index]!.machine.state;
+      if (at < keyCount) break;
+      at -= keyCount;
+    }
+    const nowMs = this.#now();
+    for (let tried = 0; tried < this.shards.length; tried++) {
+      const { state } = this.shards[(index + tried) % this.shards.length]!.machine;
+      if (state.keyCount === 0) continue;
+      // What is left of the chance after choosing the shard.
+      const within = tried === 0 ? Math.min(at / state.keyCount, 1 - Number.EPSILON) : unit;
+      const record = this.#scanner.sample({ table: state.table, range: state.range, unit: within, nowMs });
+      if (record) return record;
+    }
+    return undefined;
+  }
+
+  get keyCount(): number {
+    let sum = 0;
+    for (const { machine } of this.shards) sum += machine.state.keyCount;
+    return sum;
+  }
+
+  get sizeBytes(): number {
+    let sum = 0;
+    for (const { machine } of this.shards) sum += machine.state.sizeBytes;
+    return sum;
+  }
+
+  get expiringCount(): number {
+    let sum = 0;
+    for (const { machine } of this.shards) sum += machine.state.expiringCount;
+    return sum;
+  }
+
+  clear(): Promise<void> {
+    return this.#dropped ? Promise.reject(this.#refusal(NO_KEY)) : this.#clear();
+  }
+
+  /** The keyspace is no more: requests are refused from now on. */
+  drop(): void {
+    this.#dropped = true;
+  }
+
+  /** Which of {@link shards} has `position`. */
+  shardIndexAt(position: number): number {
+    const starts = this.#starts;
+    let low = 0;
+    let high = starts.length;
+    while (high - low > 1) {
+      const middle = (low + high) >>> 1;
+      if (starts[middle]! <= position) low = middle;
+      else high = middle;
+    }
+    return low;
+  }
+
+  get #table(): number {
+    return this.shards[0]!.machine.state.table;
+  }
+
+  #shardOfAll(keys: readonly Bytes[], sink: ReplySink<never>, token: number): LocalShard<Value, Command, Reply, Query, Answer> | undefined {
+    const { groupShift } = this.scheme;
+    let shardIndex = -1;
+    let group = -1;
+    for (const key of keys) {
+      if (key.length > this.#maxKeyBytes || this.#dropped) {
+        sink.failed(token, this.#refusal(key));
+        return undefined;
+      }
+      const position = this.scheme.position(key);
+      const index = this.shardIndexAt(position);
+      const ofKey = groupShift === undefined ? index : position >>> groupShift;
+      if (shardIndex >= 0 && ofKey !== group) {
+        const together = groupShift === undefined ? 'shard' : 'slot; a hash tag {…} keeps keys in one';
+        sink.failed(token, new KeyfleetError('KF_CROSS_SLOT', `the ${keys.length} keys of the command are not in one ${together}`));
+        return undefined;
+      }
+      shardIndex = index;
+      group = ofKey;
+    }
+    if (shardIndex >= 0) return this.shards[shardIndex]!;
+    sink.failed(token, new KeyfleetError('KF_BAD_COMMAND', 'a command over several keys names no key'));
+    return undefined;
+  }
+
+  #refusal(key: Bytes): KeyfleetError {
+    if (this.#dropped) return new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${this.name} any more`);
+    return new KeyfleetError('KF_KEY_TOO_LARGE', `a key of ${key.length} bytes; the limit is ${this.#maxKeyBytes}`);
+  }
+}
+
+const NO_KEY: Bytes = new Uint8Array(0);
