@@ -14,15 +14,15 @@
  *
  * @see Karger et al., "Consistent Hashing and Random Trees", STOC 1997; the Rust crate lfchring, whose rings this one reproduces.
  */
-import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 import type { Hasher, KeyInput } from './hasher.ts';
 import { checkNodes, compareIds, duplicateNode, type PartitionNode, unknownNode, weightOf } from './node.ts';
 import { badHasher, defaultVirtualNodeName, merged, renumbered, tableOf, type VirtualNodeName } from './ring-build.ts';
 import { RingChange } from './ring-change.ts';
+import { RingQueries } from './ring-queries.ts';
 import { headOf } from './ring-table.ts';
-import { RingView, type VirtualNode } from './ring-view.ts';
+import { RingView } from './ring-view.ts';
 
 export interface HashRingOptions {
   /** Points of a node of weight 1; a node of weight w gets `virtualNodes × w`, rounded, at least one. 1 … 65,536; 160 when absent. */
@@ -37,7 +37,7 @@ export interface HashRingOptions {
 
 const MOST_POINTS = 65_536;
 
-export class HashRing<N extends PartitionNode = PartitionNode> {
+export class HashRing<N extends PartitionNode = PartitionNode> extends RingQueries<N> {
   readonly virtualNodes: number;
   readonly replicationFactor: number;
   readonly hasher: Hasher;
@@ -48,6 +48,7 @@ export class HashRing<N extends PartitionNode = PartitionNode> {
    * @throws KF_BAD_RING when an option is out of range; KF_BAD_HASHER when the hasher contradicts itself; and all that {@link insert} throws.
    */
   constructor(nodes: Iterable<N> = [], options: HashRingOptions = {}) {
+    super();
     this.virtualNodes = inRange('virtualNodes', options.virtualNodes ?? 160, MOST_POINTS);
     this.replicationFactor = inRange('replicationFactor', options.replicationFactor ?? 3, 255);
     this.hasher = options.hasher ?? murmur3_x86_128;
@@ -57,91 +58,21 @@ export class HashRing<N extends PartitionNode = PartitionNode> {
     this.insert(nodes);
   }
 
-  /** The nodes, in order of id. */
-  get nodes(): readonly N[] {
-    return this.#view.nodes;
-  }
-
-  get nodeCount(): number {
-    return this.#view.nodes.length;
-  }
-
-  get virtualNodeCount(): number {
-    return this.#view.table.count;
-  }
-
-  /** This version of the ring; later changes do not touch it. */
-  get view(): RingView<N> {
-    return this.#view;
-  }
-
-  /** The node of the first point at or after the key's hash. @throws KF_NO_NODES when the ring is empty. */
   owner(key: KeyInput): N {
     return this.#view.owner(key);
   }
 
-  /**
-   * The first `count` distinct nodes from the key's hash onwards, all nodes when there are fewer; the first is the owner.
-   * Written to `out` when given, which is then returned, so that a loop allocates nothing.
-   *
-   * @throws KF_NO_NODES when the ring is empty.
-   */
   replicas(key: KeyInput, count: number = this.replicationFactor, out?: N[]): N[] {
     return this.#view.replicas(key, count, out);
   }
 
-  /** The nodes that hold the key: `replicas(key)` with the ring's replication factor. */
-  nodesForKey(key: KeyInput): N[] {
-    return this.#view.replicas(key, this.replicationFactor);
+  /** O(1): versions are immutable. */
+  snapshot(): RingView<N> {
+    return this.#view;
   }
 
-  /** Whether a virtual node stands exactly at `digest`. */
-  hasVirtualNode(digest: Bytes): boolean {
-    return this.#view.hasVirtualNode(digest);
-  }
-
-  /** The point that the key belongs to. @throws KF_NO_NODES when the ring is empty. */
-  virtualNodeForKey(key: KeyInput): VirtualNode<N> {
-    return this.#view.virtualNodeForKey(key);
-  }
-
-  /** The first point at or after `digest`. @throws KF_NO_NODES when the ring is empty. */
-  virtualNodeAt(digest: Bytes): VirtualNode<N> {
-    return this.#view.virtualNodeAt(digest);
-  }
-
-  /** The point before the one that the key belongs to. @throws KF_NO_NODES when the ring is empty. */
-  predecessor(key: KeyInput): VirtualNode<N> {
-    return this.#view.neighbour(key, -1);
-  }
-
-  /** The point after the one that the key belongs to. @throws KF_NO_NODES when the ring is empty. */
-  successor(key: KeyInput): VirtualNode<N> {
-    return this.#view.neighbour(key, 1);
-  }
-
-  /** The nearest point before the key's that is another node's. @throws KF_NO_NODES, KF_RING_SINGLE_NODE when there is no other node. */
-  predecessorNode(key: KeyInput): VirtualNode<N> {
-    return this.#view.neighbourNode(key, -1);
-  }
-
-  /** The nearest point after the key's that is another node's. @throws KF_NO_NODES, KF_RING_SINGLE_NODE when there is no other node. */
-  successorNode(key: KeyInput): VirtualNode<N> {
-    return this.#view.neighbourNode(key, 1);
-  }
-
-  /** The points from the lowest digest up, as they stand now: changes made meanwhile do not show. */
-  [Symbol.iterator](): IterableIterator<VirtualNode<N>> {
-    return this.#view.virtualNodes(1);
-  }
-
-  /** The points from the highest digest down, as they stand now. */
-  reversed(): IterableIterator<VirtualNode<N>> {
-    return this.#view.virtualNodes(-1);
-  }
-
-  has(id: string): boolean {
-    return this.#placeOf(id) >= 0;
+  protected answer<T>(ask: (view: RingView<N>) => T): T {
+    return ask(this.#view);
   }
 
   /**
@@ -220,18 +151,6 @@ export class HashRing<N extends PartitionNode = PartitionNode> {
       'KF_BAD_RING',
       `node ${node.id} would have ${points} virtual nodes (${this.virtualNodes} × weight ${weightOf(node)}); ${MOST_POINTS} are the most`,
     );
-  }
-
-  #placeOf(id: string): number {
-    const { nodes } = this.#view;
-    let low = 0;
-    let high = nodes.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (nodes[middle]!.id < id) low = middle + 1;
-      else high = middle;
-    }
-    return nodes[low]?.id === id ? low : -1;
   }
 }
 

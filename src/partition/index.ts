@@ -40,3 +40,5 @@ export { REDIS_SLOT_COUNT, redis_slot, redisSlot, sameRedisSlot } from './redis-
 export type { VirtualNodeName } from './ring-build.ts';
 export type { RingChange, RingMove } from './ring-change.ts';
 export type { RingView, VirtualNode } from './ring-view.ts';
+export { SharedRing, type SharedRingHandle, type SharedRingOptions } from './shared-ring.ts';
+export type { SharedRingReader } from './shared-ring-reader.ts';

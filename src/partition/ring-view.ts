@@ -40,6 +40,19 @@ export class RingView<N extends PartitionNode> {
     return out;
   }
 
+  /** Where the node of this id stands in `nodes`; -1 when it is not there. */
+  placeOf(id: string): number {
+    const { nodes } = this;
+    let low = 0;
+    let high = nodes.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (nodes[middle]!.id < id) low = middle + 1;
+      else high = middle;
+    }
+    return nodes[low]?.id === id ? low : -1;
+  }
+
   hasVirtualNode(digest: Bytes): boolean {
     const { table } = this;
     if (digest.length !== table.digestBytes) return false;
