@@ -289,6 +289,7 @@ describe('a change', () => {
       ['KF_UNKNOWN_NODE', () => ring.remove(['a', 'nobody'])],
       ['KF_DUPLICATE_NODE', () => ring.remove(['a', node('a')])],
     ];
+    for (const count of [0, -1, 1.5, Number.NaN]) expect(codeOf(() => ring.replicas('k', count))).toBe('KF_BAD_REPLICA_COUNT');
     for (const [code, act] of refused) {
       expect(codeOf(act)).toBe(code);
       expect(ring.snapshot()).toBe(view);
@@ -319,7 +320,7 @@ describe('a change', () => {
     ring.insert([]);
     ring.remove([]);
     expect(ring.snapshot()).toBe(view);
-    ring.remove(['a']);
+    ring.remove('a');
     expect([ring.nodeCount, ring.virtualNodeCount, ring.has('a')]).toEqual([0, 0, false]);
   });
 
@@ -361,8 +362,8 @@ describe('what a change says it moved', () => {
       { virtualNodes: 1_000, replicationFactor: 3 },
     );
     const change = ring.add(node('n9'));
-    expect(change.ownerShare).toBeGreaterThan(0.09);
-    expect(change.ownerShare).toBeLessThan(0.11);
+    expect(change.movedShare).toBeGreaterThan(0.09);
+    expect(change.movedShare).toBeLessThan(0.11);
     expect(change.pulledShare).toBeGreaterThan(0.27);
     expect(change.pulledShare).toBeLessThan(0.33);
   });

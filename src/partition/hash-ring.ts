@@ -18,6 +18,7 @@ import { KeyfleetError } from '../base/errors.ts';
 import { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 import type { Hasher, KeyInput } from './hasher.ts';
 import { checkNodes, compareIds, duplicateNode, type PartitionNode, unknownNode, weightOf } from './node.ts';
+import type { MutablePartitioner } from './partitioner.ts';
 import { badHasher, defaultVirtualNodeName, merged, renumbered, tableOf, type VirtualNodeName } from './ring-build.ts';
 import { RingChange } from './ring-change.ts';
 import { RingQueries } from './ring-queries.ts';
@@ -37,7 +38,7 @@ export interface HashRingOptions {
 
 const MOST_POINTS = 65_536;
 
-export class HashRing<N extends PartitionNode = PartitionNode> extends RingQueries<N> {
+export class HashRing<N extends PartitionNode = PartitionNode> extends RingQueries<N> implements MutablePartitioner<N> {
   readonly virtualNodes: number;
   readonly replicationFactor: number;
   readonly hasher: Hasher;
@@ -100,15 +101,15 @@ export class HashRing<N extends PartitionNode = PartitionNode> extends RingQueri
   }
 
   /**
-   * Takes all of `nodes` (or nodes of these ids) off the ring, or none of them. The last node may go: an empty ring is a ring.
+   * Takes the node of this id, or all of these nodes or ids, off the ring, or none of them. The last node may go: an empty ring is a ring.
    *
    * @returns What moved, computed when asked for.
    * @throws KF_UNKNOWN_NODE when an id is not there; KF_DUPLICATE_NODE when one is given twice. The ring is then as it was.
    */
-  remove(nodes: Iterable<PartitionNode | string>): RingChange<N> {
+  remove(nodes: string | Iterable<PartitionNode | string>): RingChange<N> {
     const before = this.#view;
     const gone = new Set<string>();
-    for (const node of nodes) {
+    for (const node of typeof nodes === 'string' ? [nodes] : nodes) {
       const id = typeof node === 'string' ? node : node.id;
       if (!this.has(id)) throw unknownNode(id);
       if (gone.has(id)) throw duplicateNode(id);

@@ -1,5 +1,6 @@
 import { type Bytes, compareBytes } from '../base/bytes.ts';
 import type { PartitionNode } from './node.ts';
+import type { NodeChange } from './partitioner.ts';
 import type { RingTable } from './ring-table.ts';
 import type { RingView } from './ring-view.ts';
 
@@ -17,7 +18,7 @@ export interface RingMove<N> {
 }
 
 /** The difference between two versions of a ring. Nothing is computed until it is asked for. */
-export class RingChange<N extends PartitionNode> {
+export class RingChange<N extends PartitionNode> implements NodeChange {
   readonly before: RingView<N>;
   readonly after: RingView<N>;
   #moves: readonly RingMove<N>[] | undefined;
@@ -27,14 +28,14 @@ export class RingChange<N extends PartitionNode> {
     this.after = after;
   }
 
-  /** Arcs whose holders changed, in order of digest; neighbours with the same holders are one. Cost: O(points of both × replication factor). */
+  /** Arcs whose holders changed, none when the ring was or is empty, in order of digest; neighbours with the same holders are one. Cost: O(points of both × replication factor). */
   get moves(): readonly RingMove<N>[] {
     this.#moves ??= movesBetween(this.before, this.after);
     return this.#moves;
   }
 
   /** Share of the keys that have a new owner, 0 … 1. */
-  get ownerShare(): number {
+  get movedShare(): number {
     return this.moves.reduce((sum, move) => sum + (move.before[0]?.id === move.now[0]?.id ? 0 : move.share), 0);
   }
 

@@ -20,7 +20,7 @@ export abstract class RingQueries<N extends PartitionNode> {
    * The first `count` distinct nodes from the key's hash onwards, all nodes when there are fewer; the first is the owner.
    * Written to `out` when given, which is then returned, so that a loop allocates nothing. `count` is the replication factor when absent.
    *
-   * @throws KF_NO_NODES when the ring is empty.
+   * @throws KF_NO_NODES when the ring is empty; KF_BAD_REPLICA_COUNT when `count` is not a whole number above 0.
    */
   abstract replicas(key: KeyInput, count?: number, out?: N[]): N[];
 

@@ -2,6 +2,7 @@ import { type Bytes, toHex } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { Hasher, KeyInput } from './hasher.ts';
 import { noNodes, type PartitionNode } from './node.ts';
+import { checkReplicaCount } from './partitioner.ts';
 import type { RingTable } from './ring-table.ts';
 
 /** A point of a ring: one of its node's virtual nodes. */
@@ -33,6 +34,7 @@ export class RingView<N extends PartitionNode> {
   }
 
   replicas(key: KeyInput, count: number, out: N[] = []): N[] {
+    checkReplicaCount(count);
     const { table, nodes } = this;
     const found = table.ownersFrom(this.#seek(key), Math.min(count, nodes.length), places);
     for (let i = 0; i < found; i++) out[i] = nodes[places[i]!]!;

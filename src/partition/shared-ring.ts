@@ -4,6 +4,7 @@ import { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 import { HashRing, type HashRingOptions } from './hash-ring.ts';
 import type { Hasher, KeyInput } from './hasher.ts';
 import type { PartitionNode } from './node.ts';
+import type { MutablePartitioner } from './partitioner.ts';
 import type { RingChange } from './ring-change.ts';
 import { RingQueries } from './ring-queries.ts';
 import { tableBytes } from './ring-table.ts';
@@ -48,7 +49,7 @@ const PROOF_TEXT = 'keyfleet shared ring';
  *
  * Nodes cross to readers as JSON: `id`, `weight`, `zone` and whatever else of them JSON keeps.
  */
-export class SharedRing<N extends PartitionNode = PartitionNode> extends RingQueries<N> {
+export class SharedRing<N extends PartitionNode = PartitionNode> extends RingQueries<N> implements MutablePartitioner<N> {
   readonly #memory: SharedRingMemory;
   /** By id, of the nodes on the ring: a number of its own for each node that ever joins, so that readers decode a node once; then its JSON. */
   readonly #records = new Map<string, Bytes>();
@@ -133,8 +134,8 @@ export class SharedRing<N extends PartitionNode = PartitionNode> extends RingQue
     return this.#change((ring) => ring.insert(nodes));
   }
 
-  /** Takes all of `nodes` off the ring and publishes it, or does nothing. @throws what `HashRing.remove` throws. */
-  remove(nodes: Iterable<PartitionNode | string>): RingChange<N> {
+  /** Takes one node, by its id, or all of these nodes or ids off the ring and publishes it, or does nothing. @throws what `HashRing.remove` throws. */
+  remove(nodes: string | Iterable<PartitionNode | string>): RingChange<N> {
     return this.#change((ring) => ring.remove(nodes));
   }
 
