@@ -1,5 +1,5 @@
 import { assert } from '../base/assert.ts';
-import type { Bytes } from '../base/bytes.ts';
+import { type Bytes, freshBytes } from '../base/bytes.ts';
 
 // A record in storage: [flags u8][expireAtMs f64]?[cell generation u40]?[sizeBytes f64]?[key length u32, key]?[the module's value ...]
 // What is absent costs nothing, so a plain value has one byte of header.
@@ -24,7 +24,7 @@ export function encodeRecord(header: RecordHeader, body: Bytes): Bytes {
   const { expireAtMs, generation, sizeBytes, key } = header;
   const hasSize = sizeBytes !== body.length;
   if (expireAtMs === undefined && generation === 0 && !hasSize && key === undefined) {
-    const out = new Uint8Array(1 + body.length);
+    const out = freshBytes(1 + body.length);
     out.set(body, 1);
     return out;
   }
@@ -46,8 +46,8 @@ export function encodeRecord(header: RecordHeader, body: Bytes): Bytes {
     flags |= HAS_KEY;
     length += 4 + key.length;
   }
-  const out = new Uint8Array(length);
-  const view = new DataView(out.buffer);
+  const out = freshBytes(length);
+  const view = new DataView(out.buffer, out.byteOffset, length);
   out[0] = flags;
   let at = 1;
   if (expireAtMs !== undefined) {

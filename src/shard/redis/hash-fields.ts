@@ -1,4 +1,4 @@
-import type { Bytes } from '../../base/bytes.ts';
+import { type Bytes, freshBytes } from '../../base/bytes.ts';
 import type { CellReader, CommandContext } from '../value-module.ts';
 import type { RedisResult } from './handler.ts';
 import type { Reply } from './reply.ts';
@@ -24,7 +24,7 @@ export function fieldHash(field: Bytes): number {
 
 export function cellOf(field: Bytes): Bytes {
   const hash = fieldHash(field);
-  const cell = new Uint8Array(PREFIX_BYTES + field.length);
+  const cell = freshBytes(PREFIX_BYTES + field.length);
   cell[0] = hash >>> 24;
   cell[1] = hash >>> 16;
   cell[2] = hash >>> 8;

@@ -1,4 +1,4 @@
-import { type Bytes, concatBytes } from '../../base/bytes.ts';
+import { type Bytes, concatBytes, freshBytes } from '../../base/bytes.ts';
 import { NOT_AN_INTEGER, WRONG_TYPE } from './error-replies.ts';
 import { EX, type ExpiryUnit, PX, parseExpiry } from './expiry-time.ts';
 import { type Handlers, type ReadHandler, unchanged, type WriteHandler } from './handler.ts';
@@ -78,7 +78,7 @@ const setRange: WriteHandler = (_ctx, value, args, settings) => {
 
 /** A copy of `bytes` of at least `length`, zeros behind. */
 export function grown(bytes: Bytes, length: number): Uint8Array {
-  const copy = new Uint8Array(Math.max(bytes.length, length));
+  const copy = freshBytes(Math.max(bytes.length, length));
   copy.set(bytes);
   return copy;
 }

@@ -1,5 +1,5 @@
 import { assert } from '../../base/assert.ts';
-import type { Bytes } from '../../base/bytes.ts';
+import { type Bytes, freshBytes } from '../../base/bytes.ts';
 import type { ValueCodec } from '../value-module.ts';
 
 /**
@@ -28,7 +28,7 @@ const HASH_BYTES = 10;
 export const redisValueCodec: ValueCodec<RedisValue> = {
   encode(value) {
     if (isString(value)) {
-      const bytes = new Uint8Array(value.length + 1);
+      const bytes = freshBytes(value.length + 1);
       bytes[0] = STRING_TAG;
       bytes.set(value, 1);
       return bytes;
