@@ -9,6 +9,7 @@ import type { Handlers, ReadHandler, ReadManyHandler, RedisQuery, RedisSettings,
 import { HASH_READS, HASH_WRITES } from './hash-commands.ts';
 import { KEY_READS, KEY_WRITES } from './key-commands.ts';
 import { lcs } from './lcs.ts';
+import { loadOfCommand, loadOfReply } from './load.ts';
 import { asStringOrNil, KEY_MANY_READS, KEY_MANY_WRITES, mSetNxOne, mSetOne } from './many-key-commands.ts';
 import type { Reply, TaggedReply } from './reply.ts';
 import { STRING_READS, STRING_WRITES } from './string-commands.ts';
@@ -75,20 +76,26 @@ export function createRedisModule(options: Partial<RedisSettings> = {}): RedisMo
     command(ctx, value, args) {
       const handler = resolve(writes, args);
       if (typeof handler !== 'function') return { reply: handler, value };
-      return handler(ctx, value, args, settings);
+      const result = handler(ctx, value, args, settings);
+      const load = loadOfCommand(args, result);
+      return load === 1 ? result : { ...result, load };
     },
     query(ctx, value, args) {
       const handler = resolve(reads, args);
       if (typeof handler !== 'function') return { answer: handler };
-      return { answer: handler(ctx, value, args, settings) };
+      const answer = handler(ctx, value, args, settings);
+      const load = loadOfReply(answer);
+      return load === 1 ? { answer } : { answer, load };
     },
     commandMany(ctx, args) {
       const handler = resolve(writesMany, args);
-      return { reply: typeof handler === 'function' ? handler(ctx, args, settings) : handler };
+      const reply = typeof handler === 'function' ? handler(ctx, args, settings) : handler;
+      return { reply, load: 1 + Math.floor(args.length / 2) };
     },
     queryMany(ctx, args) {
       const handler = resolve(readsMany, args);
-      return { answer: typeof handler === 'function' ? handler(ctx, args, settings) : handler };
+      const answer = typeof handler === 'function' ? handler(ctx, args, settings) : handler;
+      return { answer, load: 1 + Math.floor(args.length / 2) };
     },
   };
 }
