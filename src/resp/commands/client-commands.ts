@@ -1,5 +1,5 @@
 import { type Bytes, fromUtf8, utf8 } from '../../base/bytes.ts';
-import { NOT_AN_INTEGER, SYNTAX_ERROR, wrongArityError } from '../../shard/redis/error-replies.ts';
+import { SYNTAX_ERROR, wrongArityError } from '../../shard/redis/error-replies.ts';
 import { errorReply, OK, type Reply } from '../../shard/redis/reply.ts';
 import { integerOf, isWord } from '../codec/ascii.ts';
 import type { Connection } from '../connection.ts';
@@ -105,7 +105,8 @@ function setReplyMode({ conn, spec, args }: LocalCall): Reply | typeof SILENT {
 function pause({ door, args }: LocalCall): Reply {
   const timeoutMs = integerOf(args[2]!);
   const mode = args[3];
-  if (args.length > 4 || (mode && !isWord(mode, 'write') && !isWord(mode, 'all'))) return SYNTAX_ERROR;
+  if (args.length > 4) return SYNTAX_ERROR;
+  if (mode && !isWord(mode, 'write') && !isWord(mode, 'all')) return errorReply('ERR CLIENT PAUSE mode must be WRITE or ALL');
   if (timeoutMs === undefined) return errorReply('ERR timeout is not an integer or out of range');
   if (timeoutMs < 0) return errorReply('ERR timeout is negative');
   door.pause(Date.now() + timeoutMs, !mode || isWord(mode, 'all'));
@@ -137,8 +138,7 @@ function kill({ door, conn, args }: LocalCall): Reply {
     const text = fromUtf8(value);
     if (isWord(option, 'id')) {
       const id = integerOf(value);
-      if (id === undefined) return NOT_AN_INTEGER;
-      if (id < 1) return errorReply('ERR client-id should be greater than 0');
+      if (id === undefined || id < 1) return errorReply('ERR client-id should be greater than 0');
       wanted = { ...wanted, id };
     } else if (isWord(option, 'type')) {
       if (!CLIENT_TYPES.includes(text.toLowerCase())) return unknownType(value);

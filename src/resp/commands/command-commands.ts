@@ -11,7 +11,7 @@ import {
 } from '../../shard/redis/command-table.ts';
 import { SYNTAX_ERROR } from '../../shard/redis/error-replies.ts';
 import { matchesGlob } from '../../shard/redis/glob.ts';
-import { errorReply, NULL_ARRAY, type Reply } from '../../shard/redis/reply.ts';
+import { errorReply, type Reply } from '../../shard/redis/reply.ts';
 import { isWord } from '../codec/ascii.ts';
 import { atOnce, type LocalCall, type LocalCommand } from '../local-command.ts';
 import { bulk, help, status, statuses } from './reply-text.ts';
@@ -40,7 +40,7 @@ function info({ args }: LocalCall): Reply {
   if (args.length === 2) return [...COMMANDS.values()].map(describe);
   return args.slice(2).map((name) => {
     const spec = lookUp(fromUtf8(name));
-    return spec ? describe(spec) : NULL_ARRAY;
+    return spec ? describe(spec) : null;
   });
 }
 

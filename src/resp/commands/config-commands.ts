@@ -1,5 +1,5 @@
 import { fromUtf8, utf8 } from '../../base/bytes.ts';
-import { wrongArityError } from '../../shard/redis/error-replies.ts';
+import { SYNTAX_ERROR, wrongArityError } from '../../shard/redis/error-replies.ts';
 import { matchesGlob } from '../../shard/redis/glob.ts';
 import { errorReply, OK, type Reply } from '../../shard/redis/reply.ts';
 import type { Door } from '../door.ts';
@@ -47,7 +47,7 @@ function get({ door, args }: LocalCall): Reply {
 
 /** All or nothing, like Redis. */
 function set({ door, args }: LocalCall): Reply {
-  if (args.length % 2 !== 0) return wrongArityError('config|set');
+  if (args.length % 2 !== 0) return SYNTAX_ERROR;
   const changes = new Map<keyof RespSettings, (settings: RespSettings) => void>();
   const fixed = new Set(fixedSettings(door).map(([name]) => name));
   for (let at = 2; at < args.length; at += 2) {
