@@ -5,6 +5,7 @@ import { commandArgsCodec } from './args-codec.ts';
 import { BIT_MANY_WRITES, BIT_READS, BIT_WRITES } from './bit-commands.ts';
 import { COMMAND_INDEX_END, type CommandArgs, everySpec, isSpec, resolveCommand } from './command-table.ts';
 import { COUNTER_WRITES } from './counter-commands.ts';
+import { doorRead, doorWrite } from './door-commands.ts';
 import type { Handlers, ReadHandler, ReadManyHandler, RedisQuery, RedisSettings, WriteHandler, WriteManyHandler } from './handler.ts';
 import { HASH_READS, HASH_WRITES } from './hash-commands.ts';
 import { KEY_READS, KEY_WRITES } from './key-commands.ts';
@@ -74,14 +75,14 @@ export function createRedisModule(options: Partial<RedisSettings> = {}): RedisMo
     codec: redisValueCodec,
     commandCodec: commandArgsCodec,
     command(ctx, value, args) {
-      const handler = resolve(writes, args);
+      const handler = doorWrite(args) ?? resolve(writes, args);
       if (typeof handler !== 'function') return { reply: handler, value };
       const result = handler(ctx, value, args, settings);
       const load = loadOfCommand(args, result);
       return load === 1 ? result : { ...result, load };
     },
     query(ctx, value, args) {
-      const handler = resolve(reads, args);
+      const handler = doorRead(args) ?? resolve(reads, args);
       if (typeof handler !== 'function') return { answer: handler };
       const answer = handler(ctx, value, args, settings);
       const load = loadOfReply(answer);
