@@ -1,0 +1,69 @@
+import type { Bytes } from '../base/bytes.ts';
+import type { Durability, StorageStats } from '../storage/storage.ts';
+
+// What the HTTP door needs of a store. The adapter over the real one is redis-keyspace.ts.
+
+export interface HttpStore {
+  /** Undefined when there is no such keyspace. */
+  keyspace(name: string): HttpKeyspace | undefined;
+  keyspaceNames(): readonly string[];
+  /** Undefined while writes are taken; else why they are refused for now. */
+  readonly refusal: Error | undefined;
+  readonly durability: Durability;
+  storageStats(): StorageStats;
+}
+
+export interface HttpKeyspace {
+  readonly name: string;
+  /** The string at `key`; undefined when there is none. @throws KF_WRONG_TYPE when it holds something else. */
+  get(key: Bytes): Promise<Found | undefined>;
+  /** Stores a string, whatever was there before, if `condition` holds; the check and the write are one step. */
+  put(key: Bytes, value: Bytes, options: { readonly ttlMs: number | undefined; readonly condition: Condition }): Promise<PutOutcome>;
+  /** Removes the key, whatever it holds, if `condition` holds. */
+  delete(key: Bytes, condition: Condition): Promise<DeleteOutcome>;
+  /** As KeyspaceHandle.scan: all keys of one position come together. */
+  scan(options: { readonly cursor: number; readonly limit: number }): ScanPage;
+  readonly keyCount: number;
+  readonly sizeBytes: number;
+  readonly expiringCount: number;
+  shards(): readonly ShardStatus[];
+}
+
+export interface Found {
+  readonly value: Bytes;
+  readonly ttlMs: number | undefined;
+}
+
+/** The conditions of RFC 9110 §13.1 on entity tags; an absent one holds always. `*`: any value. Tags are {@link etagOf}, without quotes. */
+export interface Condition {
+  readonly ifMatch?: '*' | readonly string[];
+  readonly ifNoneMatch?: '*' | readonly string[];
+}
+
+export type PutOutcome = 'created' | 'replaced' | 'condition-failed';
+export type DeleteOutcome = 'deleted' | 'absent' | 'condition-failed';
+
+export interface ScanPage {
+  readonly records: readonly ScanRecord[];
+  readonly next: number | undefined;
+}
+
+export interface ScanRecord {
+  readonly key: Bytes;
+  /** Undefined when the key holds something else than a string. */
+  readonly value: Bytes | undefined;
+  readonly type: string;
+  readonly ttlMs: number | undefined;
+  readonly sizeBytes: number;
+}
+
+export interface ShardStatus {
+  readonly id: string;
+  /** Owns the positions `from <= p < to`. */
+  readonly from: number;
+  readonly to: number;
+  readonly keyCount: number;
+  readonly sizeBytes: number;
+  /** Work since the start, in units of one small command. */
+  readonly load: number;
+}

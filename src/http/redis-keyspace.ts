@@ -1,0 +1,120 @@
+import { assert } from '../base/assert.ts';
+import type { Bytes } from '../base/bytes.ts';
+import { KeyfleetError } from '../base/errors.ts';
+import type { KeyspaceHandle, ReplySink } from '../node/keyspace-handle.ts';
+import type { CommandArgs } from '../shard/redis/command-table.ts';
+import { CONDITION_FAILED, CREATED, DELETED, deleteCommand, getQuery, putCommand } from '../shard/redis/door-commands.ts';
+import type { Reply } from '../shard/redis/reply.ts';
+import { isString, type RedisValue } from '../shard/redis/value.ts';
+import type { Condition, DeleteOutcome, Found, HttpKeyspace, PutOutcome, ScanPage, ShardStatus } from './http-store.ts';
+
+export type RedisHandle = KeyspaceHandle<RedisValue, CommandArgs, Reply, CommandArgs, Reply>;
+
+/** The keyspace that RESP serves, as the HTTP door sees it: the same strings. */
+export class RedisHttpKeyspace implements HttpKeyspace {
+  readonly #handle: RedisHandle;
+  readonly #shards: () => readonly ShardStatus[];
+  readonly #answers = new Answers();
+
+  constructor(handle: RedisHandle, shards: () => readonly ShardStatus[]) {
+    this.#handle = handle;
+    this.#shards = shards;
+  }
+
+  /** Whether it stands on `handle`: a keyspace that was taken away and made again has another. */
+  isOf(handle: RedisHandle): boolean {
+    return this.#handle === handle;
+  }
+
+  get name(): string {
+    return this.#handle.name;
+  }
+
+  get keyCount(): number {
+    return this.#handle.keyCount;
+  }
+
+  get sizeBytes(): number {
+    return this.#handle.sizeBytes;
+  }
+
+  get expiringCount(): number {
+    return this.#handle.expiringCount;
+  }
+
+  shards(): readonly ShardStatus[] {
+    return this.#shards();
+  }
+
+  async get(key: Bytes): Promise<Found | undefined> {
+    const reply = await this.#answers.of((sink, token) => this.#handle.ask(key, getQuery(key), sink, token));
+    if (reply === null) return undefined;
+    assert(Array.isArray(reply), () => 'a get answers a value and its time to live');
+    const [value, ttlMs] = reply as unknown as readonly [Bytes, number];
+    return { value, ttlMs: ttlMs < 0 ? undefined : ttlMs };
+  }
+
+  put(key: Bytes, value: Bytes, options: { readonly ttlMs: number | undefined; readonly condition: Condition }): Promise<PutOutcome> {
+    const answer = this.#answers.of((sink, token) => this.#handle.submit(key, putCommand(key, value, options), sink, token));
+    return answer.then((reply) => (reply === CREATED ? 'created' : reply === CONDITION_FAILED ? 'condition-failed' : 'replaced'));
+  }
+
+  async delete(key: Bytes, condition: Condition): Promise<DeleteOutcome> {
+    const reply = await this.#answers.of((sink, token) => this.#handle.submit(key, deleteCommand(key, condition), sink, token));
+    return reply === DELETED ? 'deleted' : reply === CONDITION_FAILED ? 'condition-failed' : 'absent';
+  }
+
+  scan(options: { readonly cursor: number; readonly limit: number }): ScanPage {
+    const { records, next } = this.#handle.scan(options);
+    const nowMs = Date.now();
+    return {
+      next,
+      records: records.map(({ key, value, expireAtMs, sizeBytes }) => ({
+        key,
+        value: isString(value) ? value : undefined,
+        type: isString(value) ? 'string' : value.kind,
+        ttlMs: expireAtMs === undefined ? undefined : Math.max(1, expireAtMs - nowMs),
+        sizeBytes,
+      })),
+    };
+  }
+}
+
+/** Turns answers to numbered submissions into promises. */
+class Answers implements ReplySink<Reply> {
+  readonly #waiting = new Map<number, { readonly resolve: (reply: Reply) => void; readonly reject: (error: Error) => void }>();
+  #nextToken = 0;
+
+  of(submit: (sink: ReplySink<Reply>, token: number) => void): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      const token = this.#nextToken++;
+      this.#waiting.set(token, { resolve, reject });
+      submit(this, token);
+    });
+  }
+
+  settled(token: number, reply: Reply): void {
+    const waiting = this.#take(token);
+    const error = errorOf(reply);
+    if (error) waiting.reject(error);
+    else waiting.resolve(reply);
+  }
+
+  failed(token: number, error: Error): void {
+    this.#take(token).reject(error);
+  }
+
+  #take(token: number): { readonly resolve: (reply: Reply) => void; readonly reject: (error: Error) => void } {
+    const waiting = this.#waiting.get(token);
+    assert(waiting !== undefined, () => `submission ${token} is answered twice`);
+    this.#waiting.delete(token);
+    return waiting;
+  }
+}
+
+/** An error reply in Redis's words as an error of ours. */
+function errorOf(reply: Reply): KeyfleetError | undefined {
+  if (typeof reply !== 'object' || reply === null || !('kind' in reply) || reply.kind !== 'error') return undefined;
+  if (reply.text.startsWith('WRONGTYPE')) return new KeyfleetError('KF_WRONG_TYPE', 'the key holds something else than a string');
+  return new KeyfleetError('KF_REFUSED', reply.text);
+}
