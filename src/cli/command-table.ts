@@ -1,0 +1,15 @@
+import type { Command } from 'commander';
+
+/** A command of `keyfleet`. Its module is loaded only when it is the one that runs, so that `--help` is quick. */
+export interface CliCommand {
+  readonly name: string;
+  readonly summary: string;
+  readonly load: () => Promise<{ readonly define: (command: Command) => void }>;
+}
+
+/** All commands, in the order of `--help`. */
+export const COMMANDS: readonly CliCommand[] = [
+  { name: 'status', summary: 'show the shards, keys, balance and durability of a running server', load: () => import('./status.ts') },
+  { name: 'import', summary: 'load records from a file into a running server', load: () => import('./import.ts') },
+  { name: 'export', summary: 'write the records of a running server to a file', load: () => import('./export.ts') },
+];

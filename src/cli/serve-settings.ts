@@ -1,0 +1,181 @@
+import { KeyfleetError } from '../base/errors.ts';
+
+// What `keyfleet serve` can be told, once for both ways of telling it: a flag, or a key of the configuration file. The flag wins.
+
+export type Durability = 'sync' | 'os' | 'none';
+
+/** Everything `serve` needs to know, checked. */
+export interface ServeSettings {
+  readonly dir: string;
+  readonly host: string;
+  /** 0: any free port; undefined: this door stays shut. */
+  readonly respPort: number | undefined;
+  readonly httpPort: number | undefined;
+  readonly durability: Durability;
+  readonly shards: number;
+  readonly passwordFile: string | undefined;
+  readonly isProtected: boolean;
+  readonly maxClients: number;
+  readonly idleTimeoutSeconds: number;
+  readonly httpMaxConnections: number;
+  readonly httpMaxBodyBytes: number;
+  readonly httpRequestTimeoutMs: number;
+  readonly logLevel: string;
+  readonly logFormat: 'text' | 'json';
+}
+
+type Raw = string | number | boolean;
+
+export interface Setting {
+  readonly name: keyof ServeSettings;
+  /** Where it stands in the configuration file; dots go into sections. */
+  readonly key: string;
+  /** As commander writes it; absent: only in the configuration file. */
+  readonly flag?: string;
+  readonly help: string;
+  /** The checked value. @throws Error with what is wrong, to follow the setting's name. */
+  readonly parse: (raw: Raw) => unknown;
+  readonly fallback: unknown;
+  /** A relative path in the configuration file is relative to that file. */
+  readonly isPath?: boolean;
+}
+
+/** In the order of `--help`. */
+export const SETTINGS: readonly Setting[] = [
+  { name: 'dir', key: 'dir', flag: '--dir <dir>', help: 'where the data lies', parse: text, fallback: './keyfleet-data', isPath: true },
+  {
+    name: 'respPort',
+    key: 'resp.port',
+    flag: '--resp <port>',
+    help: 'port of the Redis protocol; 0: any, off: none',
+    parse: door,
+    fallback: 7379,
+  },
+  { name: 'httpPort', key: 'http.port', flag: '--http <port>', help: 'port of HTTP; 0: any, off: none', parse: door, fallback: 7380 },
+  { name: 'host', key: 'host', flag: '--host <address>', help: 'address to listen on', parse: text, fallback: '127.0.0.1' },
+  {
+    name: 'durability',
+    key: 'durability',
+    flag: '--durability <mode>',
+    help: 'when a write is answered: sync (on disk), os (with the operating system), none',
+    parse: oneOf('sync', 'os', 'none'),
+    fallback: 'sync',
+  },
+  { name: 'shards', key: 'shards', flag: '--shards <count>', help: 'shards of a new store', parse: whole(1, 4_096), fallback: 8 },
+  {
+    name: 'passwordFile',
+    key: 'passwordFile',
+    flag: '--password-file <file>',
+    help: "file whose first line is the clients' password",
+    parse: text,
+    fallback: undefined,
+    isPath: true,
+  },
+  {
+    name: 'isProtected',
+    key: 'protected',
+    flag: '--no-protected',
+    help: 'allow other machines in without a password',
+    parse: yesNo,
+    fallback: true,
+  },
+  {
+    name: 'maxClients',
+    key: 'resp.maxClients',
+    flag: '--max-clients <count>',
+    help: 'connections of the Redis protocol at once',
+    parse: whole(1, 1_000_000),
+    fallback: 10_000,
+  },
+  {
+    name: 'idleTimeoutSeconds',
+    key: 'resp.idleTimeoutSeconds',
+    flag: '--idle-timeout <seconds>',
+    help: 'close idle connections of the Redis protocol after this time; 0: never',
+    parse: whole(0, 31_536_000),
+    fallback: 0,
+  },
+  {
+    name: 'httpMaxConnections',
+    key: 'http.maxConnections',
+    help: 'HTTP connections at once',
+    parse: whole(1, 1_000_000),
+    fallback: 2_000,
+  },
+  {
+    name: 'httpMaxBodyBytes',
+    key: 'http.maxBodyBytes',
+    help: 'largest HTTP request body',
+    parse: whole(1, 1_073_741_824),
+    fallback: 64 * 1024 * 1024,
+  },
+  {
+    name: 'httpRequestTimeoutMs',
+    key: 'http.requestTimeoutMs',
+    help: 'time a client has to send an HTTP request whole',
+    parse: whole(100, 86_400_000),
+    fallback: 120_000,
+  },
+  {
+    name: 'logLevel',
+    key: 'log.level',
+    flag: '--log-level <level>',
+    help: 'least important message logged: error, warn, info, debug',
+    parse: oneOf('error', 'warn', 'info', 'debug'),
+    fallback: 'info',
+  },
+  {
+    name: 'logFormat',
+    key: 'log.format',
+    flag: '--log-format <format>',
+    help: 'log lines on standard error: text or json',
+    parse: oneOf('text', 'json'),
+    fallback: 'text',
+  },
+];
+
+/** Flags over configuration file over fallbacks. */
+export function settle(flags: ReadonlyMap<string, unknown>, file: ReadonlyMap<string, unknown>): ServeSettings {
+  const settled: Record<string, unknown> = {};
+  for (const { name, fallback } of SETTINGS) settled[name] = flags.has(name) ? flags.get(name) : file.has(name) ? file.get(name) : fallback;
+  return settled as unknown as ServeSettings;
+}
+
+/** The parsed value of a flag. @throws KF_USAGE naming the flag. */
+export function parseFlag(setting: Setting, raw: Raw): unknown {
+  try {
+    return setting.parse(raw);
+  } catch (error) {
+    throw new KeyfleetError('KF_USAGE', `${setting.flag?.split(' ')[0] ?? setting.key}: ${(error as Error).message}`);
+  }
+}
+
+function text(raw: Raw): string {
+  if (raw === '') throw new Error('must not be empty');
+  return String(raw);
+}
+
+function door(raw: Raw): number | undefined {
+  if (raw === 'off' || raw === false) return undefined;
+  return whole(0, 65_535, 'a port from 0 to 65535, or off')(raw);
+}
+
+function whole(least: number, most: number, wanted = `a whole number from ${least} to ${most}`): (raw: Raw) => number {
+  return (raw) => {
+    const value = typeof raw === 'number' ? raw : typeof raw === 'string' && /^\d{1,15}$/.test(raw) ? Number(raw) : Number.NaN;
+    if (!Number.isInteger(value) || value < least || value > most) throw new Error(`must be ${wanted}, not ${JSON.stringify(raw)}`);
+    return value;
+  };
+}
+
+function oneOf(...words: readonly string[]): (raw: Raw) => string {
+  return (raw) => {
+    if (!words.includes(String(raw))) throw new Error(`must be one of ${words.join(', ')}, not ${JSON.stringify(raw)}`);
+    return String(raw);
+  };
+}
+
+function yesNo(raw: Raw): boolean {
+  if (typeof raw !== 'boolean') throw new Error(`must be true or false, not ${JSON.stringify(raw)}`);
+  return raw;
+}
