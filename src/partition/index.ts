@@ -3,6 +3,7 @@
  * Pure: no dependency, no clock, no I/O; runs in Node and in browsers.
  */
 export { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
+export { type AnchorDraw, AnchorHash } from './anchor-hash.ts';
 export { crc16, crc32, crc32c } from './hash/crc32.ts';
 export { fnv1_32, fnv1_64, fnv1a_32, fnv1a_64 } from './hash/fnv.ts';
 export type { HashOptions } from './hash/hasher-names.ts';
@@ -18,10 +19,14 @@ export { xxh3_64, xxh3_128 } from './hash/xxh3.ts';
 export { xxh32, xxh64 } from './hash/xxhash.ts';
 export { HashRing, type HashRingOptions } from './hash-ring.ts';
 export type { Hasher, KeyInput } from './hasher.ts';
+export { JumpBackAnchorHash } from './jump-back-anchor-hash.ts';
+export { JumpBackHash, jumpBackHash } from './jump-back-hash.ts';
+export { JumpHash, jumpHash } from './jump-hash.ts';
 export { Ketama } from './ketama.ts';
 export type { HashRingCompat, KetamaDialect, KetamaOptions } from './ketama-dialect.ts';
 export { Modulo, type ModuloOptions } from './modulo.ts';
 export type { PartitionNode } from './node.ts';
+export type { BucketChange } from './numbered.ts';
 export type { MutablePartitioner, NodeChange, Partitioner } from './partitioner.ts';
 export * from './placement/plan.ts';
 export type { DiffOptions } from './placement/plan-diff.ts';
