@@ -28,9 +28,19 @@ export { Modulo, type ModuloOptions } from './modulo.ts';
 export type { PartitionNode } from './node.ts';
 export type { BucketChange } from './numbered.ts';
 export type { MutablePartitioner, NodeChange, Partitioner } from './partitioner.ts';
+export { type FairOptions, fair } from './placement/fair.ts';
 export * from './placement/plan.ts';
 export type { DiffOptions } from './placement/plan-diff.ts';
 export { diffTables } from './placement/plan-diff.ts';
+export {
+  anyNodes,
+  atMostPerZone,
+  customRule,
+  distinctRacksWithinZones,
+  distinctZones,
+  type ReplicaRule,
+  spreadOut,
+} from './placement/replica-rule.ts';
 export {
   heldCounts,
   type PositionRange,
@@ -41,6 +51,7 @@ export {
   slotStart,
   tableChecksum,
 } from './placement/slot-table.ts';
+export { type StickyOptions, sticky } from './placement/sticky.ts';
 export { REDIS_SLOT_COUNT, redis_slot, redisSlot, sameRedisSlot } from './redis-slot.ts';
 export type { VirtualNodeName } from './ring-build.ts';
 export type { RingChange, RingMove } from './ring-change.ts';

@@ -1,0 +1,277 @@
+/**
+ * Slots being filled: the cells, the counts, and the search for chains of exchanges that put one more replica where it should be.
+ *
+ * A chain: a node that has too few enters a slot; whom it displaces enters another slot, and so on, until a vacant cell is filled or
+ * a node is displaced that has too many. Limits per zone and rack nest, so each slot is a basis of a (laminar) matroid and a shortest
+ * chain of legal exchanges, no slot twice, is legal as a whole.
+ */
+import { assert } from '../../base/assert.ts';
+import { type Topology, VACANT } from './topology.ts';
+
+/**
+ * What a chain may do.
+ * - `kept`: every node enters only slots it held before. Costs nothing.
+ * - `direct`: nodes that gain keep all they held; the others enter only slots they held. Costs one move.
+ * - `any`: everything that is legal, at the least cost.
+ * - `anyhow`: everything that is legal, with the fewest exchanges.
+ */
+export type ChainKind = 'kept' | 'direct' | 'any' | 'anyhow';
+
+const FAR = 0x3fff_ffff;
+const SEARCH_BUDGET = 1 << 25;
+
+/** One exchange: `node` enters `cell`, where `out` is. The first link of a chain is its last exchange. */
+interface Link {
+  readonly cell: number;
+  readonly node: number;
+  readonly out: number;
+}
+
+export class Matching {
+  readonly topology: Topology;
+  readonly slotCount: number;
+  readonly replicaCount: number;
+  /** `slotCount × replicaCount` node numbers or VACANT. */
+  readonly cells: Int32Array;
+  /** What each slot held before, `previousCount` numbers each; VACANT where that node is gone. */
+  readonly previous: Int32Array;
+  readonly previousCount: number;
+  readonly held: Int32Array;
+  readonly target: Int32Array;
+  /** Nodes that must gain: their target is above what they held. */
+  readonly gains: Uint8Array;
+  /** The least a chain can still cost; chains found at this cost need no further search. */
+  #leastCost = 0;
+  /** Slots a priced search may still look at before it is content with what it has. */
+  #budget = 0;
+  readonly #previousAt: Int32Array;
+  readonly #previousSlots: Int32Array;
+  readonly #distance: Int32Array;
+  readonly #parentNode: Int32Array;
+  readonly #parentCell: Int32Array;
+  /** Where the last search over all slots of a node found something: the next one starts there. */
+  readonly #scanFrom: Int32Array;
+
+  constructor(topology: Topology, cells: Int32Array, previous: Int32Array, target: Int32Array) {
+    const nodeCount = topology.nodes.length;
+    this.topology = topology;
+    this.replicaCount = topology.replicaCount;
+    this.slotCount = cells.length / topology.replicaCount;
+    this.cells = cells;
+    this.previous = previous;
+    this.previousCount = previous.length / this.slotCount;
+    this.target = target;
+    this.held = new Int32Array(nodeCount);
+    for (const node of cells) if (node !== VACANT) this.held[node]!++;
+    this.gains = Uint8Array.from(target, (wanted, node) => (wanted > this.held[node]! ? 1 : 0));
+    this.#previousAt = new Int32Array(nodeCount + 1);
+    for (const node of previous) if (node !== VACANT) this.#previousAt[node + 1]!++;
+    for (let node = 0; node < nodeCount; node++) this.#previousAt[node + 1]! += this.#previousAt[node]!;
+    this.#previousSlots = new Int32Array(this.#previousAt[nodeCount]!);
+    const next = this.#previousAt.slice();
+    for (let at = 0; at < previous.length; at++) {
+      const node = previous[at]!;
+      if (node !== VACANT) this.#previousSlots[next[node]!++] = Math.floor(at / this.previousCount);
+    }
+    this.#distance = new Int32Array(nodeCount);
+    this.#parentNode = new Int32Array(nodeCount);
+    this.#parentCell = new Int32Array(nodeCount);
+    this.#scanFrom = new Int32Array(nodeCount);
+  }
+
+  /** Puts `node` (or nobody) into a cell. */
+  set(at: number, node: number): void {
+    const out = this.cells[at]!;
+    if (out !== VACANT) this.held[out]!--;
+    if (node !== VACANT) this.held[node]!++;
+    this.cells[at] = node;
+  }
+
+  wasIn(slot: number, node: number): boolean {
+    const base = slot * this.previousCount;
+    for (let i = base; i < base + this.previousCount; i++) if (this.previous[i] === node) return true;
+    return false;
+  }
+
+  isIn(slot: number, node: number): boolean {
+    const base = slot * this.replicaCount;
+    for (let i = base; i < base + this.replicaCount; i++) if (this.cells[i] === node) return true;
+    return false;
+  }
+
+  /**
+   * Carries out chains of one kind until there is none; each is repeated over other slots as often as it goes. `leastCost` is what a
+   * chain of kind `any` costs at least: one found at that price is taken without looking further.
+   */
+  settle(kind: ChainKind, leastCost = 0): void {
+    this.#leastCost = leastCost;
+    this.#budget = SEARCH_BUDGET;
+    for (let done = 0; done <= this.cells.length; done++) {
+      const end = this.#search(kind);
+      if (end === undefined) return;
+      const chain = this.#chainTo(end.cell, end.node);
+      if (!this.#carryOut(chain)) return;
+      this.#repeat(kind, chain);
+    }
+    assert(false, () => `more than ${this.cells.length} chains of kind ${kind}`);
+  }
+
+  /** The last cell of a cheapest chain and who enters it, or undefined when there is no chain. */
+  #search(kind: ChainKind): { cell: number; node: number } | undefined {
+    const { held, target } = this;
+    const distance = this.#distance.fill(FAR);
+    const queue: number[] = [];
+    const queued = new Uint8Array(held.length);
+    for (let node = 0; node < held.length; node++) {
+      if (held[node]! >= target[node]!) continue;
+      distance[node] = 0;
+      this.#parentNode[node] = VACANT;
+      queue.push(node);
+      queued[node] = 1;
+    }
+    const best = { cell: -1, node: -1, cost: FAR };
+    for (let head = 0; head < queue.length; head++) {
+      if (kind === 'any' && this.#budget <= 0) return undefined;
+      const node = queue[head]!;
+      queued[node] = 0;
+      const everywhere = kind === 'any' || kind === 'anyhow' || (kind === 'direct' && this.gains[node] === 1);
+      const from = everywhere ? this.#scanFrom[node]! : this.#previousAt[node]!;
+      this.#budget -= this.slotCount;
+      const count = everywhere ? this.slotCount : this.#previousAt[node + 1]! - from;
+      for (let i = 0; i < count; i++) {
+        let slot: number;
+        if (everywhere) {
+          slot = from + i;
+          if (slot >= this.slotCount) slot -= this.slotCount;
+        } else slot = this.#previousSlots[from + i]!;
+        if (this.#enter(kind, node, slot, queue, queued, best)) {
+          if (everywhere) this.#scanFrom[node] = slot;
+          return best;
+        }
+      }
+    }
+    if (kind === 'any' && best.cost < FAR) this.#leastCost = best.cost;
+    return best.cost < FAR ? best : undefined;
+  }
+
+  /** Looks at every way `node` can enter `slot`. True when `best` cannot become better. */
+  #enter(
+    kind: ChainKind,
+    node: number,
+    slot: number,
+    queue: number[],
+    queued: Uint8Array,
+    best: { cell: number; node: number; cost: number },
+  ): boolean {
+    const { cells, replicaCount, topology, held, target } = this;
+    const base = slot * replicaCount;
+    const priced = kind === 'any';
+    let entering = -1;
+    for (let at = base; at < base + replicaCount; at++) {
+      const out = cells[at]!;
+      const terminal = out === VACANT || held[out]! > target[out]!;
+      let cost = 0;
+      if (priced) {
+        if (entering < 0) entering = this.#distance[node]! + (this.wasIn(slot, node) ? 0 : 1);
+        cost = entering;
+        if (out !== VACANT && !this.wasIn(slot, out)) cost--;
+      } else {
+        if (!terminal && this.#distance[out] !== FAR) continue;
+        if (kind === 'direct' && out !== VACANT && this.gains[out] === 1 && this.wasIn(slot, out)) continue;
+      }
+      if (terminal ? cost >= best.cost : priced && cost >= this.#distance[out]!) continue;
+      if (!topology.canReplace(cells, base, at, node) || this.#passes(node, slot)) continue;
+      if (terminal) {
+        best.cell = at;
+        best.node = node;
+        best.cost = cost;
+        if (!priced || cost <= this.#leastCost) return true;
+        continue;
+      }
+      this.#distance[out] = cost;
+      this.#parentNode[out] = node;
+      this.#parentCell[out] = at;
+      if (queued[out] === 0) {
+        queued[out] = 1;
+        queue.push(out);
+      }
+    }
+    return false;
+  }
+
+  /** Whether the chain that leads to `node` goes through `slot`. */
+  #passes(node: number, slot: number): boolean {
+    let one = node;
+    for (let steps = 0; this.#parentNode[one] !== VACANT; steps++) {
+      if (steps > this.held.length) return true;
+      if (Math.floor(this.#parentCell[one]! / this.replicaCount) === slot) return true;
+      one = this.#parentNode[one]!;
+    }
+    return false;
+  }
+
+  /** The links from the last back to the first, as the search left them. */
+  #chainTo(cell: number, node: number): Link[] {
+    const chain: Link[] = [];
+    while (node !== VACANT && chain.length <= this.held.length) {
+      chain.push({ cell, node, out: this.cells[cell]! });
+      cell = this.#parentCell[node]!;
+      node = this.#parentNode[node]!;
+    }
+    return chain;
+  }
+
+  /**
+   * False, with nothing changed, when the chain is not legal as a whole: a priced search may have changed its first part after its
+   * last was found.
+   */
+  #carryOut(chain: readonly Link[]): boolean {
+    for (const [done, { cell, node, out }] of chain.entries()) {
+      if (this.cells[cell] === out && this.topology.canReplace(this.cells, cell - (cell % this.replicaCount), cell, node)) {
+        this.set(cell, node);
+        continue;
+      }
+      for (const undone of chain.slice(0, done).reverse()) this.set(undone.cell, undone.out);
+      return false;
+    }
+    return true;
+  }
+
+  /** The same nodes in the same roles at the same price, over other slots, until one of the links finds none. */
+  #repeat(kind: ChainKind, chain: readonly Link[]): void {
+    const first = chain.at(-1)!.node;
+    const nextSlot = chain.map((link) => Math.floor(link.cell / this.replicaCount));
+    const prices = chain.map((link) => this.#price(kind, link, Math.floor(link.cell / this.replicaCount)));
+    const scanned = chain.map(() => 0);
+    const end = chain[0]!.out;
+    while (this.held[first]! < this.target[first]! && (end === VACANT || this.held[end]! > this.target[end]!)) {
+      const links: Link[] = [];
+      for (const [i, link] of chain.entries()) {
+        let cell = -1;
+        while (cell < 0) {
+          if (scanned[i]! >= this.slotCount) return;
+          scanned[i]!++;
+          nextSlot[i] = nextSlot[i]! + 1 === this.slotCount ? 0 : nextSlot[i]! + 1;
+          const slot = nextSlot[i]!;
+          if (links.some((other) => Math.floor(other.cell / this.replicaCount) === slot)) continue;
+          const base = slot * this.replicaCount;
+          for (let at = base; at < base + this.replicaCount && cell < 0; at++)
+            if (
+              this.cells[at] === link.out &&
+              this.topology.canReplace(this.cells, base, at, link.node) &&
+              this.#price(kind, link, slot) === prices[i]
+            )
+              cell = at;
+        }
+        links.push({ cell, node: link.node, out: link.out });
+      }
+      if (!this.#carryOut(links)) return;
+    }
+  }
+
+  /** Tells apart exchanges that cost differently or that the kind of chain does not allow. */
+  #price(kind: ChainKind, { node, out }: Link, slot: number): number {
+    if (kind === 'anyhow') return 0;
+    return (this.wasIn(slot, node) ? 1 : 0) + (out !== VACANT && this.wasIn(slot, out) ? 2 : 0);
+  }
+}

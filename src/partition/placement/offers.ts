@@ -1,0 +1,130 @@
+import { murmur3x86x128 } from '../hash/murmur3-x86-128.ts';
+import { KeyedPermutation } from './keyed-permutation.ts';
+import { clockTable } from './logarithm.ts';
+import type { Topology } from './topology.ts';
+
+/**
+ * The pairs of slot and node worth considering, for each slot by score. Offers up to a horizon are made at once and numbered by node and
+ * rank; a slot that runs out of them is given the rest, numbered after those.
+ */
+export class Offers {
+  /** Offers of node n: `start[n] + rank`. */
+  readonly start: Int32Array;
+  readonly slotOf: Int32Array;
+  readonly nodeOf: Uint16Array;
+  /** Offers of slot s: `bySlot[slotStart[s]] …`, best first. */
+  readonly slotStart: Int32Array;
+  readonly bySlot: Int32Array;
+  /** Offers below this are the near ones. */
+  readonly nearCount: number;
+  readonly #score: Float64Array;
+  readonly #clock: Float64Array;
+  readonly #rate: Float64Array;
+  readonly #permutations: KeyedPermutation[] = [];
+  /** Offers beyond the horizon, by number − nearCount. */
+  readonly #farNode: number[] = [];
+  readonly #farSlot: number[] = [];
+  readonly #farRank: number[] = [];
+  readonly #farOfSlot = new Map<number, readonly number[]>();
+
+  constructor(topology: Topology, slotCount: number, rate: Float64Array) {
+    const nodeCount = topology.nodes.length;
+    const clock = clockTable(slotCount);
+    this.#clock = clock;
+    this.#rate = rate;
+    const horizon = horizonOf(topology.replicaCount);
+    this.start = new Int32Array(nodeCount + 1);
+    for (let node = 0; node < nodeCount; node++) this.start[node + 1] = this.start[node]! + ranksBelow(clock, rate[node]! * horizon);
+    const total = this.start[nodeCount]!;
+    this.nearCount = total;
+    this.slotOf = new Int32Array(total);
+    this.nodeOf = new Uint16Array(total);
+    this.#score = new Float64Array(total);
+    this.slotStart = new Int32Array(slotCount + 1);
+    const key = new Uint32Array(4);
+    for (let node = 0; node < nodeCount; node++) {
+      murmur3x86x128(topology.nodes[node]!.id, 0, key);
+      const permutation = new KeyedPermutation(slotCount, key);
+      this.#permutations.push(permutation);
+      const own = rate[node]!;
+      for (let offer = this.start[node]!, rank = 0; offer < this.start[node + 1]!; offer++, rank++) {
+        const slot = permutation.at(rank);
+        this.slotOf[offer] = slot;
+        this.nodeOf[offer] = node;
+        this.#score[offer] = clock[rank]! / own;
+        this.slotStart[slot + 1]!++;
+      }
+    }
+    for (let slot = 0; slot < slotCount; slot++) this.slotStart[slot + 1]! += this.slotStart[slot]!;
+    this.bySlot = new Int32Array(total);
+    this.#sort(slotCount);
+  }
+
+  node(offer: number): number {
+    return offer < this.nearCount ? this.nodeOf[offer]! : this.#farNode[offer - this.nearCount]!;
+  }
+
+  slot(offer: number): number {
+    return offer < this.nearCount ? this.slotOf[offer]! : this.#farSlot[offer - this.nearCount]!;
+  }
+
+  /** The node's rank of the slot. */
+  rank(offer: number): number {
+    return offer < this.nearCount ? offer - this.start[this.nodeOf[offer]!]! : this.#farRank[offer - this.nearCount]!;
+  }
+
+  /** Every offer of `slot` beyond the horizon, best first. Cost: one rank for each node, once. */
+  far(slot: number): readonly number[] {
+    let offers = this.#farOfSlot.get(slot);
+    if (offers !== undefined) return offers;
+    const found: { readonly offer: number; readonly score: number }[] = [];
+    for (const [node, permutation] of this.#permutations.entries()) {
+      const rank = permutation.rankOf(slot);
+      if (rank < this.start[node + 1]! - this.start[node]!) continue;
+      this.#farNode.push(node);
+      this.#farSlot.push(slot);
+      this.#farRank.push(rank);
+      found.push({ offer: this.nearCount + this.#farNode.length - 1, score: this.#clock[rank]! / this.#rate[node]! });
+    }
+    offers = found.sort((a, b) => a.score - b.score || a.offer - b.offer).map(({ offer }) => offer);
+    this.#farOfSlot.set(slot, offers);
+    return offers;
+  }
+
+  /** Equal scores stay in order of node, that is of id. */
+  #sort(slotCount: number): void {
+    const { bySlot, slotOf, slotStart } = this;
+    const score = this.#score;
+    const next = slotStart.slice(0, slotCount);
+    for (let offer = 0; offer < slotOf.length; offer++) {
+      const slot = slotOf[offer]!;
+      const from = slotStart[slot]!;
+      let at = next[slot]!++;
+      const own = score[offer]!;
+      while (at > from && score[bySlot[at - 1]!]! > own) {
+        bySlot[at] = bySlot[at - 1]!;
+        at--;
+      }
+      bySlot[at] = offer;
+    }
+  }
+}
+
+/** Up to which score offers are considered: the average slot has `replicaCount × horizon` of them; few slots have too few. */
+function horizonOf(replicaCount: number): number {
+  let root = 1;
+  while (root * root < replicaCount) root++;
+  return 1 + 5 / root;
+}
+
+/** How many entries of a rising table are at most `limit`. */
+function ranksBelow(clock: Float64Array, limit: number): number {
+  let low = 0;
+  let high = clock.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (clock[middle]! <= limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

@@ -1,0 +1,86 @@
+import fc from 'fast-check';
+import type { PartitionNode } from '../node.ts';
+import type { ReplicaRule } from './replica-rule.ts';
+import { anyNodes, atMostPerZone, distinctRacksWithinZones, spreadOut } from './replica-rule.ts';
+import type { SlotTable } from './slot-table.ts';
+import { Topology } from './topology.ts';
+
+/** Slot → ids. */
+export function rowsOf(table: SlotTable): string[][] {
+  return Array.from({ length: table.slotCount }, (_, slot) =>
+    [...table.cells.slice(slot * table.replicaCount, (slot + 1) * table.replicaCount)].map((node) => table.nodeIds[node]!),
+  );
+}
+
+/** The plain reading of a rule: does every limit hold in this set? */
+export function obeys(topology: Topology, ids: readonly string[]): boolean {
+  const numbers = ids.map((id) => topology.nodes.findIndex((node) => node.id === id));
+  if (new Set(ids).size !== ids.length || numbers.includes(-1)) return false;
+  const within = (of: Uint16Array, limit: Int32Array): boolean =>
+    numbers.every((node) => numbers.filter((other) => of[other] === of[node]).length <= limit[of[node]!]!);
+  return within(topology.zoneOf, topology.zoneLimit) && within(topology.rackOf, topology.rackLimit);
+}
+
+/**
+ * The slow twin of `sticky`: the fewest new replicas of any table with these counts, by trying every legal set for every slot.
+ * Infinity when there is no such table.
+ */
+export function fewestMoves(topology: Topology, before: readonly (readonly string[])[], counts: readonly number[]): number {
+  const ids = topology.nodes.map((node) => node.id);
+  const sets = subsets(ids.length, topology.replicaCount).filter((set) =>
+    obeys(
+      topology,
+      set.map((node) => ids[node]!),
+    ),
+  );
+  let states = new Map<string, { left: number[]; moves: number }>([['', { left: [...counts], moves: 0 }]]);
+  for (const row of before) {
+    const next = new Map<string, { left: number[]; moves: number }>();
+    for (const { left, moves } of states.values()) {
+      for (const set of sets) {
+        if (set.some((node) => left[node] === 0)) continue;
+        const after = left.slice();
+        for (const node of set) after[node]!--;
+        const cost = moves + set.filter((node) => !row.includes(ids[node]!)).length;
+        const key = after.join();
+        const known = next.get(key);
+        if (known === undefined || known.moves > cost) next.set(key, { left: after, moves: cost });
+      }
+    }
+    states = next;
+  }
+  return Math.min(Infinity, ...[...states.values()].filter(({ left }) => left.every((one) => one === 0)).map(({ moves }) => moves));
+}
+
+function subsets(size: number, take: number, from = 0): number[][] {
+  if (take === 0) return [[]];
+  const found: number[][] = [];
+  for (let first = from; first <= size - take; first++) for (const rest of subsets(size, take - 1, first + 1)) found.push([first, ...rest]);
+  return found;
+}
+
+export const aRule = fc.constantFrom<ReplicaRule>(anyNodes(), spreadOut(), distinctRacksWithinZones(), atMostPerZone(2));
+
+/** Up to `most` nodes with few zones and racks and very different weights. */
+export function someNodes(most: number): fc.Arbitrary<PartitionNode[]> {
+  return fc
+    .uniqueArray(
+      fc.record({
+        id: fc.integer({ min: 0, max: 3 * most }).map((number) => `n${number}`),
+        weight: fc.constantFrom(1, 1, 1, 2, 3.7, 10),
+        zone: fc.constantFrom('a', 'b', 'c'),
+        rack: fc.constantFrom('1', '2'),
+      }),
+      { selector: (node) => node.id, minLength: 1, maxLength: most },
+    )
+    .map((nodes) => nodes);
+}
+
+/** The topology, or undefined where the rule cannot be kept with these nodes. */
+export function possible(nodes: readonly PartitionNode[], replicaCount: number, rule: ReplicaRule): Topology | undefined {
+  try {
+    return new Topology(nodes, replicaCount, rule);
+  } catch {
+    return undefined;
+  }
+}
