@@ -23,13 +23,14 @@ export async function compareRound(options: {
     const pending = piece.map((command) => real.run(command));
     const mine = piece.map((command) => ours.run(command));
     const theirs = await Promise.all(pending);
+    const answered = await Promise.all(mine);
     for (let i = 0; i < piece.length; i++) {
-      const [reply, wanted] = [await mine[i]!, theirs[i]!];
+      const [reply, wanted] = [answered[i]!, theirs[i]!];
       if (!areAlike(piece[i]!, reply, wanted)) fail({ seed, commands: commands.slice(0, from + i + 1), reply, wanted });
     }
     if (scan >= 0 && startsAtZero(commands[scan]!)) {
       const command = commands[scan]!;
-      const found = await walkToEnd(ours, command, await mine.at(-1)!);
+      const found = await walkToEnd(ours, command, answered.at(-1)!);
       const wanted = await walkToEnd(real, command, theirs.at(-1)!);
       if (found !== wanted) fail({ seed, commands: commands.slice(0, to), reply: utf8(found), wanted: utf8(wanted) });
     }

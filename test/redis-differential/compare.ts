@@ -18,6 +18,7 @@ export function normalise(command: readonly Bytes[], reply: Reply): string {
     case 'hgetall':
       return showUnorderedMap(reply);
     case 'hrandfield':
+      // Which fields is left to chance.
       return Array.isArray(reply) ? `${reply.length} of ${Array.isArray(reply[0]) ? 'pairs' : 'fields'}` : shape(reply);
     case 'hscan':
       return showScan(reply);
@@ -93,6 +94,9 @@ function shape(reply: Reply): string {
 }
 
 function showUnorderedMap(reply: Reply): string {
+  // RESP2: keys and values in turn.
+  if (Array.isArray(reply))
+    return showUnorderedMap({ kind: 'map', pairs: reply.flatMap((key, i) => (i % 2 === 0 ? [[key, reply[i + 1]!]] : [])) });
   if (reply === null || typeof reply !== 'object' || !('kind' in reply) || reply.kind !== 'map') return show(reply);
   return `{${reply.pairs
     .map((pair) => show(pair))

@@ -1,11 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { StoreNode } from '../../src/node/store-node.ts';
+import { startRespServer } from '../../src/resp/server.ts';
 import { everySpec } from '../../src/shard/redis/command-table.ts';
+import { createRedisModule } from '../../src/shard/redis/redis-module.ts';
+import { MemoryStorage } from '../../src/storage/memory.ts';
 import type { Subject } from './compare.ts';
 import { compareRound } from './compare-round.ts';
 import { COMMANDS, Generator } from './generator.ts';
 import { ModuleStore } from './module-store.ts';
 import { hasRealRedis, type RealRedis, startRealRedis } from './real-redis.ts';
-import type { RedisConnection } from './redis-connection.ts';
+import { RedisConnection } from './redis-connection.ts';
 
 // Random commands go to a real redis-server and to ours, and the replies must be the same to a client, errors word for word.
 // A failure names the seed: `npm run differential -- --seed N` runs it again, `--seconds N` runs longer.
@@ -15,6 +19,8 @@ const SECONDS = Number(process.env['KEYFLEET_DIFFERENTIAL_SECONDS'] ?? 0);
 /** When no time is given. */
 const ROUNDS = 40;
 const MAX_STRING_BYTES = 1024 * 1024;
+/** The server's rounds are slower: every command takes its whole way. */
+const SERVER_ROUNDS = 12;
 
 describe('the generator of commands', () => {
   test('makes every command that the module carries out', () => {
@@ -36,7 +42,6 @@ describe.skipIf(!hasRealRedis)('random commands', () => {
   beforeAll(async () => {
     redis = await startRealRedis(['--proto-max-bulk-len', String(MAX_STRING_BYTES), '--databases', '1']);
     connection = await redis.connect();
-    await connection.send(['HELLO', '3']);
   });
   afterAll(async () => {
     connection?.close();
@@ -46,6 +51,7 @@ describe.skipIf(!hasRealRedis)('random commands', () => {
   test(
     `are answered by the module as by Redis (seed ${SEED})`,
     async () => {
+      await connection.send(['HELLO', '3']);
       const store = new ModuleStore({ maxStringBytes: MAX_STRING_BYTES });
       const ours: Subject = {
         run: (args) => {
@@ -61,6 +67,32 @@ describe.skipIf(!hasRealRedis)('random commands', () => {
         for (const [name, count] of generator.counts) counts.set(name, (counts.get(name) ?? 0) + count);
       }
       expect(Object.keys(COMMANDS).filter((name) => !counts.has(name))).toEqual([]);
+    },
+    (SECONDS + 60) * 1_000,
+  );
+
+  test.each([2, 3])(
+    `are answered by our server over a store as by Redis, in RESP%i (seed ${SEED})`,
+    async (version) => {
+      const node = await StoreNode.open({ storage: new MemoryStorage() });
+      const module = createRedisModule({ maxStringBytes: MAX_STRING_BYTES });
+      const keyspace = await node.registerKeyspace('redis', { module, scheme: 'redis' });
+      const settings = { 'proto-max-bulk-len': MAX_STRING_BYTES };
+      const server = await startRespServer({ keyspace, info: { version: '0.0.0', typeOf: () => 'string' }, port: 0, settings });
+      const ours = await RedisConnection.open(server.address.port);
+      try {
+        for (const one of [connection, ours]) await one.send(['HELLO', String(version)]);
+        const endMs = Date.now() + SECONDS * 1_000;
+        for (let round = 0; SECONDS > 0 ? Date.now() < endMs : round < SERVER_ROUNDS; round++) {
+          const seed = (SEED + round) >>> 0;
+          const generator = new Generator(seed, { tag: '{x}' });
+          await compareRound({ real: { run: (args) => connection.send(args) }, ours: { run: (args) => ours.send(args) }, generator, seed });
+        }
+      } finally {
+        ours.close();
+        await server.close({ graceMs: 100 });
+        await node.close();
+      }
     },
     (SECONDS + 60) * 1_000,
   );

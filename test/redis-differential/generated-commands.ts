@@ -75,14 +75,14 @@ export const STRING_COMMANDS: Commands = {
   incrby: (g) => [g.counterKey(), g.int()],
   incrbyfloat: (g) => [g.counterKey(), g.float()],
   lcs: (g) => [
-    ...(g.chance(0.9) ? ['l0', 'l1'] : [g.key(), g.key()]),
+    ...(g.chance(0.9) ? [g.named('l0'), g.named('l1')] : [g.key(), g.key()]),
     ...g.maybe(0.5, () => [g.option('IDX')]),
     ...g.maybe(0.2, () => [g.option('LEN')]),
     ...g.maybe(0.4, () => [g.option('MINMATCHLEN'), g.smallInt()]),
     ...g.maybe(0.4, () => [g.option('WITHMATCHLEN')]),
   ],
   mget: keys,
-  mset: (g) => g.some(3, () => (g.chance(0.4) ? [g.pick(['l0', 'l1']), g.letters()] : [g.stringKey(), g.value()])).flat(),
+  mset: (g) => g.some(3, () => (g.chance(0.4) ? [g.named(g.pick(['l0', 'l1'])), g.letters()] : [g.stringKey(), g.value()])).flat(),
   msetnx: (g) => g.some(3, () => [g.stringKey(), g.value()]).flat(),
   psetex: (g) => [g.stringKey(), g.milliseconds(), g.value()],
   set: (g) => [

@@ -1,5 +1,6 @@
 import { type Bytes, utf8 } from '../../src/base/bytes.ts';
 import { Prng } from '../../src/base/prng.ts';
+import { isSpec, keysOf, resolveCommand } from '../../src/shard/redis/command-table.ts';
 import { BIT_COMMANDS, HASH_COMMANDS, KEY_COMMANDS, STRING_COMMANDS } from './generated-commands.ts';
 
 type Arg = string | Bytes;
@@ -11,11 +12,28 @@ export class Generator {
   readonly counts = new Map<string, number>();
   readonly #names: readonly string[] = Object.keys(COMMANDS);
 
-  constructor(seed: number) {
+  readonly #tag: string;
+
+  /** `tag` stands before every key: `{x}` keeps all keys in one slot, where every command may take several. */
+  constructor(seed: number, options: { readonly tag?: string } = {}) {
     this.prng = new Prng(seed);
+    this.#tag = options.tag ?? '';
   }
 
   command(): Bytes[] {
+    for (;;) {
+      const command = this.#command();
+      if (this.#tag === '' || this.#isTagged(command)) return command;
+    }
+  }
+
+  /** A mutilated command may take something else for a key, which the server refuses with CROSSSLOT and one Redis alone does not. */
+  #isTagged(command: readonly Bytes[]): boolean {
+    const spec = resolveCommand(command);
+    return !isSpec(spec) || keysOf(spec, command).every((key) => Buffer.from(key).toString('latin1').startsWith(this.#tag));
+  }
+
+  #command(): Bytes[] {
     const name = this.pick(this.#names);
     this.counts.set(name, (this.counts.get(name) ?? 0) + 1);
     const args: Arg[] = [...name.split('|').map((word) => this.anyCase(word)), ...COMMANDS[name]!(this)];
@@ -52,20 +70,24 @@ export class Generator {
     return this.chance(0.01) ? `${name}X` : this.anyCase(name);
   }
 
+  named(name: string): string {
+    return this.#tag + name;
+  }
+
   stringKey(): string {
-    return this.chance(0.06) ? this.hashKey() : `s${this.prng.below(6)}`;
+    return this.chance(0.06) ? this.hashKey() : this.named(`s${this.prng.below(6)}`);
   }
 
   counterKey(): string {
-    return this.chance(0.1) ? this.stringKey() : `n${this.prng.below(3)}`;
+    return this.chance(0.1) ? this.stringKey() : this.named(`n${this.prng.below(3)}`);
   }
 
   hashKey(): string {
-    return this.chance(0.06) ? this.stringKey() : `h${this.prng.below(4)}`;
+    return this.chance(0.06) ? this.stringKey() : this.named(`h${this.prng.below(4)}`);
   }
 
   key(): string {
-    return this.pick([() => this.stringKey(), () => this.counterKey(), () => this.hashKey(), () => 'absent'])();
+    return this.pick([() => this.stringKey(), () => this.counterKey(), () => this.hashKey(), () => this.named('absent')])();
   }
 
   field(): Arg {
