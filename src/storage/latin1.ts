@@ -4,8 +4,8 @@ import type { Bytes } from '../base/bytes.ts';
 
 const latin1Slice = (Buffer.prototype as unknown as { latin1Slice(this: Bytes, start: number, end: number): string }).latin1Slice;
 
-export function latin1(bytes: Bytes): string {
-  return latin1Slice.call(bytes, 0, bytes.length);
+export function latin1(bytes: Bytes, start = 0, end = bytes.length): string {
+  return latin1Slice.call(bytes, start, end);
 }
 
 export function fromLatin1(key: string): Bytes {

@@ -155,6 +155,21 @@ export class KeyCursor {
     this.#take();
   }
 
+  /** Whether keys took their places since the last step: one of them may lie before `key`, or after its end. */
+  get isStale(): boolean {
+    return this.#version !== this.#keys.version;
+  }
+
+  /** To the next key beyond `last` in its direction, which is where a stale cursor must look again. */
+  advanceBeyond(last: string): void {
+    if (!this.isStale) {
+      this.advance();
+      return;
+    }
+    this.seek(last);
+    if (!this.#reverse && this.key === last) this.advance();
+  }
+
   #take(): void {
     const place = this.#place;
     const { leaves } = place;

@@ -332,8 +332,8 @@ type Model = ReadonlyMap<string, Bytes>;
 function modelScan(model: Model, { from, to, reverse, limit }: Step & { readonly do: 'scan' }): string[] {
   const found = [...model]
     .filter(([key]) => key >= toHex(from) && (to === undefined || key < toHex(to)))
-    .map(([key, value]) => `${key}=${toHex(value)}`)
-    .sort();
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, value]) => `${key}=${toHex(value)}`);
   return (reverse ? found.reverse() : found).slice(0, limit);
 }
 

@@ -1,0 +1,132 @@
+import { assert } from '../base/assert.ts';
+import { fromLatin1, latin1 } from './latin1.ts';
+import type { TableRange } from './lmdb-table.ts';
+import type { Memtable } from './memtable.ts';
+import type { KeyCursor } from './ordered-keys.ts';
+import type { ScanOptions, StoragePair } from './storage.ts';
+
+/** What a scan reads from: memtables, the newest first, over a table. */
+export interface Layers {
+  readonly memtables: readonly Memtable[];
+  range(from: string, to: string | undefined, reverse: boolean, exclusive: boolean): TableRange;
+  /** Changes whenever `memtables` or the table below does; a scan then finds its place anew. */
+  readonly generation: number;
+  readonly isOpen: boolean;
+}
+
+/**
+ * Merges the layers in key order. Each step takes the smallest key (or the largest, backwards) that any layer stands on; the newest layer
+ * that knows it decides, and a deletion there hides what is below. Live data may change between steps: new keys take their places in the
+ * order of the newest memtable, and its cursor finds its way; when a memtable was frozen or went into the table, all begin anew behind the
+ * last key. Cost of a step: one look at each layer, and O(log n) where something changed.
+ */
+export class LayeredScan implements IterableIterator<StoragePair> {
+  readonly #layers: Layers;
+  readonly #from: string;
+  readonly #to: string | undefined;
+  readonly #reverse: boolean;
+  #left: number;
+  #cursors: KeyCursor[] = [];
+  #range: TableRange | undefined;
+  /** The pair the table stands on. */
+  #below: { key: string; value: Buffer } | undefined;
+  #generation = -1;
+  /** The last key visited or passed over. */
+  #last: string | undefined;
+
+  constructor(layers: Layers, options: ScanOptions) {
+    this.#layers = layers;
+    this.#from = latin1(options.from);
+    this.#to = options.to && latin1(options.to);
+    this.#reverse = options.reverse ?? false;
+    this.#left = this.#to !== undefined && this.#to <= this.#from ? 0 : (options.limit ?? Number.POSITIVE_INFINITY);
+  }
+
+  next(): IteratorResult<StoragePair> {
+    if (this.#left <= 0) return this.return();
+    const layers = this.#layers;
+    assert(layers.isOpen, () => 'scan of a closed storage or a released snapshot');
+    layers.memtables[0]?.settle();
+    if (this.#generation === layers.generation) this.#advance();
+    else this.#seek();
+    for (;;) {
+      const key = this.#nearest();
+      if (key === undefined) return this.return();
+      this.#last = key;
+      const value = this.#valueOf(key);
+      if (value) {
+        this.#left--;
+        return { done: false, value: { key: fromLatin1(key), value } };
+      }
+      this.#advance();
+    }
+  }
+
+  return(): IteratorResult<StoragePair> {
+    this.#left = 0;
+    this.#range?.return?.();
+    this.#range = undefined;
+    this.#cursors = [];
+    return { done: true, value: undefined };
+  }
+
+  [Symbol.iterator](): this {
+    return this;
+  }
+
+  /** Puts all layers on their first key beyond the last one visited. */
+  #seek(): void {
+    const layers = this.#layers;
+    const reverse = this.#reverse;
+    const last = this.#last;
+    this.#generation = layers.generation;
+    this.#range?.return?.();
+    this.#cursors = layers.memtables.map((memtable) => {
+      memtable.settle();
+      const cursor = memtable.cursor(reverse);
+      cursor.seek(reverse ? (last ?? this.#to) : (last ?? this.#from));
+      if (last !== undefined && cursor.key === last) cursor.advance();
+      return cursor;
+    });
+    this.#range = reverse
+      ? layers.range(this.#from, last ?? this.#to, true, false)
+      : layers.range(last ?? this.#from, this.#to, false, last !== undefined);
+    this.#stepBelow();
+  }
+
+  /** Moves the layers that stand on the last key visited. */
+  #advance(): void {
+    const last = this.#last;
+    for (const cursor of this.#cursors) {
+      if (cursor.key === last || cursor.isStale) cursor.advanceBeyond(last!);
+    }
+    if (this.#below?.key === last) this.#stepBelow();
+  }
+
+  #stepBelow(): void {
+    const step = this.#range!.next();
+    this.#below = step.done ? undefined : step.value;
+  }
+
+  #nearest(): string | undefined {
+    let nearest = this.#below?.key;
+    for (const { key } of this.#cursors) {
+      if (key === undefined) continue;
+      if (nearest === undefined || (this.#reverse ? key > nearest : key < nearest)) nearest = key;
+    }
+    if (nearest === undefined) return undefined;
+    if (this.#reverse) return nearest < this.#from ? undefined : nearest;
+    return this.#to !== undefined && nearest >= this.#to ? undefined : nearest;
+  }
+
+  #valueOf(key: string): Buffer | undefined {
+    const { memtables } = this.#layers;
+    for (let i = 0; i < memtables.length; i++) {
+      if (this.#cursors[i]!.key !== key) continue;
+      const found = memtables[i]!.find(key);
+      if (found === 'deleted') return undefined;
+      if (found) return found as Buffer;
+    }
+    return this.#below?.key === key ? this.#below.value : undefined;
+  }
+}

@@ -1,0 +1,460 @@
+import fs from 'node:fs';
+import { join } from 'node:path';
+import type { Transaction } from 'lmdb';
+import { assert } from '../base/assert.ts';
+import type { Bytes } from '../base/bytes.ts';
+import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
+import { MIB } from '../base/units.ts';
+import { BatchWriter } from './batch-writer.ts';
+import { CommitProgress } from './commit-progress.ts';
+import { isDiskFull, type LockedDirectory, lockDirectory, unreadable } from './directory.ts';
+import { type Files, realFiles } from './files.ts';
+import { Journal } from './journal.ts';
+import { replayJournal } from './journal-replay.ts';
+import { latin1 } from './latin1.ts';
+import { LayeredScan, type Layers } from './layered-scan.ts';
+import { LmdbTable, type TableRange } from './lmdb-table.ts';
+import { Memtable } from './memtable.ts';
+import {
+  type CommitNumber,
+  checkKey,
+  type Durability,
+  type ScanOptions,
+  type Storage,
+  type StoragePair,
+  type StorageSnapshot,
+  type StorageStats,
+} from './storage.ts';
+
+// The storage port on disk. The argument, the drawing and the crash points: docs/protocol/storage.md.
+//
+//   put ─→ open batch ─commit─→ journal ─fdatasync─→ durable
+//            └─→ memtable ─full─→ frozen ─flush, in the background─→ LMDB ─fdatasync─→ its journal segments go
+//   get ─→ memtable, frozen memtables from the newest on, LMDB
+//
+// A write costs about half a microsecond here (encoding, the map); everything that touches the disk happens in other threads.
+
+export interface StorageOptions {
+  /** Made when missing. One process at a time. */
+  readonly dir: string;
+  /** Default: `sync`. */
+  readonly durability?: Durability;
+  /** Memory after which a memtable is frozen and flushed. Default 64 MiB; up to four of them may be waiting before writes are slowed down. */
+  readonly memtableBytes?: number;
+  /** Size of a journal file; two spare ones are kept ready. Default 16 MiB. */
+  readonly segmentBytes?: number;
+  /** The file system under the journal; tests put their own here. */
+  readonly files?: Files;
+}
+
+const MEMTABLE_BYTES = 64 * MIB;
+const SEGMENT_BYTES = 16 * MIB;
+/** Frozen memtables after which acknowledgements are held back, and after which writes are refused. */
+const SLOW_AT_FROZEN = 4;
+const REFUSE_AT_FROZEN = 16;
+const HOLD_BACK_MS = 5;
+const FLUSH_RETRY_MS = 1_000;
+/** New keys that may wait for their place in the order, and how many take theirs after each commit beyond that. */
+const UNSETTLED_KEYS = 4_096;
+const SETTLE_KEYS = 64;
+
+/**
+ * Opens the storage in `options.dir`, playing the journal's tail over LMDB.
+ *
+ * @throws KF_STORAGE_LOCKED, KF_STORAGE_VERSION, KF_STORAGE_DAMAGED, KF_STORAGE_UNREADABLE, KF_DISK_FULL
+ */
+export async function openStorage(options: StorageOptions): Promise<LmdbStorage> {
+  const locked = await lockDirectory(options.dir);
+  try {
+    return await LmdbStorage.open(locked, options);
+  } catch (error) {
+    locked.unlock();
+    throw isKeyfleetError(error) ? error : unreadable(options.dir, error);
+  }
+}
+
+export class LmdbStorage implements Storage {
+  readonly #directory: LockedDirectory;
+  readonly #durability: Durability;
+  readonly #memtableBytes: number;
+  readonly #table: LmdbTable;
+  readonly #journal: Journal;
+  readonly #writer: BatchWriter;
+  readonly #progress: CommitProgress;
+  /** The newest first; the first one takes the writes. */
+  #memtables: Memtable[];
+  #active: Memtable;
+  #committed: CommitNumber;
+  #generation = 0;
+  #flushing: Promise<void> | undefined;
+  #flushCount = 0;
+  #flushError: Error | undefined;
+  #stopFlushing = false;
+  #announceIsDue = false;
+  #sinceSizeCheck = 0;
+  #isOpen = true;
+  readonly #layers: Layers;
+
+  static async open(directory: LockedDirectory, options: StorageOptions): Promise<LmdbStorage> {
+    const journalDir = join(directory.dir, 'journal');
+    const files = options.files ?? realFiles;
+    const table = LmdbTable.open(join(directory.dir, 'lmdb'));
+    try {
+      const flushed = table.flushed;
+      const memtableBytes = options.memtableBytes ?? MEMTABLE_BYTES;
+      let active = new Memtable(flushed);
+      const memtables = [active];
+      let replayedBytes = 0;
+      const replayed = replayJournal({
+        files,
+        dir: journalDir,
+        flushed,
+        apply: (bytes, keyAt, keyBytes, valueAt, valueBytes) => {
+          if (active.chunks.at(-1) !== bytes) active.chunks.push(bytes);
+          active.set(latin1(bytes, keyAt, keyAt + keyBytes), active.chunks.length - 1, valueAt, valueBytes);
+          replayedBytes += keyBytes + (valueBytes ?? 0);
+        },
+        onBatch: (number) => {
+          active.lastNumber = number;
+          if (replayedBytes < memtableBytes) return;
+          replayedBytes = 0;
+          active = new Memtable(number);
+          memtables.unshift(active);
+        },
+      });
+      // What a crashed process wrote may still be in memory only; from here on we build on it.
+      for (const { path } of replayed.segments) files.syncSync(path);
+      if (replayed.abandoned.length > 0) await files.remove(replayed.abandoned);
+      const storage = new LmdbStorage(directory, options, { table, files, journalDir, memtables, replayed });
+      await storage.#journal.start();
+      return storage;
+    } catch (error) {
+      await table.close();
+      throw error;
+    }
+  }
+
+  private constructor(
+    directory: LockedDirectory,
+    options: StorageOptions,
+    found: {
+      readonly table: LmdbTable;
+      readonly files: Files;
+      readonly journalDir: string;
+      readonly memtables: Memtable[];
+      readonly replayed: ReturnType<typeof replayJournal>;
+    },
+  ) {
+    const { table, files, journalDir, memtables, replayed } = found;
+    this.#directory = directory;
+    this.#durability = options.durability ?? 'sync';
+    this.#memtableBytes = options.memtableBytes ?? MEMTABLE_BYTES;
+    this.#table = table;
+    this.#committed = replayed.last;
+    this.#progress = new CommitProgress(replayed.last);
+    this.#journal = new Journal({
+      files,
+      dir: journalDir,
+      segmentBytes: options.segmentBytes ?? SEGMENT_BYTES,
+      synced: this.#durability === 'sync',
+      nextId: replayed.nextId,
+      number: replayed.last,
+      sealed: replayed.segments,
+      recyclable: [],
+      holdBackMs: () => (this.#memtables.length > SLOW_AT_FROZEN ? HOLD_BACK_MS * (this.#memtables.length - SLOW_AT_FROZEN) : 0),
+      onWritten: (number) => {
+        if (this.#durability === 'os') this.#progress.advance(number);
+      },
+      onSynced: (number) => this.#progress.advance(number),
+      onFailed: (error) => this.#progress.fail(error),
+    });
+    if (replayed.unused.length > 0) files.remove(replayed.unused).catch(() => {});
+    // Replayed values lie in the bytes of their files; new ones go to a memtable of their own.
+    this.#active = new Memtable(replayed.last);
+    this.#memtables = [this.#active, ...memtables.filter((memtable) => memtable.entryCount > 0)];
+    this.#writer = new BatchWriter(this.#journal, this.#active);
+    const self = this;
+    this.#layers = {
+      get memtables() {
+        return self.#memtables;
+      },
+      range: (from, to, reverse, exclusive) => self.#table.range(from, to, reverse, exclusive),
+      get generation() {
+        return self.#generation;
+      },
+      get isOpen() {
+        return self.#isOpen;
+      },
+    };
+    this.#flushSoon();
+  }
+
+  get(key: Bytes): Bytes | undefined {
+    const name = latin1(key);
+    for (const memtable of this.#memtables) {
+      const found = memtable.find(name);
+      if (found !== undefined) return found === 'deleted' ? undefined : found;
+    }
+    return key.length === 0 ? undefined : this.#table.get(key);
+  }
+
+  has(key: Bytes): boolean {
+    const name = latin1(key);
+    for (const memtable of this.#memtables) {
+      const known = memtable.knows(name);
+      if (known !== undefined) return known;
+    }
+    return key.length > 0 && this.#table.has(key);
+  }
+
+  scan(options: ScanOptions): IterableIterator<StoragePair> {
+    return new LayeredScan(this.#layers, options);
+  }
+
+  put(key: Bytes, value: Bytes): void {
+    this.#checkWrite(key);
+    this.#writer.write(latin1(key), key, value);
+  }
+
+  delete(key: Bytes): void {
+    this.#checkWrite(key);
+    this.#writer.write(latin1(key), key, undefined);
+  }
+
+  savepoint(): number {
+    return this.#writer.writeCount;
+  }
+
+  rollback(savepoint: number): void {
+    assert(savepoint <= this.#writer.writeCount, () => `rollback to ${savepoint} of ${this.#writer.writeCount} writes`);
+    this.#writer.rollback(savepoint);
+  }
+
+  commit(): CommitNumber {
+    assert(this.#isOpen, () => 'commit on a closed storage');
+    const writeCount = this.#writer.writeCount;
+    if (writeCount === 0) return this.#committed;
+    const number = ++this.#committed;
+    this.#writer.commit(number);
+    if (this.#durability === 'none') this.#announceSoon();
+    if (this.#active.waiting > UNSETTLED_KEYS) this.#active.settle(SETTLE_KEYS + 2 * writeCount);
+    this.#sinceSizeCheck += writeCount;
+    if (this.#sinceSizeCheck >= 64 || writeCount > 8) {
+      this.#sinceSizeCheck = 0;
+      if (this.#active.bytes >= this.#memtableBytes) this.#freeze();
+    }
+    return number;
+  }
+
+  get openNumber(): CommitNumber {
+    return this.#committed + 1;
+  }
+
+  get committed(): CommitNumber {
+    return this.#committed;
+  }
+
+  get durable(): CommitNumber {
+    return this.#progress.durable;
+  }
+
+  onDurable(listener: (durable: CommitNumber) => void): () => void {
+    return this.#progress.onDurable(listener);
+  }
+
+  onFailed(listener: (error: Error) => void): () => void {
+    return this.#progress.onFailed(listener);
+  }
+
+  whenDurable(number: CommitNumber): Promise<void> {
+    return this.#progress.whenDurable(number);
+  }
+
+  get refusal(): Error | undefined {
+    const refusal = this.#progress.failure ?? this.#journal.refusal;
+    if (refusal || this.#memtables.length <= REFUSE_AT_FROZEN) return refusal;
+    const why = this.#flushError ? `: ${this.#flushError.message}` : '';
+    return new KeyfleetError(
+      this.#flushError && isDiskFull(this.#flushError) ? 'KF_DISK_FULL' : 'KF_STORAGE_BEHIND',
+      `${this.#memtables.length - 1} memtables wait to be written to ${this.#directory.dir}${why}; writes are refused until some are`,
+      { retryable: true },
+    );
+  }
+
+  snapshot(): StorageSnapshot {
+    assert(this.#isOpen, () => 'snapshot of a closed storage');
+    assert(this.#writer.writeCount === 0, () => 'snapshot while the open batch has writes');
+    if (this.#active.entryCount > 0) this.#freeze();
+    return new LmdbSnapshot(this.#committed, this.#memtables.slice(1), this.#table);
+  }
+
+  stats(): StorageStats {
+    let memtableBytes = 0;
+    let memtableEntries = 0;
+    for (const memtable of this.#memtables) {
+      memtableBytes += memtable.bytes;
+      memtableEntries += memtable.entryCount;
+    }
+    const journalBytes = this.#journal.diskBytes;
+    return {
+      durability: this.#durability,
+      diskBytes: journalBytes + sizeOf(LmdbTable.dataPath(join(this.#directory.dir, 'lmdb'))),
+      journalBytes,
+      memtableBytes,
+      memtableEntries,
+      syncCount: this.#journal.syncCount,
+      syncSeconds: this.#journal.syncSeconds,
+      flushCount: this.#flushCount,
+    };
+  }
+
+  /** Writes everything to LMDB now; for tests, and before a backup. The open batch must be empty. @throws what keeps it from doing so. */
+  async flush(): Promise<void> {
+    assert(this.#writer.writeCount === 0, () => 'flush while the open batch has writes');
+    if (this.#active.entryCount > 0) this.#freeze();
+    const wanted = this.#committed;
+    while (this.#table.flushed < wanted && this.#memtables.length > 1) {
+      const { refusal } = this;
+      if (this.#progress.failure) throw this.#progress.failure;
+      if (this.#flushError) throw refusal ?? this.#flushError;
+      this.#flushSoon();
+      await this.#flushing;
+    }
+  }
+
+  async close(): Promise<void> {
+    if (!this.#isOpen) return;
+    assert(this.#writer.writeCount === 0, () => 'close while the open batch has writes');
+    try {
+      // The journal has what cannot be flushed now.
+      if (!this.#progress.failure) await this.flush().catch(() => {});
+      this.#stopFlushing = true;
+      await this.#flushing;
+      await this.#journal.close();
+    } finally {
+      this.#isOpen = false;
+      await this.#table.close();
+      this.#directory.unlock();
+    }
+  }
+
+  #checkWrite(key: Bytes): void {
+    checkKey(key);
+    assert(this.#isOpen, () => 'write to a closed storage');
+    if (this.#memtables.length > REFUSE_AT_FROZEN || this.#journal.refusal) throw this.refusal!;
+  }
+
+  #announceSoon(): void {
+    if (this.#announceIsDue) return;
+    this.#announceIsDue = true;
+    queueMicrotask(() => {
+      this.#announceIsDue = false;
+      this.#progress.advance(this.#committed);
+    });
+  }
+
+  /** Puts an empty memtable over the one that took the writes, which from now on is only read and flushed. */
+  #freeze(): void {
+    this.#active = new Memtable(this.#committed);
+    this.#memtables = [this.#active, ...this.#memtables];
+    this.#generation++;
+    this.#writer.use(this.#active);
+    this.#flushSoon();
+  }
+
+  #flushSoon(): void {
+    if (this.#flushing || this.#memtables.length === 1 || this.#stopFlushing) return;
+    this.#flushing = this.#flushAll().finally(() => {
+      this.#flushing = undefined;
+    });
+  }
+
+  /** Brings the frozen memtables to LMDB, the oldest first. */
+  async #flushAll(): Promise<void> {
+    while (this.#memtables.length > 1 && !this.#stopFlushing && !this.#progress.failure) {
+      const oldest = this.#memtables.at(-1)!;
+      try {
+        // LMDB must never be ahead of the journal: after a crash the journal's numbers go on from its own end.
+        await this.#journal.sync(oldest.lastNumber);
+        if (!(await this.#table.flush(oldest, () => !this.#stopFlushing))) return;
+      } catch (error) {
+        if (this.#progress.failure) return;
+        this.#flushError = error instanceof Error ? error : new Error(messageOf(error));
+        await this.#pause(FLUSH_RETRY_MS);
+        continue;
+      }
+      this.#flushError = undefined;
+      this.#flushCount++;
+      this.#memtables = this.#memtables.slice(0, -1);
+      this.#generation++;
+      this.#journal.release(oldest.lastNumber);
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    for (let waited = 0; waited < ms && !this.#stopFlushing; waited += 50) await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+class LmdbSnapshot implements StorageSnapshot {
+  readonly number: CommitNumber;
+  readonly #memtables: readonly Memtable[];
+  readonly #table: LmdbTable;
+  #transaction: Transaction | undefined;
+  readonly #layers: Layers;
+
+  constructor(number: CommitNumber, memtables: readonly Memtable[], table: LmdbTable) {
+    this.number = number;
+    this.#memtables = memtables;
+    this.#table = table;
+    this.#transaction = table.hold();
+    const self = this;
+    this.#layers = {
+      get memtables() {
+        return self.#memtables;
+      },
+      range: (from, to, reverse, exclusive): TableRange => table.range(from, to, reverse, exclusive, self.#held),
+      generation: 0,
+      get isOpen() {
+        return self.#transaction !== undefined;
+      },
+    };
+  }
+
+  get #held(): Transaction {
+    const transaction = this.#transaction;
+    assert(transaction !== undefined, () => 'read from a released snapshot');
+    return transaction;
+  }
+
+  get(key: Bytes): Bytes | undefined {
+    const transaction = this.#held;
+    const name = latin1(key);
+    for (const memtable of this.#memtables) {
+      const found = memtable.find(name);
+      if (found !== undefined) return found === 'deleted' ? undefined : found;
+    }
+    return key.length === 0 ? undefined : this.#table.get(key, transaction);
+  }
+
+  has(key: Bytes): boolean {
+    return this.get(key) !== undefined;
+  }
+
+  scan(options: ScanOptions): IterableIterator<StoragePair> {
+    return new LayeredScan(this.#layers, options);
+  }
+
+  release(): void {
+    this.#transaction?.done();
+    this.#transaction = undefined;
+  }
+}
+
+function sizeOf(path: string): number {
+  try {
+    return fs.statSync(path).size;
+  } catch {
+    return 0;
+  }
+}
