@@ -78,7 +78,8 @@ export function replayJournal({ files, dir, flushed, apply, onBatch }: Replay): 
     let at = SEGMENT_HEADER_BYTES;
     for (let record = decodeRecord(bytes, at, id); record; record = decodeRecord(bytes, at, id)) {
       if (record.index === 0) parts = [];
-      if (record.number !== next || record.index !== parts.length) break;
+      // The beginning of a batch that is safe elsewhere may have gone with its segment.
+      if (record.number !== next || (next > flushed && record.index !== parts.length)) break;
       parts.push({ bytes, start: record.start, end: record.end });
       at = record.end;
       if (!record.last) continue;

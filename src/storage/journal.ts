@@ -334,13 +334,11 @@ export class Journal {
   // Making segments.
 
   #prepareSoon(current: Segment): void {
-    let spareCount = 0;
-    for (let segment = current.next; segment; segment = segment.next) spareCount++;
-    if (spareCount < SPARE_SEGMENTS && !this.#preparing && !this.#retryTimer && !this.#closing) {
-      this.#preparing = this.#prepare().finally(() => {
-        this.#preparing = undefined;
-      });
-    }
+    if (spareCount(current) >= SPARE_SEGMENTS || this.#preparing || this.#retryTimer || this.#closing) return;
+    this.#preparing = this.#prepare().finally(() => {
+      this.#preparing = undefined;
+      if (this.#tail && this.#refusal === undefined) this.#prepareSoon(spareCount(current) > 0 ? current : this.#tail);
+    });
   }
 
   async #prepare(): Promise<void> {
@@ -410,6 +408,12 @@ export class Journal {
   #pathOf(id: number): string {
     return join(this.#options.dir, segmentName(id));
   }
+}
+
+function spareCount(current: Segment): number {
+  let count = 0;
+  for (let segment = current.next; segment; segment = segment.next) count++;
+  return count;
 }
 
 export function segmentName(id: number): string {
