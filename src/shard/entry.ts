@@ -1,6 +1,7 @@
-import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
+import { type Bytes, freshBytes, fromUtf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { ChainHash } from './chain-hash.ts';
+import { leaderBytes } from './shard-state.ts';
 import type { ValueCodec } from './value-module.ts';
 
 // An entry of a shard's log: what the leader ordered in one go. All replicas run the same entries and so come to the same state.
@@ -38,9 +39,9 @@ export const KIND_EXPIRE_KEYS = 3;
 export const KIND_CLEAR = 4;
 
 export function encodeEntryHeader(entry: Omit<Entry<unknown>, 'commands'>): Bytes {
-  const leader = utf8(entry.leader);
-  const out = new Uint8Array(18 + leader.length + entry.prevHash.length);
-  const view = new DataView(out.buffer);
+  const leader = leaderBytes(entry.leader);
+  const out = freshBytes(18 + leader.length + entry.prevHash.length);
+  const view = new DataView(out.buffer, out.byteOffset, out.length);
   out[0] = ENTRY_VERSION;
   view.setFloat64(1, entry.epoch);
   view.setFloat64(9, entry.nowMs);

@@ -1,5 +1,5 @@
 import { sha256 } from '@noble/hashes/sha2.js';
-import { type Bytes, concatBytes } from '../base/bytes.ts';
+import { type Bytes, concatBytes, freshBytes } from '../base/bytes.ts';
 
 // Where things lie in storage. One ordered space, cut into tables by a leading number:
 //
@@ -41,7 +41,7 @@ export function recordKey(table: number, position: number, key: Bytes): Bytes {
   if (length > KEY_LIMIT) return cutKey(table, position, key);
   for (let i = 0; i < length; i++) if (key[i] === 0) zeros++;
   if (length + zeros > KEY_LIMIT) return cutKey(table, position, key);
-  const out = new Uint8Array(10 + length + zeros);
+  const out = freshBytes(10 + length + zeros);
   putU32(out, 0, table);
   putU32(out, 4, position);
   let at = 8;
@@ -143,7 +143,7 @@ export function cellPrefix(recordStorageKey: Bytes, generation: number): Bytes {
 export function cellKey(prefix: Bytes, cell: Bytes): Bytes {
   const length = cell.length;
   if (length > MAX_CELL_BYTES) return concatBytes(prefix, cell.subarray(0, MAX_CELL_BYTES), sha256(cell));
-  const out = new Uint8Array(prefix.length + length);
+  const out = freshBytes(prefix.length + length);
   out.set(prefix);
   out.set(cell, prefix.length);
   return out;
@@ -156,9 +156,9 @@ export function cellOf(prefix: Bytes, storageKey: Bytes): Bytes | undefined {
 
 /** Where a record with an expiry stands in the order of expiry. */
 export function expiryKey(recordStorageKey: Bytes, expireAtMs: number): Bytes {
-  const out = new Uint8Array(recordStorageKey.length + 8);
+  const out = freshBytes(recordStorageKey.length + 8);
   putU32(out, 0, readU32(recordStorageKey, 0) + 1);
-  new DataView(out.buffer).setFloat64(4, expireAtMs);
+  new DataView(out.buffer, out.byteOffset).setFloat64(4, expireAtMs);
   out.set(recordStorageKey.subarray(4), 12);
   return out;
 }

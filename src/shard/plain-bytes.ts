@@ -1,4 +1,4 @@
-import { type Bytes, concatBytes, equalBytes } from '../base/bytes.ts';
+import { type Bytes, concatBytes, equalBytes, freshBytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { CommandContext, CommandResult, ValueCodec, ValueModule } from './value-module.ts';
 
@@ -102,8 +102,8 @@ function plainCommandCodec(): ValueCodec<PlainCommand> {
       const equals = typeof condition === 'object' ? condition.equals : undefined;
       const value = command.kind === 'set' ? command.value : NO_BYTES;
       const ttl = command.kind === 'delete' ? undefined : command.ttlMs;
-      const head = new Uint8Array(10 + (equals ? 4 : 0) + (equals ? 0 : value.length));
-      const view = new DataView(head.buffer);
+      const head = freshBytes(10 + (equals ? 4 : value.length));
+      const view = new DataView(head.buffer, head.byteOffset, head.length);
       head[0] = command.kind === 'set' ? SET : command.kind === 'delete' ? DELETE : EXPIRE;
       head[1] = equals ? 3 : CONDITIONS.indexOf((condition ?? 'always') as 'always');
       if (command.kind === 'set' && command.keepTtl) head[1] |= KEEP_TTL;

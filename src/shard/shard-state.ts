@@ -1,5 +1,5 @@
 import { assert } from '../base/assert.ts';
-import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
+import { type Bytes, freshBytes, fromUtf8, utf8 } from '../base/bytes.ts';
 import { HASH_BYTES, ZERO_HASH } from './chain-hash.ts';
 
 /** Owns every position p with `from <= p < to`. Never empty; `to` may be 2^32, one past the last position. */
@@ -55,13 +55,25 @@ export function newShardState(options: { id: number; range: PositionRange; table
   };
 }
 
+let lastLeader = '';
+let lastLeaderBytes: Bytes = utf8('');
+
+/** The same few names come all the time. */
+export function leaderBytes(leader: string): Bytes {
+  if (leader !== lastLeader) {
+    lastLeader = leader;
+    lastLeaderBytes = utf8(leader);
+  }
+  return lastLeaderBytes;
+}
+
 const VERSION = 1;
 const FIXED_BYTES = 2 + 11 * 8 + HASH_BYTES;
 
 export function encodeShardState(state: ShardState): Bytes {
-  const leader = utf8(state.leader);
-  const out = new Uint8Array(FIXED_BYTES + leader.length);
-  const view = new DataView(out.buffer);
+  const leader = leaderBytes(state.leader);
+  const out = freshBytes(FIXED_BYTES + leader.length);
+  const view = new DataView(out.buffer, out.byteOffset, out.length);
   out[0] = VERSION;
   out[1] = state.status === 'serving' ? 0 : 1;
   view.setFloat64(2, state.id);
