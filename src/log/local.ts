@@ -108,6 +108,7 @@ export class LocalLog {
   ask<V, C, R, Q, A>(shard: LocalShard<V, C, R, Q, A>, key: Bytes, position: number, query: Q, sink: ReplySink<A>, token: number): void {
     let answer: A;
     try {
+      if (this.#closed) throw closed();
       answer = shard.machine.query(key, position, query, this.#now());
     } catch (error) {
       sink.failed(token, asError(error));
@@ -119,6 +120,7 @@ export class LocalLog {
   askMany<V, C, R, Q, A>(shard: LocalShard<V, C, R, Q, A>, query: Q, sink: ReplySink<A>, token: number): void {
     let answer: A;
     try {
+      if (this.#closed) throw closed();
       answer = shard.machine.queryMany(query, this.#now());
     } catch (error) {
       sink.failed(token, asError(error));
@@ -186,7 +188,7 @@ export class LocalLog {
   }
 
   #begin(): void {
-    if (this.#closed) throw new KeyfleetError('KF_CLOSED', 'the store is closed');
+    if (this.#closed) throw closed();
     if (this.#batchIsOpen) return;
     this.#batchIsOpen = true;
     this.#batchStart = this.#storage.savepoint();
@@ -294,6 +296,10 @@ export class LocalLog {
     for (const held of unconfirmed) held.fail(unknown, readRefused(error));
     for (const held of open) held.fail(error, readRefused(error));
   }
+}
+
+function closed(): KeyfleetError {
+  return new KeyfleetError('KF_CLOSED', 'the store is closed');
 }
 
 function readRefused(failure: Error): Error {

@@ -34,7 +34,8 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
   readonly #now: () => number;
   readonly #clear: () => Promise<void>;
   readonly #scanner: RecordScanner<Value>;
-  #dropped = false;
+  /** Why requests are refused; undefined: they are not. */
+  #refusal: KeyfleetError | undefined;
 
   constructor(options: KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer>) {
     this.name = options.name;
@@ -50,8 +51,8 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
   }
 
   submit(key: Bytes, command: Command, sink: ReplySink<Reply>, token: number): void {
-    if (key.length > this.#maxKeyBytes || this.#dropped) {
-      sink.failed(token, this.#refusal(key));
+    if (key.length > this.#maxKeyBytes || this.#refusal) {
+      sink.failed(token, this.#whyNot(key));
       return;
     }
     const position = this.scheme.position(key);
@@ -59,8 +60,8 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
   }
 
   ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number): void {
-    if (key.length > this.#maxKeyBytes || this.#dropped) {
-      sink.failed(token, this.#refusal(key));
+    if (key.length > this.#maxKeyBytes || this.#refusal) {
+      sink.failed(token, this.#whyNot(key));
       return;
     }
     const position = this.scheme.position(key);
@@ -81,11 +82,13 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     readonly records: readonly ScannedRecord<Value>[];
     readonly next: number | undefined;
   } {
+    if (this.#refusal) throw this.#refusal;
     return this.#scanner.page({ ...options, table: this.#table, nowMs: this.#now() });
   }
 
   /** Chooses a shard by its count of keys, then a place between its first and its last position: O(1), and fair enough for RANDOMKEY. */
   sample(unit: number): ScannedRecord<Value> | undefined {
+    if (this.#refusal) throw this.#refusal;
     let at = unit * this.keyCount;
     let index = 0;
     for (; index < this.shards.length - 1; index++) {
@@ -124,12 +127,12 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
   }
 
   clear(): Promise<void> {
-    return this.#dropped ? Promise.reject(this.#refusal(NO_KEY)) : this.#clear();
+    return this.#refusal ? Promise.reject(this.#refusal) : this.#clear();
   }
 
-  /** The keyspace is no more: requests are refused from now on. */
-  drop(): void {
-    this.#dropped = true;
+  /** The keyspace is no more, or the store is closed: all requests are refused with `why` from now on. */
+  refuse(why: KeyfleetError): void {
+    this.#refusal ??= why;
   }
 
   /** Which of {@link shards} has `position`. */
@@ -154,8 +157,8 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     let shardIndex = -1;
     let group = -1;
     for (const key of keys) {
-      if (key.length > this.#maxKeyBytes || this.#dropped) {
-        sink.failed(token, this.#refusal(key));
+      if (key.length > this.#maxKeyBytes || this.#refusal) {
+        sink.failed(token, this.#whyNot(key));
         return undefined;
       }
       const position = this.scheme.position(key);
@@ -174,10 +177,7 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     return undefined;
   }
 
-  #refusal(key: Bytes): KeyfleetError {
-    if (this.#dropped) return new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${this.name} any more`);
-    return new KeyfleetError('KF_KEY_TOO_LARGE', `a key of ${key.length} bytes; the limit is ${this.#maxKeyBytes}`);
+  #whyNot(key: Bytes): KeyfleetError {
+    return this.#refusal ?? new KeyfleetError('KF_KEY_TOO_LARGE', `a key of ${key.length} bytes; the limit is ${this.#maxKeyBytes}`);
   }
 }
-
-const NO_KEY: Bytes = new Uint8Array(0);

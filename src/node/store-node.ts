@@ -181,7 +181,7 @@ export class StoreNode {
   async deregisterKeyspace(name: string): Promise<void> {
     const runtime = this.#keyspaces.get(name);
     if (!runtime) throw new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${name}`);
-    runtime.drop();
+    runtime.refuse(new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${name} any more`));
     this.#keyspaces.delete(name);
     // So that no entry of its shards is open any more, to be closed after they are gone.
     await this.#log.flush();
@@ -237,6 +237,7 @@ export class StoreNode {
 
   async #close(): Promise<void> {
     this.#sweeper.stop();
+    for (const keyspace of this.#keyspaces.values()) keyspace.refuse(new KeyfleetError('KF_CLOSED', 'the store is closed'));
     try {
       await this.#log.close();
     } finally {

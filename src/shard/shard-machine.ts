@@ -403,8 +403,11 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   }
 }
 
+/** What a storage refuses a write with. */
+const STORAGE_TROUBLES: readonly string[] = ['KF_DISK_FULL', 'KF_STORAGE_FAILED', 'KF_STORAGE_BEHIND'];
+
 function isStorageTrouble(error: Error): boolean {
-  return error instanceof KeyfleetError && (error.code === 'KF_DISK_FULL' || error.code === 'KF_STORAGE_FAILED');
+  return error instanceof KeyfleetError && STORAGE_TROUBLES.includes(error.code);
 }
 
 function notSupported(module: string): KeyfleetError {
