@@ -40,6 +40,13 @@ export function concatBytes(...parts: readonly Bytes[]): Bytes {
   return whole;
 }
 
+/** Bytes of one's own with what stands in `bytes` from `from` up to `to`. (`slice` is not that: a Buffer's shares its memory.) */
+export function copyBytes(bytes: Bytes, from = 0, to = bytes.length): Uint8Array {
+  const copy = freshBytes(to - from);
+  copy.set(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to));
+  return copy;
+}
+
 const SLAB_BYTES = 8 * 1024;
 const SLICE_LIMIT = 1024;
 const ON_HEAP_BYTES = 64;

@@ -109,9 +109,12 @@ export class Sweeper {
       if (keys) keys.push(key);
       else due.set(index, [key]);
     }
-    for (const [index, keys] of due) this.#expired += log.inEntry(keyspace.shards[index]!, (machine) => machine.expireKeys(keys));
-    if (last) this.#sweptTo.set(table, last);
-    return count === SLICE;
+    let removed = 0;
+    for (const [index, keys] of due) removed += log.inEntry(keyspace.shards[index]!, (machine) => machine.expireKeys(keys));
+    this.#expired += removed;
+    // An entry that was open already is of an earlier time, at which some had not expired: those come again.
+    if (last && removed === count) this.#sweptTo.set(table, last);
+    return removed > 0 && count === SLICE;
   }
 
   /** Removes some of the first range of garbage; the note goes when the range is empty. */

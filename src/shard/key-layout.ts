@@ -1,5 +1,5 @@
 import { sha256 } from '@noble/hashes/sha2.js';
-import { type Bytes, concatBytes, freshBytes } from '../base/bytes.ts';
+import { type Bytes, concatBytes, copyBytes, freshBytes } from '../base/bytes.ts';
 
 // Where things lie in storage. One ordered space, cut into tables by a leading number:
 //
@@ -117,14 +117,14 @@ export function parseStorageKey(storageKey: Bytes): ParsedStorageKey {
 
 /** The storage key of the record that a record's or cell's storage key belongs to. */
 export function recordKeyOf(storageKey: Bytes, tagAt: number): Bytes {
-  const out = storageKey.slice(0, tagAt + 1);
+  const out = copyBytes(storageKey, 0, tagAt + 1);
   out[tagAt] = RECORD;
   return out;
 }
 
 /** The first storage key behind a record and all its cells, those of earlier generations included. */
 export function behindRecord(storageKey: Bytes, tagAt = storageKey.length - 1): Bytes {
-  const out = storageKey.slice(0, tagAt + 1);
+  const out = copyBytes(storageKey, 0, tagAt + 1);
   out[tagAt] = BEHIND_CELLS;
   return out;
 }
@@ -151,7 +151,7 @@ export function cellKey(prefix: Bytes, cell: Bytes): Bytes {
 
 /** Undefined when the cell was cut: its value holds it. */
 export function cellOf(prefix: Bytes, storageKey: Bytes): Bytes | undefined {
-  return storageKey.length > prefix.length + MAX_CELL_BYTES ? undefined : storageKey.slice(prefix.length);
+  return storageKey.length > prefix.length + MAX_CELL_BYTES ? undefined : copyBytes(storageKey, prefix.length);
 }
 
 /** Where a record with an expiry stands in the order of expiry. */
@@ -165,7 +165,7 @@ export function expiryKey(recordStorageKey: Bytes, expireAtMs: number): Bytes {
 
 /** The record that an entry of the order of expiry stands for. */
 export function expiryTarget(indexKey: Bytes): { readonly expireAtMs: number; readonly recordStorageKey: Bytes } {
-  const recordStorageKey = indexKey.slice(8);
+  const recordStorageKey = copyBytes(indexKey, 8);
   putU32(recordStorageKey, 0, readU32(indexKey, 0) - 1);
   return { expireAtMs: new DataView(indexKey.buffer, indexKey.byteOffset).getFloat64(4), recordStorageKey };
 }
@@ -215,7 +215,7 @@ export function garbageKey(from: Bytes): Bytes {
 export function behindPrefix(prefix: Bytes): Bytes {
   let length = prefix.length;
   while (prefix[length - 1] === 0xff) length--;
-  const out = prefix.slice(0, length);
+  const out = copyBytes(prefix, 0, length);
   out[length - 1]!++;
   return out;
 }
