@@ -12,4 +12,8 @@ export const COMMANDS: readonly CliCommand[] = [
   { name: 'status', summary: 'show the shards, keys, balance and durability of a running server', load: () => import('./status.ts') },
   { name: 'import', summary: 'load records from a file into a running server', load: () => import('./import.ts') },
   { name: 'export', summary: 'write the records of a running server to a file', load: () => import('./export.ts') },
+  { name: 'locate', summary: 'say which nodes hold a key, for any number of keys', load: () => import('./locate.ts') },
+  { name: 'plan', summary: 'say what must move when the nodes change', load: () => import('./plan.ts') },
+  { name: 'simulate', summary: 'show balance and movement of a change, and compare algorithms', load: () => import('./simulate.ts') },
+  { name: 'hash', summary: 'hash keys', load: () => import('./hash.ts') },
 ];

@@ -1,0 +1,131 @@
+import { KeyfleetError } from '../base/errors.ts';
+import { hasherNamed } from '../partition/hash/all-hashers.ts';
+import { HASHKIT_NAMES, type HashkitName } from '../partition/hash/hashkit.ts';
+import { HashRing } from '../partition/hash-ring.ts';
+import type { Hasher } from '../partition/hasher.ts';
+import { JumpBackAnchorHash } from '../partition/jump-back-anchor-hash.ts';
+import { JumpBackHash } from '../partition/jump-back-hash.ts';
+import { JumpHash } from '../partition/jump-hash.ts';
+import { Ketama } from '../partition/ketama.ts';
+import type { KetamaDialect } from '../partition/ketama-dialect.ts';
+import { Modulo } from '../partition/modulo.ts';
+import type { Partitioner } from '../partition/partitioner.ts';
+import { closest } from './closest.ts';
+import type { Fleet, FleetNode } from './fleet.ts';
+import { NumberedNodes, renumberedAnchor } from './numbered-nodes.ts';
+
+/** A way to choose nodes, by the name that `--algorithm` knows it by. */
+export interface Algorithm {
+  readonly name: string;
+  readonly summary: string;
+  readonly make: (fleet: Fleet) => Partitioner<FleetNode>;
+  /** For an algorithm with a memory: who holds keys after a change, which depends on who held them before. */
+  readonly next?: (before: Partitioner<FleetNode>, after: Fleet) => Partitioner<FleetNode>;
+}
+
+export const DEFAULT_ALGORITHM = 'ring';
+
+/** In the order of `--help`. */
+export const ALGORITHMS: readonly Algorithm[] = [
+  {
+    name: 'ring',
+    summary: 'virtual nodes on a ring of hashes (160 a node)',
+    make: (fleet) =>
+      new HashRing(fleet.nodes, {
+        ...withHasher(fleet),
+        ...(fleet.virtualNodes === undefined ? {} : { virtualNodes: fleet.virtualNodes }),
+      }),
+  },
+  {
+    name: 'jump',
+    summary: 'jump consistent hash over numbered shards, as Guava and Go',
+    make: (fleet) => new NumberedNodes('jump', fleet.nodes, new JumpHash(fleet.nodes.length, withHasher(fleet))),
+  },
+  {
+    name: 'jump-back',
+    summary: 'JumpBackHash over numbered shards: the same promise in constant time',
+    make: (fleet) => new NumberedNodes('jump-back', fleet.nodes, new JumpBackHash(fleet.nodes.length, withHasher(fleet))),
+  },
+  {
+    name: 'anchor',
+    summary: 'JumpBackAnchorHash: numbered shards, any of which may go',
+    make: (fleet) => new NumberedNodes('anchor', fleet.nodes, new JumpBackAnchorHash(fleet.nodes.length, withHasher(fleet))),
+    next: (before, after) => renumberedAnchor('anchor', before as NumberedNodes, after.nodes),
+  },
+  ketama('ketama', 'twemproxy', 'as twemproxy'),
+  ketama('ketama-libmemcached', 'libmemcached', 'as libmemcached: 100 points a server, no weights'),
+  ketama('ketama-libmemcached-weighted', 'libmemcached-weighted', 'as libmemcached with weights'),
+  ketama('ketama-spy', 'libmemcached-spy', 'as spymemcached'),
+  ketama('ketama-go', 'go-ketama', 'as go-ketama and the Perl original'),
+  ketama('hashring', 'hashring', 'as npm hashring 3'),
+  {
+    name: 'modula',
+    summary: "as twemproxy's modula",
+    make: (fleet) => new Modulo(fleet.nodes, { dialect: 'twemproxy', ...hashkitOptions(fleet) }),
+  },
+  { name: 'modulo', summary: 'hash modulo nodes, the naive scheme', make: (fleet) => new Modulo(fleet.nodes, withHasher(fleet)) },
+];
+
+/** @throws KF_USAGE naming what there is. */
+export function algorithmNamed(name: string): Algorithm {
+  const found = ALGORITHMS.find((one) => one.name === name);
+  if (found) return found;
+  const names = ALGORITHMS.map((one) => one.name);
+  const meant = closest(name, names);
+  throw new KeyfleetError(
+    'KF_USAGE',
+    `--algorithm: there is no algorithm ${JSON.stringify(name)}${meant ? ` (did you mean ${meant}?)` : ''}; there are ${names.join(', ')}`,
+  );
+}
+
+/** The fleet's partitioner. @throws KF_USAGE when an option does not go with the algorithm; the algorithm's own errors. */
+export function partitionerOf(fleet: Fleet): Partitioner<FleetNode> {
+  return algorithmNamed(fleet.algorithm).make(fleet);
+}
+
+/** The partitioners before and after a change. @throws what {@link partitionerOf} throws. */
+export function partitionersOf(
+  before: Fleet,
+  after: Fleet,
+): { readonly before: Partitioner<FleetNode>; readonly after: Partitioner<FleetNode> } {
+  const { make, next } = algorithmNamed(before.algorithm);
+  const first = make(before);
+  return { before: first, after: next ? next(first, after) : make(after) };
+}
+
+/** @throws KF_USAGE naming the hashes there are. */
+export function hasherOption(name: string, flag = '--hash'): Hasher {
+  try {
+    return hasherNamed(name);
+  } catch (error) {
+    throw new KeyfleetError('KF_USAGE', `${flag}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function withHasher({ hash }: Fleet): { hasher?: Hasher } {
+  return hash === undefined ? {} : { hasher: hasherOption(hash) };
+}
+
+function ketama(name: string, dialect: KetamaDialect, as: string): Algorithm {
+  return {
+    name,
+    summary: `ketama ${as}`,
+    make: (fleet) =>
+      new Ketama(fleet.nodes, {
+        dialect,
+        ...hashkitOptions(fleet),
+        ...(fleet.nodes.some(({ alias }) => alias !== undefined) ? { nameOf: twemproxyName } : {}),
+      }),
+  };
+}
+
+/** What twemproxy names a server's points after: its alias, else host:port, without the port when it is memcached's own. */
+function twemproxyName({ id, alias }: FleetNode): string {
+  return alias ?? id.replace(/:11211$/, '');
+}
+
+function hashkitOptions({ hash, hashTag }: Fleet): { hash?: HashkitName; hashTag?: string } {
+  if (hash !== undefined && !(HASHKIT_NAMES as readonly string[]).includes(hash))
+    throw new KeyfleetError('KF_USAGE', `--hash: this algorithm takes ${HASHKIT_NAMES.join(', ')}, not ${JSON.stringify(hash)}`);
+  return { ...(hash === undefined ? {} : { hash: hash as HashkitName }), ...(hashTag === undefined ? {} : { hashTag }) };
+}

@@ -1,0 +1,250 @@
+import { execFile, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { HashRing } from '../src/partition/hash-ring.ts';
+import { Plan } from '../src/partition/placement/plan.ts';
+import { root } from './house/tree.ts';
+import routing from './vectors/twemproxy_routing.json' with { type: 'json' };
+
+const scratch = mkdtempSync(join(tmpdir(), 'keyfleet-cli-'));
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+interface Ended {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs the built command. */
+function keyfleet(args: readonly string[], input = ''): Promise<Ended> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [join(root, 'dist', 'cli', 'main.js'), ...args],
+      { timeout: 25_000, maxBuffer: 1 << 28 },
+      (error, out, err) => resolve({ code: error === null ? 0 : Number(error.code ?? -1), out, err }),
+    );
+    child.stdin!.on('error', () => {});
+    child.stdin!.end(input);
+  });
+}
+
+function fileWith(name: string, text: string): string {
+  const path = join(scratch, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+const abc = ['a', 'b', 'c'].map((id) => ({ id }));
+
+describe('keyfleet locate', () => {
+  test('names the owner and the replicas, as the library does', async () => {
+    const ring = new HashRing(abc);
+    const keys = ['user:1', 'schlüssel', '', 'user:2'];
+    const expected = keys.map((key) => `${[key, ...ring.replicas(key, 2).map(({ id }) => id)].join('\t')}\n`);
+    expect(await keyfleet(['locate', '--node', 'a', 'b', 'c', '-r', '2', '--', ...keys])).toEqual({
+      code: 0,
+      out: expected.join(''),
+      err: '',
+    });
+  });
+
+  test('reads keys from standard input or a file, in text or hex, the last line with or without an end', async () => {
+    const nodes = ['locate', '-n', 'a', '-n', 'b', '-n', 'c'];
+    const texts = ['k1', 'k 2', 'ключ'];
+    const direct = await keyfleet([...nodes, '--', ...texts]);
+    expect(await keyfleet(nodes, `${texts.join('\n')}\n`)).toEqual(direct);
+    expect(await keyfleet([...nodes, '--keys', fileWith('keys.txt', texts.join('\r\n'))])).toEqual(direct);
+    const hex = texts.map((text) => Buffer.from(text).toString('hex'));
+    const owners = (out: string): string[] =>
+      out
+        .trimEnd()
+        .split('\n')
+        .map((line) => line.split('\t')[1]!);
+    expect(owners((await keyfleet([...nodes, '--hex'], hex.join('\n'))).out)).toEqual(owners(direct.out));
+    const json = await keyfleet([...nodes, '--json', '--', ...texts]);
+    expect(
+      json.out
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as unknown),
+    ).toEqual(owners(direct.out).map((owner, i) => ({ key: texts[i], nodes: [owner] })));
+  });
+
+  test('streams: as many lines as keys, and each as the library has it', async () => {
+    const keys = Array.from({ length: 200_000 }, (_, i) => `key-${i}`);
+    const ring = new HashRing(abc);
+    const { out } = await keyfleet(['locate', '-n', 'a', 'b', 'c'], `${keys.join('\n')}\n`);
+    expect(out === keys.map((key) => `${key}\t${ring.owner(key).id}\n`).join('')).toBe(true);
+  });
+
+  test('sums up by node', async () => {
+    const { out } = await keyfleet(['locate', '-n', 'a', 'b:3', '--summary', '--json', '-k', '-'], 'x\ny\nz\n');
+    const summary = JSON.parse(out) as { keys: number; nodes: { owned: number }[] };
+    expect([summary.keys, summary.nodes.reduce((sum, { owned }) => sum + owned, 0)]).toEqual([3, 3]);
+    expect((await keyfleet(['locate', '-n', 'a', 'b:3', '--summary'], 'x\ny\nz\n')).out).toMatch(/^3 keys\nnode\s+weight/);
+  });
+
+  test('ends quietly when its reader goes away', async () => {
+    const keys = fileWith('many.txt', Array.from({ length: 300_000 }, (_, i) => `key-${i}`).join('\n'));
+    const child = spawn(process.execPath, [join(root, 'dist', 'cli', 'main.js'), 'locate', '-n', 'a', 'b', '-k', keys]);
+    let err = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      err += chunk.toString();
+    });
+    child.stdout.once('data', () => child.stdout.destroy());
+    const code = await new Promise((resolve) => child.once('exit', resolve));
+    expect([code, err]).toEqual([0, '']);
+  });
+
+  test.each(routing.pools.filter((_, i) => i % 9 === 0))('takes a twemproxy configuration as it is: $pool', async (pool) => {
+    const yaml = [
+      'other:\n  listen: 127.0.0.1:1\n  servers:\n   - 127.0.0.1:6379:1',
+      `${pool.pool}:`,
+      '  listen: 127.0.0.1:22121',
+      `  hash: ${pool.hash}`,
+      ...(pool.hash_tag ? [`  hash_tag: "${pool.hash_tag}"`] : []),
+      `  distribution: ${pool.distribution}`,
+      '  auto_eject_hosts: false',
+      '  redis: true',
+      '  servers:',
+      ...pool.servers.map(({ name, weight }, i) =>
+        name.includes(':') ? `   - ${name}:${weight}` : `   - 127.0.0.1:${7000 + i}:${weight} ${name}`,
+      ),
+    ];
+    const path = fileWith('nutcracker.yml', yaml.join('\n'));
+    const { out, err } = await keyfleet(['locate', '--nodes', path, '--pool', pool.pool, '--hex', '--json'], routing.keys_hex.join('\n'));
+    expect(err).toBe('');
+    const names = pool.servers.map(({ name }) => name);
+    const got = out
+      .trimEnd()
+      .split('\n')
+      .map((line) => names.indexOf((JSON.parse(line) as { nodes: string[] }).nodes[0]!));
+    expect(got).toEqual(pool.server_index.filter((_, i) => routing.keys_hex[i] !== ''));
+  });
+});
+
+describe('keyfleet plan', () => {
+  const args = ['plan', '-n', 'a', 'b', 'c', 'd', '--replicas', '2', '--add', 'e'];
+
+  test('says who fetches what from whom, and what is needed', async () => {
+    const { out } = await keyfleet([...args, '--steps']);
+    expect(out).toMatch(/sampled copies move \(\d+\.\d\d %\); the loads afterwards need/);
+    expect(out).toMatch(/\ne +\d+\.\d\d %/);
+    expect(out).toMatch(/\n\s*0 +pull +e /);
+    expect((await keyfleet(['plan', '-n', 'a', 'b', '--reweigh', 'a=1'])).out).toContain('Nothing moves.');
+  });
+
+  test('prints a plan that the library reads back', async () => {
+    const plan = Plan.fromJSON(JSON.parse((await keyfleet([...args, '--json'])).out));
+    expect(plan.totals.replicasMoved).toBeGreaterThanOrEqual(plan.totals.minimumMoves);
+    expect(plan.nodes.get('e')!.pulls.length).toBeGreaterThan(0);
+  });
+
+  test('goes from one file of nodes to another', async () => {
+    const before = fileWith('before.yml', 'replicas: 2\nnodes:\n  - a\n  - b:2@z1\n  - { id: c, zone: z2, rack: r1 }\n');
+    const after = fileWith('after.json', '{"nodes": ["a", {"id": "d", "weight": 2}, "c"]}');
+    const { out } = await keyfleet(['plan', '--nodes', before, '--to', after]);
+    expect(out).toMatch(/\nd +\d/);
+    expect(out).toMatch(/\nb .*leaves/);
+  });
+});
+
+describe('keyfleet simulate', () => {
+  test('reports balance and movement, and draws them', async () => {
+    const svg = join(scratch, 'plot.svg');
+    const { out, err } = await keyfleet(['simulate', '-n', 'a', 'b', 'c', '--remove', 'a', '--count', '20_000', '--svg', svg, '--json']);
+    expect(err).toBe('');
+    const { change, reports } = JSON.parse(out) as {
+      change: string;
+      reports: { keys: number; ownersMoved: number; copiesPulled: number; before: { nodes: { owned: number }[] } }[];
+    };
+    const report = reports[0]!;
+    expect([change, report.keys, report.ownersMoved]).toEqual(['- a', 20_000, report.before.nodes[0]!.owned]);
+    const drawn = readFileSync(svg, 'utf8');
+    expect(drawn).toMatch(/^<svg [^>]*>/);
+    expect(drawn).toContain('a, before: ');
+    expect(drawn.match(/<(g|text|rect|title|line)\b/g)!.length).toBeGreaterThan(20);
+  });
+
+  test('compares all algorithms; one that cannot serve the fleet is left out and says why', async () => {
+    const { out } = await keyfleet(['simulate', '-n', 'a', 'b:2', 'c', '--algorithm', 'all', '--count', '2000']);
+    expect(out).toMatch(/\nring +\d\.\d{3}/);
+    expect(out).toMatch(/left out: jump: .*weights/);
+    expect((await keyfleet(['simulate', '-n', 'a', 'b', '--algorithm', 'ring,modulo'], '')).out).toMatch(/\nmodulo .*66\.\d\d %/);
+  });
+
+  test('tells of keys from a file, node by node', async () => {
+    const { out } = await keyfleet(['simulate', '-n', 'a', 'b', '--add', 'c', '--keys', fileWith('few.txt', 'a\nb\nc\nd\n')]);
+    expect(out).toMatch(/^ring, 4 keys, one copy of each; \+ c\n/);
+  });
+});
+
+describe('keyfleet hash', () => {
+  test('hashes by any name, with a seed, in text or hex', async () => {
+    expect((await keyfleet(['hash', '-a', 'xxh64', 'abc'])).out).toBe('44bc2cf5ad770999\tabc\n');
+    expect((await keyfleet(['hash', '-a', 'md5', '--hex', '616263'])).out).toBe('900150983cd24fb0d6963f7d28e17f72\t616263\n');
+    expect((await keyfleet(['hash', '-a', 'xxh32', '--seed', '0x9e3779b1', '-k', '-'], 'abc\n')).out).not.toBe(
+      (await keyfleet(['hash', '-a', 'xxh32'], 'abc\n')).out,
+    );
+    expect(JSON.parse((await keyfleet(['hash', '--all', '--json', 'abc'])).out)).toMatchObject({ key: 'abc', crc32: '352441c2' });
+  });
+});
+
+describe('what is wrong is told by flag or line, with exit code 2', () => {
+  test.each([
+    [['locate', 'k'], 'KF_USAGE', 'no nodes'],
+    [['locate', '-n', 'a:x', '--', 'k'], 'KF_USAGE', '--node: "a:x"'],
+    [['locate', '-n', 'host:6379', '--', 'k'], 'KF_USAGE', 'host:6379:1'],
+    [['locate', '-n', 'a@', '--', 'k'], 'KF_USAGE', '--node: "a@" has no zone'],
+    [['locate', '-n', 'a', '-r', '0', '--', 'k'], 'KF_USAGE', '--replicas: "0"'],
+    [['locate', '-n', 'a', '-a', 'rnig', '--', 'k'], 'KF_USAGE', 'did you mean ring?'],
+    [['locate', '-n', 'a', '--hash', 'md55', '--', 'k'], 'KF_USAGE', '--hash: '],
+    [['locate', '-n', 'a', '-a', 'ketama', '--hash', 'xxh64', '--', 'k'], 'KF_USAGE', '--hash: this algorithm takes'],
+    [['locate', '-n', 'a', '--hex', '--', 'abc'], 'KF_USAGE', 'key: "abc"'],
+    [['locate', '-n', 'a', '-k', 'no-such-file'], 'KF_USAGE', 'cannot read keys from no-such-file'],
+    [['locate', '-n', 'a', '--pool', 'p', '--', 'k'], 'KF_USAGE', '--pool'],
+    [['plan', '-n', 'a', 'b'], 'KF_USAGE', 'nothing changes'],
+    [['plan', '-n', 'a', 'b', '--remove', 'z'], 'KF_USAGE', '--remove: there is no node "z"'],
+    [['plan', '-n', 'a', 'b', '--add', 'a'], 'KF_USAGE', '--add: node "a" is there already'],
+    [['plan', '-n', 'a', 'b', '--reweigh', 'a'], 'KF_USAGE', '--reweigh: "a"'],
+    [['simulate', '-n', 'a', 'b:2', '-a', 'jump'], 'KF_USAGE', 'jump knows no weights'],
+    [['simulate', '-n', 'a', '--svg', 'no/such/dir/x.svg'], 'KF_USAGE', '--svg: cannot write'],
+    [['hash', '--seed', '-1', 'k'], 'KF_USAGE', '--seed'],
+  ])('keyfleet %j', async (args, code, says) => {
+    const ended = await keyfleet(args);
+    expect([ended.code, ended.out]).toEqual([2, '']);
+    expect(ended.err).toContain(`${code}: `);
+    expect(ended.err).toContain(says);
+  });
+
+  test.each([
+    ['nodes: 5', ':1:8: nodes is a list'],
+    ['nodes:\n  - a\n  - id: b\n    weight: 0\n', ':4:13: node b: a weight'],
+    ['nodes:\n  - a\n  - b:x\n', ':3:5: "b:x"'],
+    ['nodes: [a]\nreplicas: two\n', ':2:11: replicas is a whole number'],
+    ['nodes: [a]\ncolour: red\n', ':2:9: unknown setting colour'],
+    ['- { id: a, wieght: 2 }', ':1:20: unknown field wieght'],
+    ['p:\n  servers:\n    - nonsense\n', ':3:7: a server is'],
+    ['p:\n  distribution: random\n  servers:\n    - h:1:1\n', ':2:17: distribution random'],
+    ['p:\n  servers: []\nq:\n  servers: []\n', 'several pools (p, q); choose one with --pool'],
+    ['{"nodes": [', ':1:'],
+  ])('a file of nodes: %j', async (text, says) => {
+    const ended = await keyfleet(['locate', '--nodes', fileWith('wrong.yml', text), '--', 'k']);
+    expect(ended.code).toBe(2);
+    expect(ended.err).toContain('KF_CONFIG: ');
+    expect(ended.err).toContain(`wrong.yml`);
+    expect(ended.err).toContain(says);
+  });
+
+  test.each([
+    ['61\n6\n', '--hex', 'standard input:2: "6"'],
+    [Buffer.from('ok\nok\n\xff\n', 'latin1'), '--summary', 'standard input:3: not UTF-8'],
+  ])('a line of keys: %j', async (input, flag, says) => {
+    const ended = await keyfleet(['locate', '-n', 'a', flag], input as string);
+    expect(ended.code).toBe(6);
+    expect(ended.err).toContain(says);
+  });
+});
