@@ -146,6 +146,8 @@ function nameOf(bytes: Bytes): string {
 class MapCells implements Cells {
   bytes = 0;
   readonly #cells = new Map<string, Cell>();
+  /** In order; undefined when a cell has come or gone since. */
+  #sorted: readonly Cell[] | undefined;
 
   get(cell: Bytes): Bytes | undefined {
     return this.#cells.get(nameOf(cell))?.value;
@@ -162,6 +164,7 @@ class MapCells implements Cells {
   }
 
   delete(cell: Bytes): void {
+    this.#sorted = undefined;
     const known = this.#cells.get(nameOf(cell));
     if (known === undefined) return;
     this.#cells.delete(nameOf(cell));
@@ -169,6 +172,7 @@ class MapCells implements Cells {
   }
 
   clear(): void {
+    this.#sorted = undefined;
     this.#cells.clear();
     this.bytes = 0;
   }
@@ -176,12 +180,22 @@ class MapCells implements Cells {
   *scan(
     options: { readonly from?: Bytes; readonly to?: Bytes; readonly reverse?: boolean; readonly limit?: number } = {},
   ): IterableIterator<Cell> {
-    const { from, to, reverse, limit = Number.POSITIVE_INFINITY } = options;
-    const inside = [...this.#cells.values()].filter(
-      ({ cell }) => (from === undefined || compareBytes(cell, from) >= 0) && (to === undefined || compareBytes(cell, to) < 0),
-    );
-    inside.sort((a, b) => (reverse ? compareBytes(b.cell, a.cell) : compareBytes(a.cell, b.cell)));
-    let count = 0;
-    for (const one of inside) if (count++ < limit) yield one;
+    this.#sorted ??= [...this.#cells.values()].sort((a, b) => compareBytes(a.cell, b.cell));
+    const from = options.from === undefined ? 0 : firstFrom(this.#sorted, options.from);
+    const to = options.to === undefined ? this.#sorted.length : firstFrom(this.#sorted, options.to);
+    const limit = Math.min(options.limit ?? Number.POSITIVE_INFINITY, to - from);
+    const sorted = this.#sorted;
+    for (let i = 0; i < limit; i++) yield sorted[options.reverse ? to - 1 - i : from + i]!;
   }
+}
+
+/** The index of the first cell that is not before `wanted`. */
+function firstFrom(sorted: readonly Cell[], wanted: Bytes): number {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (compareBytes(sorted[middle]!.cell, wanted) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
