@@ -24,6 +24,8 @@ export { JumpBackHash, jumpBackHash } from './jump-back-hash.ts';
 export { JumpHash, jumpHash } from './jump-hash.ts';
 export { Ketama } from './ketama.ts';
 export type { HashRingCompat, KetamaDialect, KetamaOptions } from './ketama-dialect.ts';
+export { Maglev, type MaglevOptions } from './maglev.ts';
+export { goMaglevTable, type KatranEndpoint, katranTable } from './maglev-table.ts';
 export { Modulo, type ModuloOptions } from './modulo.ts';
 export type { PartitionNode } from './node.ts';
 export type { BucketChange } from './numbered.ts';
@@ -53,6 +55,8 @@ export {
 } from './placement/slot-table.ts';
 export { type StickyOptions, sticky } from './placement/sticky.ts';
 export { REDIS_SLOT_COUNT, redis_slot, redisSlot, sameRedisSlot } from './redis-slot.ts';
+export { Rendezvous, type RendezvousOptions } from './rendezvous.ts';
+export type { RendezvousCompat } from './rendezvous-score.ts';
 export type { VirtualNodeName } from './ring-build.ts';
 export type { RingChange, RingMove } from './ring-change.ts';
 export type { RingView, VirtualNode } from './ring-view.ts';

@@ -1,0 +1,198 @@
+/** How rendezvous hashing scores a node for a key: our own way, and those of other libraries that one may have to agree with. */
+import { compareBytes, utf8 } from '../base/bytes.ts';
+import { fixedLog2 } from './fixed-log.ts';
+import { crc32cOf } from './hash/crc32.ts';
+import { fnv1ax64 } from './hash/fnv.ts';
+import { loaded, loadKey } from './hash/key-bytes.ts';
+import { mix64 } from './hash/murmur.ts';
+import { rapidHash } from './hash/rapidhash.ts';
+import { hi, lo, mul, xorShift } from './hash/u64.ts';
+import type { Hasher, KeyInput } from './hasher.ts';
+import { compareIds, type PartitionNode, weightOf } from './node.ts';
+
+/**
+ * - `go-rendezvous`: dgryski/go-rendezvous with FNV-1a 64; weights ignored, ties to the first in the list.
+ * - `tysonmote`: tysonmote/rendezvous, CRC-32C of the key and the id; weights ignored.
+ * - `hrw-hash`: the Rust crate hrw-hash (weighted), rapidhash and a natural logarithm: the only one here that depends on `Math.log`.
+ */
+export type RendezvousCompat = 'go-rendezvous' | 'tysonmote' | 'hrw-hash';
+
+/** The scores of all nodes for one key. A node with a lower cost comes first, then one with the higher `high`, `low`, then the earlier one. */
+export interface Scores {
+  readonly cost: Float64Array;
+  readonly high: Uint32Array;
+  readonly low: Uint32Array;
+}
+
+export interface Scorer<N> {
+  /** The nodes in the order that settles ties. */
+  readonly nodes: readonly N[];
+  score(key: KeyInput, scores: Scores): void;
+  /** The index of the first node for a key, when the scorer knows a quicker way than all scores. */
+  readonly first?: (key: KeyInput) => number;
+}
+
+const lanes = new Uint32Array(2);
+
+/** Both 64-bit hashes, mixed: 32 bits, to be mixed further by {@link mixLow}. A bijection of the node's hash for each key. */
+function mixHigh(keyHi: number, keyLo: number, nodeHi: number, nodeLo: number): number {
+  let h = (keyHi ^ nodeHi) + Math.imul(keyLo ^ nodeLo, 0x9e3779b1);
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}
+
+function mixLow(keyLo: number, nodeLo: number, high: number): number {
+  let h = (keyLo ^ nodeLo) + Math.imul(high, 0x85ebca77);
+  h = Math.imul(h ^ (h >>> 16), 0x21f0aaad);
+  h = Math.imul(h ^ (h >>> 15), 0x735a2d97);
+  return (h ^ (h >>> 15)) >>> 0;
+}
+
+/**
+ * Cost −log2(u)/w of u uniform in (0, 1], so that each node is first with a chance proportional to its weight w. With equal weights the order
+ * is that of u itself, and no logarithm is taken.
+ */
+export function ownScorer<N extends PartitionNode>(given: readonly N[], hasher: Hasher): Scorer<N> {
+  const nodes = [...given].sort(compareIds);
+  const count = nodes.length;
+  const nodeHi = new Int32Array(count);
+  const nodeLo = new Int32Array(count);
+  const weights = Float64Array.from(nodes, weightOf);
+  nodes.forEach((node, i) => {
+    hasher.lanes(node.id, 0, lanes);
+    nodeHi[i] = lanes[0]!;
+    nodeLo[i] = lanes[1]!;
+  });
+  const even = weights.every((weight) => weight === weights[0]);
+
+  const firstOfEven = (key: KeyInput): number => {
+    hasher.lanes(key, 0, lanes);
+    const keyHi = lanes[0]!;
+    const keyLo = lanes[1]!;
+    let best = 0;
+    let bestHigh = mixHigh(keyHi, keyLo, nodeHi[0]!, nodeLo[0]!);
+    for (let i = 1; i < count; i++) {
+      const high = mixHigh(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!);
+      if (high < bestHigh) continue;
+      if (high === bestHigh && mixLow(keyLo, nodeLo[i]!, high) <= mixLow(keyLo, nodeLo[best]!, high)) continue;
+      best = i;
+      bestHigh = high;
+    }
+    return best;
+  };
+
+  return {
+    nodes,
+    score(key, scores) {
+      hasher.lanes(key, 0, lanes);
+      const keyHi = lanes[0]!;
+      const keyLo = lanes[1]!;
+      for (let i = 0; i < count; i++) {
+        const high = mixHigh(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!);
+        const low = mixLow(keyLo, nodeLo[i]!, high);
+        scores.high[i] = high;
+        scores.low[i] = low;
+        scores.cost[i] = even ? 0 : (53 - fixedLog2(high * 0x20_0000 + (low >>> 11) + 1)) / weights[i]!;
+      }
+    },
+    ...(even ? { first: firstOfEven } : {}),
+  };
+}
+
+export function compatScorer<N extends PartitionNode>(compat: RendezvousCompat, given: readonly N[]): Scorer<N> {
+  switch (compat) {
+    case 'go-rendezvous':
+      return goScorer([...given]);
+    case 'tysonmote':
+      return tysonmoteScorer([...given].sort((a, b) => compareBytes(utf8(a.id), utf8(b.id))));
+    case 'hrw-hash':
+      return hrwScorer([...given].sort(compareIds));
+  }
+}
+
+/** x ^= x >> 12; x ^= x << 25; x ^= x >> 27; x × 2685821657736338717, of both hashes xored. */
+function goScorer<N extends PartitionNode>(nodes: readonly N[]): Scorer<N> {
+  const hash = (key: KeyInput): void => {
+    const length = loadKey(key);
+    fnv1ax64(loaded, length, 0, 0, lanes);
+  };
+  const nodeHashes = nodes.map((node) => {
+    hash(node.id);
+    return [lanes[0]!, lanes[1]!] as const;
+  });
+  return {
+    nodes,
+    score(key, { cost, high, low }) {
+      hash(key);
+      const keyHi = lanes[0]!;
+      const keyLo = lanes[1]!;
+      nodeHashes.forEach(([nodeHi, nodeLo], i) => {
+        xorShift(keyHi ^ nodeHi, keyLo ^ nodeLo, 12);
+        xorShift(hi ^ ((hi << 25) | (lo >>> 7)), lo ^ (lo << 25), 27);
+        mul(hi, lo, 0x2545f491, 0x4f6cdd1d);
+        cost[i] = 0;
+        high[i] = hi;
+        low[i] = lo;
+      });
+    },
+  };
+}
+
+function tysonmoteScorer<N extends PartitionNode>(nodes: readonly N[]): Scorer<N> {
+  const ids = nodes.map((node) => utf8(node.id));
+  return {
+    nodes,
+    score(key, { cost, high, low }) {
+      const length = loadKey(key);
+      const joined = new Uint8Array(length + Math.max(...ids.map((id) => id.length)));
+      joined.set(loaded.subarray(0, length));
+      ids.forEach((id, i) => {
+        joined.set(id, length);
+        cost[i] = 0;
+        high[i] = crc32cOf(joined, length + id.length);
+        low[i] = 0;
+      });
+    },
+  };
+}
+
+/** Rust's `Hash` of a string: its bytes and 0xff. */
+export function rustStringHash(text: KeyInput, prefix: Uint8Array, out: Uint32Array): void {
+  const length = loadKey(text);
+  const joined = new Uint8Array(prefix.length + length + 1);
+  joined.set(prefix);
+  joined.set(loaded.subarray(0, length), prefix.length);
+  joined[prefix.length + length] = 0xff;
+  rapidHash(joined, joined.length, 0, 0, out);
+}
+
+/** hrw-hash's score, (1 / −ln(h / (2^64 − 1))) × share of the weights, h the two hashes xored and mixed; the higher is the better. */
+export function hrwScore(keyHi: number, keyLo: number, nodeHi: number, nodeLo: number, share: number): number {
+  mix64(keyHi ^ nodeHi, keyLo ^ nodeLo);
+  // As in Rust, u64::MAX as f64 is 2^64.
+  const unit = ((hi >>> 0) * 0x1_0000_0000 + (lo >>> 0)) / 2 ** 64;
+  return (1 / -Math.log(unit)) * share;
+}
+
+function hrwScorer<N extends PartitionNode>(nodes: readonly N[]): Scorer<N> {
+  const none = new Uint8Array(0);
+  const total = nodes.reduce((sum, node) => sum + weightOf(node), 0);
+  const hashed = nodes.map((node) => {
+    rustStringHash(node.id, none, lanes);
+    return { nodeHi: lanes[0]!, nodeLo: lanes[1]!, share: weightOf(node) / total };
+  });
+  return {
+    nodes,
+    score(key, { cost, high, low }) {
+      rustStringHash(key, none, lanes);
+      const keyHi = lanes[0]!;
+      const keyLo = lanes[1]!;
+      hashed.forEach(({ nodeHi, nodeLo, share }, i) => {
+        cost[i] = -hrwScore(keyHi, keyLo, nodeHi, nodeLo, share);
+        high[i] = 0;
+        low[i] = 0;
+      });
+    },
+  };
+}
