@@ -8,6 +8,8 @@
  * get it filled by the best node with room or by a chain of exchanges, and primaries are evened out among the replicas.
  */
 
+import { KeyfleetError } from '../../base/errors.ts';
+import type { Hasher } from '../hasher.ts';
 import type { PartitionNode } from '../node.ts';
 import { Acceptance } from './acceptance.ts';
 import { ln } from './logarithm.ts';
@@ -30,6 +32,8 @@ export interface FairOptions<N extends PartitionNode> {
   readonly rule?: ReplicaRule<N>;
   /** How far above its share a node may be, as a part of it: 0.01 when absent. Less is more even, more moves less. */
   readonly slack?: number;
+  /** Hashes node ids; murmur3_x86_128 when absent. */
+  readonly nodeHasher?: Hasher;
 }
 
 /**
@@ -45,10 +49,11 @@ export interface FairOptions<N extends PartitionNode> {
 export function fair<N extends PartitionNode>(nodes: readonly N[], options: FairOptions<N> = {}): SlotTable {
   const { slotCount = DEFAULT_SLOT_COUNT, replicaCount = 3, rule = spreadOut(), slack = 0.01 } = options;
   checkShape(slotCount, replicaCount);
+  if (!(slack >= 0)) throw new KeyfleetError('KF_BAD_SLACK', `slack is a number from 0, not ${slack}`);
   const topology = new Topology(nodes, replicaCount, rule);
   const share = shares(topology, slotCount);
   const caps = Int32Array.from(share, (one) => Math.min(slotCount, Math.max(Math.ceil(one), Math.floor(one * (1 + slack)))));
-  const offers = new Offers(topology, slotCount, rates(topology, share, slotCount));
+  const offers = new Offers(topology, slotCount, rates(topology, share, slotCount), options.nodeHasher);
   const cells = new Acceptance(topology, offers, caps, slotCount).settle();
   repair(topology, cells, caps);
   evenPrimaries(topology, cells);
@@ -59,7 +64,7 @@ export function fair<N extends PartitionNode>(nodes: readonly N[], options: Fair
  * How fast a node's clock runs. A node alone is among the scores below 1 in `share` of the slots at the rate −ln(1 − share / slots).
  * Where a zone takes one replica at most its nodes compete for one place: then the zone has that rate and the nodes their part of it.
  */
-function rates(topology: Topology, share: Float64Array, slotCount: number): Float64Array {
+export function rates(topology: Topology, share: Float64Array, slotCount: number): Float64Array {
   const zoneShare = new Float64Array(topology.zoneLimit.length);
   for (const [node, one] of share.entries()) zoneShare[topology.zoneOf[node]!]! += one;
   const rate = (one: number): number => -ln(1 - Math.min(one, slotCount - 0.5) / slotCount);

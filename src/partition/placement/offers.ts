@@ -1,4 +1,5 @@
-import { murmur3x86x128 } from '../hash/murmur3-x86-128.ts';
+import { murmur3_x86_128, murmur3x86x128 } from '../hash/murmur3-x86-128.ts';
+import type { Hasher } from '../hasher.ts';
 import { KeyedPermutation } from './keyed-permutation.ts';
 import { clockTable } from './logarithm.ts';
 import type { Topology } from './topology.ts';
@@ -27,7 +28,7 @@ export class Offers {
   readonly #farRank: number[] = [];
   readonly #farOfSlot = new Map<number, readonly number[]>();
 
-  constructor(topology: Topology, slotCount: number, rate: Float64Array) {
+  constructor(topology: Topology, slotCount: number, rate: Float64Array, nodeHasher: Hasher = murmur3_x86_128) {
     const nodeCount = topology.nodes.length;
     const clock = clockTable(slotCount);
     this.#clock = clock;
@@ -41,10 +42,8 @@ export class Offers {
     this.nodeOf = new Uint16Array(total);
     this.#score = new Float64Array(total);
     this.slotStart = new Int32Array(slotCount + 1);
-    const key = new Uint32Array(4);
     for (let node = 0; node < nodeCount; node++) {
-      murmur3x86x128(topology.nodes[node]!.id, 0, key);
-      const permutation = new KeyedPermutation(slotCount, key);
+      const permutation = permutationOf(topology.nodes[node]!.id, slotCount, nodeHasher);
       this.#permutations.push(permutation);
       const own = rate[node]!;
       for (let offer = this.start[node]!, rank = 0; offer < this.start[node + 1]!; offer++, rank++) {
@@ -108,6 +107,14 @@ export class Offers {
       bySlot[at] = offer;
     }
   }
+}
+
+/** A node's order of the slots: from its id alone, by 128 bits of its hash. */
+export function permutationOf(id: string, slotCount: number, hasher: Hasher): KeyedPermutation {
+  const key = new Uint32Array(4);
+  if (hasher === murmur3_x86_128) murmur3x86x128(id, 0, key);
+  else for (const half of [0, 1]) hasher.lanes(id, half, key.subarray(2 * half, 2 * half + 2));
+  return new KeyedPermutation(slotCount, key);
 }
 
 /** Up to which score offers are considered: the average slot has `replicaCount × horizon` of them; few slots have too few. */

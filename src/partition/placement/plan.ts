@@ -99,6 +99,11 @@ export class Plan {
     return this.#perNode;
   }
 
+  /** Share of the keys whose primary is another one now. */
+  get movedShare(): number {
+    return this.totals.primariesChanged / this.totals.slotCount;
+  }
+
   get doneCount(): number {
     return this.#doneCount;
   }
