@@ -57,7 +57,7 @@ export function replayJournal({ files, dir, flushed, apply, onBatch }: Replay): 
     const path = join(dir, names.get(id)!);
     const bytes = files.read(path);
     const header = decodeSegmentHeader(bytes);
-    const wanted: CommitNumber = expected ?? flushed + 1;
+    let wanted: CommitNumber = expected ?? flushed + 1;
     if (header === undefined || header === 'blank' || header.id !== id) {
       // Never begun, or begun in a write that did not get through; unless records in it say otherwise.
       const witness = header === undefined ? findWitness(bytes, SEGMENT_HEADER_BYTES, id, wanted) : undefined;
@@ -65,6 +65,11 @@ export function replayJournal({ files, dir, flushed, apply, onBatch }: Replay): 
         throw damaged(path, 0, `its header is not readable, and a record at offset ${witness} was written after it`);
       unused.push(path);
       continue;
+    }
+    // Segments that are flushed go one by one, and one may stay to be used again: what is missing up to `flushed` is missed by nobody.
+    if (header.first > wanted && header.first <= flushed + 1) {
+      expected = undefined;
+      wanted = header.first;
     }
     if (header.first > wanted) {
       if (header.synced >= wanted)
