@@ -12,6 +12,7 @@ import type { ReplySink } from '../src/node/keyspace-handle.ts';
 import type { KeyspaceRuntime } from '../src/node/keyspace-runtime.ts';
 import { StoreNode } from '../src/node/store-node.ts';
 import { type PlainAnswer, type PlainCommand, type PlainQuery, type PlainReply, plain, plainBytes } from '../src/shard/plain-bytes.ts';
+import { openStorage } from '../src/storage/lmdb.ts';
 import { MemoryStorage } from '../src/storage/memory.ts';
 import type { Storage } from '../src/storage/storage.ts';
 
@@ -118,15 +119,14 @@ function rawSubmitter(storage: Storage): (sink: ReplySink<unknown>, token: numbe
   };
 }
 
-async function openStorage(): Promise<{ storage: Storage; remove: () => void }> {
+async function openDir(): Promise<{ storage: Storage; remove: () => void }> {
   if (flags.memory) return { storage: new MemoryStorage(), remove: () => {} };
   const dir = mkdtempSync(join(tmpdir(), 'keyfleet-bench-'));
-
-  return { storage: new MemoryStorage(), remove: () => rmSync(dir, { recursive: true, force: true }) };
+  return { storage: await openStorage({ dir }), remove: () => rmSync(dir, { recursive: true, force: true }) };
 }
 
 async function openUsers(shards: number): Promise<{ node: StoreNode; users: Users; close: () => Promise<void> }> {
-  const { storage, remove } = await openStorage();
+  const { storage, remove } = await openDir();
   const node = await StoreNode.open({ storage });
   const users = await node.registerKeyspace('users', { module: plainBytes, shards });
   return {
@@ -158,7 +158,7 @@ const rates = new Map<string, Rate>();
 const wanted = (name: string): boolean => flags.only === undefined || name.includes(flags.only);
 
 if (wanted('raw')) {
-  const { storage, remove } = await openStorage();
+  const { storage, remove } = await openDir();
   const submit = rawSubmitter(storage);
   for (const inFlight of IN_FLIGHT) {
     rates.set(`raw ${inFlight}`, await pump(inFlight, submit));

@@ -27,9 +27,10 @@ export type {
   ValueCodec,
   ValueModule,
 } from '../shard/value-module.ts';
+export { openStorage, type StorageOptions } from '../storage/lmdb.ts';
 export { MemoryStorage } from '../storage/memory.ts';
 export type { Durability, Storage, StorageStats } from '../storage/storage.ts';
 export type { KeyspaceHandle, ReplySink, ScannedRecord } from './keyspace-handle.ts';
-export { type OpenStoreOptions, openStore } from './open-store.ts';
+export { type OpenStoreOptions, openStore, type StoreLocation } from './open-store.ts';
 export { Keyspace, type KeyspaceDefinitions, type KeyspaceOf, Store } from './store.ts';
 export type { KeyspaceOptions, KeyspaceStats, NodeLimits, NodeStats, ShardStats } from './store-node.ts';

@@ -1,27 +1,47 @@
-import type { Storage } from '../storage/storage.ts';
+import { openStorage } from '../storage/lmdb.ts';
+import type { Durability, Storage } from '../storage/storage.ts';
 import { type KeyspaceDefinitions, Store } from './store.ts';
 import type { KeyspaceOptions } from './store-node.ts';
 import { type NodeLimits, StoreNode } from './store-node.ts';
 
-export interface OpenStoreOptions<Definitions extends KeyspaceDefinitions> extends NodeLimits {
-  /** An opened storage; the store closes it. */
-  readonly storage: Storage;
-  /** Made if there are none of these names. */
-  readonly keyspaces?: Definitions;
-  /** Told what the store's own work in the background met, such as a full disk. */
-  readonly onBackgroundError?: (error: Error) => void;
-}
+/** Where the data are: a directory, or a storage that is open already. */
+export type StoreLocation =
+  | {
+      /** Made when missing. One process at a time. */
+      readonly dir: string;
+      /** When a promise resolves: `sync` (default) after fdatasync, `os` when the operating system has the bytes, `none` at once. */
+      readonly durability?: Durability;
+      readonly storage?: never;
+    }
+  /** The store closes it. */
+  | { readonly storage: Storage; readonly dir?: never; readonly durability?: never };
+
+export type OpenStoreOptions<Definitions extends KeyspaceDefinitions> = StoreLocation &
+  NodeLimits & {
+    /** Made if there are none of these names. */
+    readonly keyspaces?: Definitions;
+    /** Told what the store's own work in the background met, such as a full disk. */
+    readonly onBackgroundError?: (error: Error) => void;
+  };
 
 /**
  * Opens a store in this process.
  *
- * @throws KF_FORMAT_TOO_NEW, KF_BAD_KEYSPACE, KF_KEYSPACE_MISMATCH, or what opening the storage throws; nothing stays open then.
+ * @throws KF_STORAGE_LOCKED, KF_STORAGE_VERSION, KF_STORAGE_DAMAGED, KF_STORAGE_UNREADABLE, KF_DISK_FULL, KF_FORMAT_TOO_NEW,
+ *   KF_BAD_KEYSPACE, KF_KEYSPACE_MISMATCH; nothing stays open then.
  */
 export async function openStore<const Definitions extends KeyspaceDefinitions = Record<never, never>>(
   options: OpenStoreOptions<Definitions>,
 ): Promise<Store<Definitions>> {
-  const { keyspaces, ...nodeOptions } = options;
-  const node = await StoreNode.open(nodeOptions);
+  const { keyspaces, dir, durability = 'sync', storage: given, ...limits } = options;
+  const storage = given ?? (await openStorage({ dir: dir as string, durability }));
+  let node: StoreNode;
+  try {
+    node = await StoreNode.open({ ...limits, storage });
+  } catch (error) {
+    await storage.close();
+    throw error;
+  }
   try {
     const store = new Store<Definitions>(node);
     for (const [name, definition] of Object.entries(keyspaces ?? {})) {
