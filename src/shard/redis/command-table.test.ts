@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { hasRealRedis, type RealRedis, startRealRedis } from '../../../test/redis-differential/real-redis.ts';
 import type { RedisConnection } from '../../../test/redis-differential/redis-connection.ts';
@@ -62,6 +63,17 @@ describe('the command table', () => {
       expect({ name: spec.name, isModules }).toEqual({ name: spec.name, isModules: isContainer ? isModules : spec.keySpecs.length > 0 });
       expect({ name: spec.name, access: spec.access !== 'none' }).toEqual({ name: spec.name, access: isModules });
     }
+  });
+
+  test('is what docs/redis-commands.md lists, no more and no less', () => {
+    const docs = readFileSync(new URL('../../../docs/redis-commands.md', import.meta.url), 'utf8');
+    const listed = docs.slice(docs.indexOf('## What is there'), docs.indexOf('What is not there'));
+    const names = [...listed.matchAll(/`([A-Z_-]+)`/g)].map((match) => match[1]!.toLowerCase());
+    expect(names.sort()).toEqual(
+      everySpec()
+        .map((spec) => spec.name.split('|').at(-1)!)
+        .sort(),
+    );
   });
 
   test('lists the subcommands of a container', () => {

@@ -12,8 +12,8 @@ import { isWord } from './word.ts';
 // HRANDFIELD: fields by chance. The chance comes with the query, as a seed from the door; without one, from the time and the key.
 //
 // From a small hash, and when most fields are wanted, all are read and the choice is exactly fair. From a large one a field is picked by
-// a random place in the order of the cells (see hash-fields.ts): the pick is one of the next WINDOW fields behind it, O(log n), which evens
-// out the unequal gaps between places: the chances of two fields differ by some 25 % (Redis's own pick from its buckets varies alike).
+// a random place in the order of the cells (see hash-fields.ts): the pick is one of the next WINDOW fields behind it, O(log n). A field's
+// chance goes with the sum of the WINDOW gaps before it; gaps vary as the exponential distribution does, their sums by 1/sqrt(WINDOW): a quarter.
 
 const LONG_MAX = 2n ** 63n - 1n;
 const OUT_OF_RANGE = errorReply('ERR value is out of range');
