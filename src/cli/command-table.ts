@@ -9,6 +9,7 @@ export interface CliCommand {
 
 /** All commands, in the order of `--help`. */
 export const COMMANDS: readonly CliCommand[] = [
+  { name: 'serve', summary: 'serve the store over the Redis protocol and HTTP', load: () => import('./serve.ts') },
   { name: 'status', summary: 'show the shards, keys, balance and durability of a running server', load: () => import('./status.ts') },
   { name: 'import', summary: 'load records from a file into a running server', load: () => import('./import.ts') },
   { name: 'export', summary: 'write the records of a running server to a file', load: () => import('./export.ts') },

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { type FileHandle, open, rename } from 'node:fs/promises';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 
@@ -20,18 +19,25 @@ export interface ExportSink {
 export class StdoutSink implements ExportSink {
   writtenBytes = 0;
   isClosed = false;
+  #wake = (): void => {};
 
   constructor() {
-    process.stdout.on('error', () => {
+    // A reader that has had enough (`| head`) is no error of ours.
+    const closed = (): void => {
       this.isClosed = true;
-    });
+      this.#wake();
+    };
+    process.stdout.on('error', closed).on('close', closed);
+    process.stdout.on('drain', () => this.#wake());
   }
 
   async write(text: string | Uint8Array): Promise<void> {
     if (text.length === 0 || this.isClosed) return;
     this.writtenBytes += Buffer.byteLength(text);
-    if (!process.stdout.write(text) && !this.isClosed)
-      await Promise.race([once(process.stdout, 'drain'), once(process.stdout, 'close')]).catch(() => {});
+    if (process.stdout.write(text)) return;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
   }
 
   async backTo(writtenBytes: number): Promise<boolean> {

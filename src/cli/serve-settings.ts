@@ -1,8 +1,7 @@
 import { KeyfleetError } from '../base/errors.ts';
+import type { Durability } from '../storage/storage.ts';
 
 // What `keyfleet serve` can be told, once for both ways of telling it: a flag, or a key of the configuration file. The flag wins.
-
-export type Durability = 'sync' | 'os' | 'none';
 
 /** Everything `serve` needs to know, checked. */
 export interface ServeSettings {

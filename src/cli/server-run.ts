@@ -1,0 +1,168 @@
+import { mkdirSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
+import { showDuration } from '../base/units.ts';
+import { NodeHttpStore } from '../http/node-store.ts';
+import { isLoopbackAddress } from '../http/password.ts';
+import { type HttpServer, startHttpServer } from '../http/server.ts';
+import { openStore } from '../node/open-store.ts';
+import { type RespServer, startRespServer } from '../resp/server.ts';
+import { createRedisModule } from '../shard/redis/redis-module.ts';
+import { openStorage } from '../storage/lmdb.ts';
+import type { Durability, Storage } from '../storage/storage.ts';
+import { banner } from './banner.ts';
+import { EXIT } from './exit-code.ts';
+import { createLogger, type Logger } from './logger.ts';
+import { readPackageVersion } from './package-version.ts';
+import type { ServeSettings } from './serve-settings.ts';
+import { readPassword } from './server-client.ts';
+
+/** How long answers under way may take once the server is asked to end. */
+const GRACE_MS = 5_000;
+/** After this it ends whatever is still open; what was acknowledged is on disk by then as ever. */
+const SHUTDOWN_MS = 15_000;
+
+/** Serves until a signal ends it; resolves to the exit code. @throws KF_… when it cannot begin. */
+export async function runServer(settings: ServeSettings): Promise<number> {
+  const startedMs = Date.now();
+  const version = readPackageVersion();
+  const password = settings.passwordFile === undefined ? '' : readPassword(settings.passwordFile);
+  protect(settings, password);
+  const log = createLogger({ level: settings.logLevel, format: settings.logFormat });
+  const dir = resolve(settings.dir);
+
+  const store = await openStore({
+    storage: await openData(dir, settings.durability),
+    keyspaces: { default: { module: createRedisModule(), scheme: 'redis', shards: settings.shards } },
+    onBackgroundError: (error) => log.error({ err: error }, 'work in the background failed'),
+  });
+  const doors: { resp?: RespServer; http?: HttpServer } = {};
+  try {
+    await openDoors();
+  } catch (error) {
+    await closeAll(doors, log);
+    await store.close();
+    throw withAdvice(error);
+  }
+  log.info({ dir, durability: settings.durability, startedInMs: Date.now() - startedMs }, 'serving');
+  process.stdout.write(
+    banner({ version, dir, durability: settings.durability, resp: doors.resp?.address, http: doors.http, hasPassword: password !== '' }),
+  );
+  if (password === '' && !isLoopbackAddress(settings.host)) {
+    log.warn({ host: settings.host }, 'everyone who can reach this address may read and write: no password is set');
+  }
+  const signal = await firstSignal(log);
+  return shutDown(signal);
+
+  async function openDoors(): Promise<void> {
+    const { node } = store;
+    const httpStore = new NodeHttpStore(node);
+    if (settings.respPort !== undefined) {
+      const keyspace = httpStore.handle('default');
+      doors.resp = await startRespServer({
+        keyspace,
+        host: settings.host,
+        port: settings.respPort,
+        settings: { maxclients: settings.maxClients, timeout: settings.idleTimeoutSeconds, requirepass: password },
+        info: {
+          version,
+          directory: dir,
+          storage: () => node.storage.stats(),
+          shards: () => httpStore.keyspace('default')!.shards(),
+          typeOf: (value) => (value instanceof Uint8Array ? 'string' : (value as { readonly kind: string }).kind),
+          refusal: () => node.storage.refusal,
+        },
+      });
+    }
+    if (settings.httpPort !== undefined) {
+      doors.http = await startHttpServer({
+        store: httpStore,
+        host: settings.host,
+        port: settings.httpPort,
+        version,
+        // CONFIG SET requirepass changes the password of both doors.
+        password: () => doors.resp?.settings.requirepass ?? password,
+        maxConnections: settings.httpMaxConnections,
+        maxBodyBytes: settings.httpMaxBodyBytes,
+        requestTimeoutMs: settings.httpRequestTimeoutMs,
+        doors: () => (doors.resp ? { resp: respNumbers(doors.resp) } : {}),
+        onFault: (error, request) => log.error({ err: error, ...request }, 'a fault of ours'),
+      });
+    }
+  }
+
+  async function shutDown(signal: string): Promise<number> {
+    const endingMs = Date.now();
+    log.info({ signal }, 'ending: no new connections, answering what is under way');
+    setTimeout(() => {
+      log.error('could not end in time; ending now');
+      process.exit(EXIT.failed);
+    }, SHUTDOWN_MS).unref();
+    await closeAll(doors, log);
+    await store.close();
+    log.info({ took: showDuration(Date.now() - endingMs) }, 'ended; everything acknowledged is on disk');
+    return EXIT.ok;
+  }
+}
+
+/** @throws KF_UNPROTECTED when other machines could come in without a password, and nobody said that they may. */
+function protect({ host, isProtected }: ServeSettings, password: string): void {
+  if (!isProtected || password !== '' || isLoopbackAddress(host)) return;
+  throw new KeyfleetError(
+    'KF_UNPROTECTED',
+    `${host} can be reached from other machines and no password is set; give --password-file FILE, or --no-protected if everyone may read and write`,
+  );
+}
+
+/** Opens the data, for nobody else to read. @throws KF_STORAGE_… */
+function openData(dir: string, durability: Durability): Promise<Storage> {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  } catch {
+    // Opening it says what is wrong with it.
+  }
+  return openStorage({ dir, durability });
+}
+
+/** A port that is taken is the most common of all mistakes: what to do about it belongs in the message. */
+function withAdvice(error: unknown): unknown {
+  if (!isKeyfleetError(error) || (error.cause as { readonly code?: string } | undefined)?.code !== 'EADDRINUSE') return error;
+  const advice = 'another process (perhaps another keyfleet) listens there; end it, or choose other ports with --resp PORT and --http PORT';
+  return new KeyfleetError(error.code, `${error.message}; ${advice}`, { cause: error });
+}
+
+async function closeAll(doors: { readonly resp?: RespServer; readonly http?: HttpServer }, log: Logger): Promise<void> {
+  const closed = await Promise.allSettled([doors.resp?.close({ graceMs: GRACE_MS }), doors.http?.close(GRACE_MS)]);
+  for (const one of closed) if (one.status === 'rejected') log.error({ err: one.reason }, 'a door did not close well');
+}
+
+/** The first signal to end. From then on the next Ctrl-C ends the process at once. */
+function firstSignal(log: Logger): Promise<string> {
+  return new Promise((resolve) => {
+    const first = (signal: string): void => {
+      process.off('SIGINT', first).off('SIGTERM', first);
+      process.on('SIGINT', () => {
+        log.warn('ended at once by a second signal; what was acknowledged is on disk');
+        process.exit(EXIT.interrupted);
+      });
+      // A second SIGTERM says nothing new.
+      process.on('SIGTERM', () => {});
+      resolve(signal);
+    };
+    process.on('SIGINT', first).on('SIGTERM', first);
+  });
+}
+
+function respNumbers({ stats }: RespServer): Readonly<Record<string, number>> {
+  return {
+    connections: stats.connections,
+    connectionsOpened: stats.connectionsOpened,
+    connectionsRejected: stats.connectionsRejected,
+    commands: stats.commands,
+    commandsPerSecond: stats.opsPerSecond,
+    inFlight: stats.inFlight,
+    errors: stats.errorCount,
+    bytesIn: stats.bytesIn,
+    bytesOut: stats.bytesOut,
+  };
+}
