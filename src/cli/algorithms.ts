@@ -8,11 +8,16 @@ import { JumpBackHash } from '../partition/jump-back-hash.ts';
 import { JumpHash } from '../partition/jump-hash.ts';
 import { Ketama } from '../partition/ketama.ts';
 import type { KetamaDialect } from '../partition/ketama-dialect.ts';
+import { Keyspace, type KeyspaceOptions } from '../partition/keyspace.ts';
+import { Maglev } from '../partition/maglev.ts';
 import { Modulo } from '../partition/modulo.ts';
 import type { Partitioner } from '../partition/partitioner.ts';
+import { REDIS_SLOT_COUNT } from '../partition/redis-slot.ts';
+import { Rendezvous } from '../partition/rendezvous.ts';
 import { closest } from './closest.ts';
 import type { Fleet, FleetNode } from './fleet.ts';
 import { NumberedNodes, renumberedAnchor } from './numbered-nodes.ts';
+import { usage } from './usage.ts';
 
 /** A way to choose nodes, by the name that `--algorithm` knows it by. */
 export interface Algorithm {
@@ -23,10 +28,38 @@ export interface Algorithm {
   readonly next?: (before: Partitioner<FleetNode>, after: Fleet) => Partitioner<FleetNode>;
 }
 
-export const DEFAULT_ALGORITHM = 'ring';
+export const DEFAULT_ALGORITHM = 'keyspace';
 
 /** In the order of `--help`. */
 export const ALGORITHMS: readonly Algorithm[] = [
+  {
+    name: 'keyspace',
+    summary: 'a table of 65,536 slots, sticky placement: the least movement, exact balance, zones and racks',
+    make: (fleet) => keyspace(fleet, {}),
+    next: keyspaceAfter,
+  },
+  {
+    name: 'fair',
+    summary: 'the same with fair placement: any process that knows the nodes computes the same table',
+    make: (fleet) => keyspace(fleet, { placement: 'fair' }),
+    next: keyspaceAfter,
+  },
+  {
+    name: 'redis-slots',
+    summary: 'the 16,384 slots of Redis Cluster, CRC16 and hash tags, sticky placement',
+    make: (fleet) => keyspace({ ...fleet, hash: fleet.hash ?? 'redis_slot' }, { slotCount: REDIS_SLOT_COUNT }),
+    next: keyspaceAfter,
+  },
+  {
+    name: 'rendezvous',
+    summary: 'highest random weight: no table, weights, zones',
+    make: (fleet) => new Rendezvous(fleet.nodes, withHasher(fleet)),
+  },
+  {
+    name: 'maglev',
+    summary: "Google's Maglev table of 65,537 entries with true weights",
+    make: (fleet) => new Maglev(fleet.nodes, withHasher(fleet)),
+  },
   {
     name: 'ring',
     summary: 'virtual nodes on a ring of hashes (160 a node)',
@@ -100,6 +133,34 @@ export function hasherOption(name: string, flag = '--hash'): Hasher {
   } catch (error) {
     throw new KeyfleetError('KF_USAGE', `${flag}: ${(error as Error).message}`, { cause: error });
   }
+}
+
+function keyspace(fleet: Fleet, options: KeyspaceOptions<FleetNode>): Keyspace<FleetNode> {
+  return new Keyspace(fleet.nodes, { replicaCount: copiesOf(fleet), ...withHasher(fleet), ...options });
+}
+
+/** The nodes that a key can have: replicas, or all nodes when there are fewer. */
+export function copiesOf({ replicas, nodes }: Fleet): number {
+  return Math.min(replicas, nodes.length);
+}
+
+function keyspaceAfter(before: Partitioner<FleetNode>, after: Fleet): Keyspace<FleetNode> {
+  const old = before as Keyspace<FleetNode>;
+  if (copiesOf(after) !== old.replicaCount)
+    throw usage(`--replicas: ${old.replicaCount} before and ${copiesOf(after)} after: a keyspace keeps its number of replicas`);
+  const next = Keyspace.fromJSON<FleetNode>(old.toJSON(), { hasher: old.hasher });
+  const was = new Map(old.nodes.map((node) => [node.id, node]));
+  const ids = new Set(after.nodes.map(({ id }) => id));
+  const add: FleetNode[] = [];
+  const change: FleetNode[] = [];
+  for (const node of after.nodes) {
+    const known = was.get(node.id);
+    if (known === undefined) add.push(node);
+    else if (known.weight !== node.weight || known.zone !== node.zone || known.rack !== node.rack) change.push(node);
+  }
+  const remove = [...was.keys()].filter((id) => !ids.has(id));
+  if (add.length + change.length + remove.length > 0) next.apply({ add, change, remove });
+  return next;
 }
 
 function withHasher({ hash }: Fleet): { hasher?: Hasher } {

@@ -1,10 +1,11 @@
 import type { Command } from 'commander';
 import { showCount } from '../base/units.ts';
+import { Keyspace } from '../partition/keyspace.ts';
 import type { Partitioner } from '../partition/partitioner.ts';
 import type { NodePlan, Plan, PlanStep } from '../partition/placement/plan.ts';
 import { diffTables } from '../partition/placement/plan-diff.ts';
 import { type SlotTable, sampleTable } from '../partition/placement/slot-table.ts';
-import { partitionersOf } from './algorithms.ts';
+import { copiesOf, partitionersOf } from './algorithms.ts';
 import type { Fleet, FleetNode } from './fleet.ts';
 import {
   addChangeFlags,
@@ -28,7 +29,7 @@ interface PlanFlags extends FleetFlags, ChangeFlags {
 export function define(command: Command): void {
   addChangeFlags(addFleetFlags(command))
     .option('--to <file>', 'the nodes afterwards, from a file, instead of --add, --remove and --reweigh')
-    .option('--steps', 'print every range, not only the totals of each node')
+    .option('--steps', 'print every range of positions (for a table of slots), not only the totals of each node')
     .option('--json', 'print the plan as JSON; Plan.fromJSON reads it')
     .addHelpText(
       'after',
@@ -51,15 +52,17 @@ async function runPlan(flags: PlanFlags): Promise<void> {
   const after = flags.to === undefined ? changed(before, flags) : { ...before, nodes: fleetOf({ ...others, nodes: flags.to }).nodes };
   const partitioners = partitionersOf(before, after);
   const plan = diffTables(tableOf(before, partitioners.before), tableOf(after, partitioners.after));
+  const isExact = partitioners.after instanceof Keyspace;
   const out = new TextOutput();
-  out.write(flags.json ? `${JSON.stringify(plan)}\n` : planText(plan, after, flags.steps === true));
+  out.write(flags.json ? `${JSON.stringify(plan)}\n` : planText(plan, after, { withSteps: flags.steps === true, isExact }));
   await out.settle();
 }
 
 const SAMPLES = 65_536;
 
 function tableOf(fleet: Fleet, partitioner: Partitioner<FleetNode>): SlotTable {
-  const replicaCount = Math.min(fleet.replicas, fleet.nodes.length);
+  if (partitioner instanceof Keyspace) return partitioner.table;
+  const replicaCount = copiesOf(fleet);
   return sampleTable({
     slotCount: SAMPLES,
     replicaCount,
@@ -68,7 +71,8 @@ function tableOf(fleet: Fleet, partitioner: Partitioner<FleetNode>): SlotTable {
   });
 }
 
-export function planText(plan: Plan, after: Fleet, withSteps: boolean): string {
+/** `isExact`: the plan is that of a table of slots, so its ranges are those of keys; else samples stand for the keys. */
+export function planText(plan: Plan, after: Fleet, { withSteps, isExact }: { withSteps: boolean; isExact: boolean }): string {
   const { totals } = plan;
   const share = (slots: number): string => percent(slots / totals.slotCount);
   const slotsOf = (steps: readonly PlanStep[]): number => steps.reduce((sum, step) => sum + step.slots, 0);
@@ -82,13 +86,28 @@ export function planText(plan: Plan, after: Fleet, withSteps: boolean): string {
     sourcesOf(pulls),
   ];
   const lines = [
-    `${after.algorithm}: ${showCount(totals.replicasMoved)} of ${showCount(totals.replicas)} sampled copies move (${percent(totals.replicasMoved / totals.replicas)}); `,
+    `${after.algorithm}: ${showCount(totals.replicasMoved)} of ${showCount(totals.replicas)} ${isExact ? 'copies of slots' : 'sampled copies'} move (${percent(totals.replicasMoved / totals.replicas)}); `,
     `the loads afterwards need ${showCount(totals.minimumMoves)}; ${share(totals.primariesChanged)} of the keys change owner\n\n`,
     plan.nodes.size === 0
       ? 'Nothing moves.\n'
       : columns([['node', 'fetches', 'drops', 'becomes owner of', '', 'mostly from'], ...[...plan.nodes.values()].map(row)]),
   ];
-  if (withSteps) lines.push('\n', columns([['step', 'what', 'node', 'samples', 'from'], ...plan.steps.map(stepRow)]));
+  const stepRow = (step: PlanStep): string[] => [
+    String(step.step),
+    step.kind,
+    step.node,
+    showCount(step.slots),
+    ...(isExact ? [`${hex(step.from)}-${hex(step.to - 1)}`] : []),
+    step.kind === 'pull' ? step.sources.join(', ') : step.kind === 'promote' ? step.previous : '',
+  ];
+  if (withSteps)
+    lines.push(
+      '\n',
+      columns([
+        ['step', 'what', 'node', isExact ? 'slots' : 'samples', ...(isExact ? ['positions'] : []), 'from'],
+        ...plan.steps.map(stepRow),
+      ]),
+    );
   return lines.join('');
 }
 
@@ -99,7 +118,6 @@ function sourcesOf(pulls: NodePlan['pulls']): string {
   return names.length > 4 ? `${names.slice(0, 4).join(', ')} and ${names.length - 4} more` : names.join(', ');
 }
 
-function stepRow(step: PlanStep): string[] {
-  const from = step.kind === 'pull' ? step.sources.join(', ') : step.kind === 'promote' ? step.previous : '';
-  return [String(step.step), step.kind, step.node, showCount(step.slots), from];
+function hex(position: number): string {
+  return position.toString(16).padStart(8, '0');
 }
