@@ -72,7 +72,7 @@ export function replayJournal({ files, dir, flushed, apply, onBatch }: Replay): 
       wanted = header.first;
     }
     if (header.first > wanted) {
-      if (header.synced >= wanted)
+      if (header.synced >= wanted || findWitness(bytes, SEGMENT_HEADER_BYTES, id, wanted) !== undefined)
         throw damaged(stop.path, stop.at, `batch ${wanted} is missing, and ${path} goes on with ${header.first}`);
       abandoned.push(path);
       continue;
