@@ -111,8 +111,10 @@ function livingOwner(path: string): number | undefined {
 function startOf(pid: number): string | undefined {
   try {
     const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The name, in parentheses, may hold anything; the start is the 20th field after it.
-    const ticks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    // The name, in parentheses, may hold anything; behind it come the state (Z: dead, not yet buried) and, as the 20th field, the start.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    if (fields[0] === 'Z' || fields[0] === 'X') return undefined;
+    const ticks = fields[19];
     return `${fs.readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()} ${ticks}`;
   } catch {
     return undefined;

@@ -52,7 +52,7 @@ export const realFiles: Files = {
       throw error;
     }
     await file.close();
-    syncDirSync(dirname(path));
+    await syncDir(dirname(path));
   },
   makeZeroedSync(path, bytes) {
     const fd = fs.openSync(path, 'w');

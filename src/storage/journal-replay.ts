@@ -57,7 +57,8 @@ export function replayJournal({ files, dir, flushed, apply, onBatch }: Replay): 
     const path = join(dir, names.get(id)!);
     const bytes = files.read(path);
     const header = decodeSegmentHeader(bytes);
-    let wanted: CommitNumber = expected ?? flushed + 1;
+    // Files of flushed batches go in any order, or stay to be used again: a gap among those is none.
+    const wanted: CommitNumber = Math.max(expected ?? 0, flushed + 1);
     if (header === undefined || header === 'blank' || header.id !== id) {
       // Never begun, or begun in a write that did not get through; unless records in it say otherwise.
       const witness = header === undefined ? findWitness(bytes, SEGMENT_HEADER_BYTES, id, wanted) : undefined;
@@ -65,11 +66,6 @@ export function replayJournal({ files, dir, flushed, apply, onBatch }: Replay): 
         throw damaged(path, 0, `its header is not readable, and a record at offset ${witness} was written after it`);
       unused.push(path);
       continue;
-    }
-    // Segments that are flushed go one by one, and one may stay to be used again: what is missing up to `flushed` is missed by nobody.
-    if (header.first > wanted && header.first <= flushed + 1) {
-      expected = undefined;
-      wanted = header.first;
     }
     if (header.first > wanted) {
       if (header.synced >= wanted || findWitness(bytes, SEGMENT_HEADER_BYTES, id, wanted) !== undefined)
@@ -79,6 +75,7 @@ export function replayJournal({ files, dir, flushed, apply, onBatch }: Replay): 
     }
     if (expected !== undefined && header.first < expected)
       throw damaged(path, 0, `it begins with batch ${header.first} instead of ${expected}`);
+    if (header.first !== expected) parts = [];
     let next: CommitNumber = header.first;
     let at = SEGMENT_HEADER_BYTES;
     for (let record = decodeRecord(bytes, at, id); record; record = decodeRecord(bytes, at, id)) {
