@@ -1,0 +1,366 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Bytes } from '../base/bytes.ts';
+import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
+import { MIB } from '../base/units.ts';
+import type { VolumeNumber } from './bucket-map.ts';
+import type { Master } from './master.ts';
+import { type Metakey, movedVersion, type Suspicion } from './metakeys.ts';
+import { Throttle } from './throttle.ts';
+
+// Brings every value to where it belongs, while the master serves. What must move is not planned ahead: a pass walks the metakeys and takes
+// those whose volumes differ from their places, so a pass may be ended anywhere, by a crash too, and begun again.
+//
+//   per batch of values, from one volume to another:
+//     1  suspect the copies on the target                   (durable: from here on no crash loses sight of them)
+//     2  the target fetches them from the source, verifies, writes, syncs
+//     3  the metakeys refer to the target, if no write has changed them meanwhile; the old copies become suspects  (one durable batch)
+//     4  suspects that nobody refers to are removed from their volumes
+//
+// Until 3 the source answers, from 3 on the target, and both have the value: there is no moment without a good copy. A write during a move
+// goes to its new place with a higher version; step 3 then finds another version and leaves it alone.
+
+const PAGE = 2_000;
+const BATCH_VALUES = 256;
+const BATCH_BYTES = 16 * MIB;
+/** Larger values travel alone, streamed. */
+const BATCHED_VALUE_BYTES = MIB;
+const RETRY_MS = 5_000;
+
+/** A batch's steps, as a test sees them: what it returns is awaited before the next. */
+export type MoveStep = 'suspected' | 'copied' | 'referred' | 'cleared';
+
+export interface MoveLimits {
+  /** Batches under way at the same time. */
+  readonly concurrency: number;
+  /** Undefined: as fast as it goes. */
+  readonly bytesPerSecond: number | undefined;
+  readonly onStep?: (step: MoveStep) => Promise<void>;
+}
+
+export interface MoveProgress {
+  readonly state: 'idle' | 'moving' | 'paused' | 'waiting';
+  readonly startedAtMs: number;
+  readonly keysSeen: number;
+  readonly keysTotal: number;
+  readonly keysMoved: number;
+  readonly bytesMoved: number;
+  /** Values that could not be moved in the last pass, and why the last one could not. */
+  readonly keysFailed: number;
+  readonly lastError: string | undefined;
+  /** Keys of which no copy is left on any volume that is not lost. */
+  readonly keysLost: number;
+}
+
+interface Job {
+  readonly from: VolumeNumber;
+  readonly to: VolumeNumber;
+  readonly metakeys: Metakey[];
+  bytes: number;
+}
+
+export class Mover {
+  readonly #master: Master;
+  readonly #throttle: Throttle;
+  readonly #concurrency: number;
+  readonly #onStep: ((step: MoveStep) => Promise<void>) | undefined;
+  #progress: MoveProgress = emptyProgress();
+  #running: Promise<void> | undefined;
+  #passCount = 0;
+  #again = false;
+  #stopping = false;
+  #wake: AbortController | undefined;
+  #onSettled: (() => Promise<void>) | undefined;
+
+  constructor(master: Master, limits: MoveLimits) {
+    this.#master = master;
+    this.#concurrency = limits.concurrency;
+    this.#onStep = limits.onStep;
+    this.#throttle = new Throttle(limits.bytesPerSecond);
+    master.onMisplaced = () => this.#noteMisplaced();
+  }
+
+  get progress(): MoveProgress {
+    return this.#progress;
+  }
+
+  /** Called after a pass that left nothing to do. */
+  set onSettled(callback: () => Promise<void>) {
+    this.#onSettled = callback;
+  }
+
+  /** Begins to move what is not in its place, or looks again when a pass is under way. */
+  async start(): Promise<void> {
+    const { metakeys } = this.#master;
+    this.#again = true;
+    if (metakeys.moveState !== 'moving') {
+      metakeys.setMoveState('moving');
+      await metakeys.commit();
+    }
+    this.#wake?.abort();
+    if (this.#stopping) return;
+    this.#running ??= this.#run();
+  }
+
+  /** Resolves when all is in its place, or when the work was paused or cancelled. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
+  /** Ends after the batches under way. What has moved stays moved. */
+  async stop(state: 'paused' | 'cancelled'): Promise<void> {
+    this.#master.metakeys.setMoveState(state);
+    await this.#master.metakeys.commit();
+    await this.close();
+    this.#progress = { ...this.#progress, state: state === 'paused' ? 'paused' : 'idle' };
+  }
+
+  /** Ends after the batches under way; the next start of the master goes on. */
+  async close(): Promise<void> {
+    this.#stopping = true;
+    this.#wake?.abort();
+    await this.#running;
+    this.#stopping = false;
+  }
+
+  #noteMisplaced(): void {
+    if (['paused', 'cancelled'].includes(this.#master.metakeys.moveState)) return;
+    void this.start().catch(() => {});
+  }
+
+  async #run(): Promise<void> {
+    this.#progress = { ...emptyProgress(), state: 'moving', startedAtMs: Date.now() };
+    try {
+      while (this.#again && !this.#stopping) {
+        this.#again = false;
+        this.#progress = { ...this.#progress, state: 'moving', keysSeen: 0, keysTotal: this.#master.keyCount, keysFailed: 0, keysLost: 0 };
+        const moved = await this.#pass();
+        if (this.#stopping) return;
+        if (moved > 0) this.#again = true;
+        else if (this.#progress.keysFailed > 0) {
+          this.#progress = { ...this.#progress, state: 'waiting' };
+          await this.#pauseFor(RETRY_MS);
+          this.#again = true;
+        }
+        if (!this.#again) await this.#settle();
+      }
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  async #settle(): Promise<void> {
+    this.#master.metakeys.setMoveState('settled');
+    await this.#master.metakeys.commit();
+    this.#progress = { ...this.#progress, state: 'idle' };
+    for (const { number, state } of this.#master.metakeys.volumes) {
+      const leaving = state === 'removing' || state === 'lost';
+      if (leaving && this.#master.loadOf(number).keyCount === 0) this.#master.metakeys.forgetVolume(number);
+    }
+    await this.#master.metakeys.commit();
+    await this.#onSettled?.();
+  }
+
+  async #pauseFor(ms: number): Promise<void> {
+    this.#wake = new AbortController();
+    await sleep(ms, undefined, { signal: this.#wake.signal }).catch(() => {});
+    this.#wake = undefined;
+  }
+
+  /** One walk over all metakeys; returns how many values it moved. */
+  async #pass(): Promise<number> {
+    let moved = 0;
+    this.#passCount++;
+    await this.#clearSuspicions();
+    const running = new Set<Promise<void>>();
+    const jobs = new Map<string, Job>();
+    const launch = async (job: Job): Promise<void> => {
+      while (running.size >= this.#concurrency) await Promise.race(running);
+      const run: Promise<void> = this.#runJob(job)
+        .then((count) => {
+          moved += count;
+        })
+        .finally(() => running.delete(run));
+      running.add(run);
+    };
+    let after: Bytes | undefined;
+    do {
+      const page = this.#master.metakeys.page(after, PAGE);
+      for (const metakey of page.metakeys) {
+        this.#count({ keysSeen: 1 });
+        for (const step of this.#stepsOf(metakey)) {
+          const name = `${step.from}>${step.to}`;
+          const large = metakey.sizeBytes > BATCHED_VALUE_BYTES;
+          const job = (large ? undefined : jobs.get(name)) ?? { ...step, metakeys: [], bytes: 0 };
+          job.metakeys.push(metakey);
+          job.bytes += metakey.sizeBytes;
+          if (large || job.metakeys.length >= BATCH_VALUES || job.bytes >= BATCH_BYTES) {
+            if (!large) jobs.delete(name);
+            await launch(job);
+          } else jobs.set(name, job);
+        }
+        if (this.#needsTrim(metakey)) await this.#trim(metakey);
+        if (metakey.deleting) await this.#finishDelete(metakey.key);
+        if (this.#stopping) break;
+      }
+      after = page.next;
+      // A pass over values that are all in place must not hold up the server.
+      await new Promise((resolve) => setImmediate(resolve));
+    } while (after !== undefined && !this.#stopping);
+    if (!this.#stopping) for (const job of jobs.values()) await launch(job);
+    await Promise.all(running);
+    return moved;
+  }
+
+  /** The copies that are missing where `metakey` belongs, each with a volume to fetch it from. */
+  #stepsOf(metakey: Metakey): { readonly from: VolumeNumber; readonly to: VolumeNumber }[] {
+    if (metakey.deleting) return [];
+    const { metakeys } = this.#master;
+    const missing = metakeys.placeOf(metakey.key).filter((number) => !metakey.volumes.includes(number));
+    if (missing.length === 0) return [];
+    const sources = metakey.volumes.filter((number) => {
+      const volume = metakeys.volume(number);
+      return volume !== undefined && volume.state !== 'lost';
+    });
+    // Another source at each pass: one may be away, or its copy damaged.
+    const from = sources[this.#passCount % sources.length];
+    if (from === undefined) {
+      this.#count({ keysLost: 1 });
+      return [];
+    }
+    return missing.map((to) => ({ from, to }));
+  }
+
+  /** All places have the value, and others have it too (or a lost volume is still named). */
+  #needsTrim(metakey: Metakey): boolean {
+    if (metakey.deleting) return false;
+    const places = this.#master.metakeys.placeOf(metakey.key);
+    return places.length > 0 && metakey.volumes.length > places.length && places.every((number) => metakey.volumes.includes(number));
+  }
+
+  async #trim(metakey: Metakey): Promise<void> {
+    const outdated = this.#referToPlaces(metakey, undefined);
+    await this.#master.metakeys.commit();
+    await this.#master.clear(outdated);
+  }
+
+  async #finishDelete(key: Bytes): Promise<void> {
+    try {
+      await this.#master.finishDelete(key);
+    } catch (error) {
+      this.#fail(1, error);
+    }
+  }
+
+  async #clearSuspicions(): Promise<void> {
+    let after: Bytes | undefined;
+    do {
+      const page = this.#master.metakeys.suspicions(after, 1_000);
+      const stay = await this.#master.clear(page.suspicions);
+      if (stay > 0) this.#fail(stay, new KeyfleetError('KF_VOLUME_UNAVAILABLE', 'copies to remove lie on a volume that is away'));
+      after = page.next;
+    } while (after !== undefined && !this.#stopping);
+  }
+
+  async #runJob(job: Job): Promise<number> {
+    const suspicions = job.metakeys.map(({ key, version }) => ({ volume: job.to, key, version: movedVersion(version) }));
+    const outdated: Suspicion[] = [];
+    try {
+      await this.#throttle.take(job.bytes);
+      await this.#master.suspect(suspicions);
+      await this.#onStep?.('suspected');
+      const arrived = await this.#copy(job);
+      await this.#onStep?.('copied');
+      for (const metakey of arrived) outdated.push(...this.#referToPlaces(metakey, job.to));
+      await this.#master.metakeys.commit();
+      await this.#onStep?.('referred');
+      const bytes = arrived.reduce((sum, metakey) => sum + metakey.sizeBytes, 0);
+      this.#count({ keysMoved: arrived.length, bytesMoved: bytes });
+      return arrived.length;
+    } catch (error) {
+      this.#fail(job.metakeys.length, error);
+      return 0;
+    } finally {
+      // What is referred to by now is acquitted; what is not goes, like the old copies.
+      await this.#master.endSuspects(suspicions, outdated);
+      await this.#onStep?.('cleared');
+    }
+  }
+
+  /** Copies a job's values; returns those that are on the target now, verified there. */
+  async #copy(job: Job): Promise<Metakey[]> {
+    const source = this.#master.metakeys.volume(job.from);
+    if (source === undefined) return [];
+    const target = this.#master.client(job.to);
+    if (job.metakeys.length === 1 && job.bytes > BATCHED_VALUE_BYTES) {
+      const metakey = job.metakeys[0]!;
+      await target.pull(metakey.key, source.address, movedVersion(metakey.version));
+      return [metakey];
+    }
+    const results = await target.batchPull(
+      source.address,
+      job.metakeys.map(({ key, version }) => ({ key, version: movedVersion(version) })),
+    );
+    return job.metakeys.filter((metakey, index) => {
+      const result = results[index]!;
+      if (result.ok) return true;
+      const changed = this.#master.metakeys.get(metakey.key)?.version !== metakey.version;
+      if (!changed) this.#fail(1, new KeyfleetError('KF_VALUE_LOST', `${result.code}: ${result.message}`));
+      return false;
+    });
+  }
+
+  /**
+   * Refers to the copy on `arrived` too (when the value is still the one that was copied) and gives up copies that are not in place; into the
+   * open batch. Returns the copies given up.
+   */
+  #referToPlaces(copied: Metakey, arrived: VolumeNumber | undefined): Suspicion[] {
+    const { metakeys } = this.#master;
+    const { key } = copied;
+    const current = metakeys.get(key);
+    if (current === undefined || Math.abs(current.version - copied.version) > 1 || current.sha256 !== copied.sha256 || current.deleting)
+      return [];
+    const held = arrived === undefined || current.volumes.includes(arrived) ? current.volumes : [...current.volumes, arrived];
+    const places = metakeys.placeOf(key);
+    const complete = places.length > 0 && places.every((number) => held.includes(number));
+    const volumes = complete ? places : held;
+    const version = arrived === undefined ? current.version : Math.max(current.version, movedVersion(copied.version));
+    const outdated = held.filter((number) => !volumes.includes(number)).map((volume) => ({ volume, key, version: current.version }));
+    this.#master.refer(current, { ...current, volumes, version }, { suspect: outdated });
+    return outdated;
+  }
+
+  #fail(count: number, error: unknown): void {
+    if (!isKeyfleetError(error)) throw error;
+    this.#progress = { ...this.#progress, keysFailed: this.#progress.keysFailed + count, lastError: `${error.code}: ${error.message}` };
+  }
+
+  #count(more: {
+    readonly keysSeen?: number;
+    readonly keysMoved?: number;
+    readonly bytesMoved?: number;
+    readonly keysLost?: number;
+  }): void {
+    const now = this.#progress;
+    this.#progress = {
+      ...now,
+      keysSeen: now.keysSeen + (more.keysSeen ?? 0),
+      keysMoved: now.keysMoved + (more.keysMoved ?? 0),
+      bytesMoved: now.bytesMoved + (more.bytesMoved ?? 0),
+      keysLost: now.keysLost + (more.keysLost ?? 0),
+    };
+  }
+}
+
+function emptyProgress(): MoveProgress {
+  return {
+    state: 'idle',
+    startedAtMs: 0,
+    keysSeen: 0,
+    keysTotal: 0,
+    keysMoved: 0,
+    bytesMoved: 0,
+    keysFailed: 0,
+    lastError: undefined,
+    keysLost: 0,
+  };
+}

@@ -1,0 +1,380 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { type FileHandle, mkdir, open, readdir, readFile, rename, statfs, unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Bytes } from '../base/bytes.ts';
+import { KeyfleetError, messageOf } from '../base/errors.ts';
+import { type LockedDirectory, lockDirectory } from '../storage/directory.ts';
+import { KeyedMutex } from './keyed-mutex.ts';
+import { DirSyncer } from './sync-dirs.ts';
+import { encodeValueFile, readVersion, ValueDamagedError, ValueFileReader, ValueFileWriter, type ValueInfo } from './value-file.ts';
+
+// The values of one volume, as files:
+//
+//   keyfleet-volume.json   who this volume is: its id goes with the directory, whatever its address
+//   values/ab/<sha256 of the key>   one file a value; the name comes from a digest, so no key can lead out of the directory
+//   tmp/                   values that are being written; emptied on start
+//
+// A put writes to tmp, syncs, renames into place and syncs the directory before it answers: a value is there whole, in its old or its new
+// form, whatever happens. A put or delete that carries a version never touches a newer one.
+
+const IDENTITY_FILE = 'keyfleet-volume.json';
+const FORMAT = 1;
+/** Files written and synced at the same time by a batch. */
+const BATCH_PARALLEL = 16;
+
+export interface VolumeIdentity {
+  readonly format: number;
+  readonly id: string;
+}
+
+export interface PutOptions {
+  readonly contentType: string;
+  /** Absent: one more than what is there. */
+  readonly version?: number | undefined;
+  /** When given, bytes that do not have this digest are refused. */
+  readonly sha256?: string | undefined;
+  /** Called under the key's lock just before the value gets its name; what it throws keeps the value out. */
+  readonly guard?: (() => void) | undefined;
+}
+
+/** There is a newer version: the caller's is a late copy. */
+export class NewerVersionError extends KeyfleetError {
+  override readonly name = 'NewerVersionError';
+  readonly version: number;
+  constructor(version: number) {
+    super('KF_NEWER_VERSION', `version ${version} of this value is already here; the older one was not stored`);
+    this.version = version;
+  }
+}
+
+export interface OpenValue {
+  readonly reader: ValueFileReader;
+  close(): Promise<void>;
+}
+
+export class ValueDirectory {
+  readonly id: string;
+  readonly #dir: string;
+  readonly #locked: LockedDirectory;
+  readonly #locks = new KeyedMutex();
+  readonly #dirs = new DirSyncer();
+  #tmpCount = 0;
+
+  private constructor(locked: LockedDirectory, id: string) {
+    this.#dir = locked.dir;
+    this.#locked = locked;
+    this.id = id;
+  }
+
+  /**
+   * Opens a volume's directory, making a new volume of an empty one, and keeps other processes out of it.
+   * @throws KF_VOLUME_UNUSABLE, KF_STORAGE_LOCKED
+   */
+  static async open(dir: string): Promise<ValueDirectory> {
+    let locked: LockedDirectory | undefined;
+    try {
+      await mkdir(dir, { recursive: true });
+      await requireVolumeOrEmpty(dir);
+      locked = await lockDirectory(dir);
+      await mkdir(join(dir, 'tmp'), { recursive: true });
+      const identity = await readIdentity(dir);
+      for (let byte = 0; byte < 256; byte++) await mkdir(join(dir, 'values', byte.toString(16).padStart(2, '0')), { recursive: true });
+      for (const leftover of await readdir(join(dir, 'tmp'))) await unlink(join(dir, 'tmp', leftover));
+      const directory = new ValueDirectory(locked, identity.id);
+      for (const synced of [dir, join(dir, 'values')]) await directory.#dirs.sync(synced);
+      return directory;
+    } catch (error) {
+      locked?.unlock();
+      if (error instanceof KeyfleetError) throw error;
+      throw new KeyfleetError('KF_VOLUME_UNUSABLE', `cannot use ${dir} as a volume: ${messageOf(error)}`, { cause: error });
+    }
+  }
+
+  /** Stores a value whose bytes are at hand. */
+  async put(key: Bytes, body: Bytes, options: PutOptions): Promise<ValueInfo> {
+    return this.#locks.run(fileName(key), async () => {
+      const version = await this.#nextVersion(key, options.version);
+      const { file, info } = encodeValueFile({ key, contentType: options.contentType, version, body });
+      requireDigest(info, options.sha256);
+      await this.#write(key, file, options.guard);
+      await this.#dirs.sync(this.#folder(key));
+      return info;
+    });
+  }
+
+  /** Stores a value that arrives in pieces, in bounded memory. When `pieces` throws, nothing has changed. */
+  async putStream(key: Bytes, pieces: AsyncIterable<Buffer>, options: PutOptions): Promise<ValueInfo> {
+    // The bytes are taken in before the lock, so that a slow sender does not hold up others; the version is settled under it.
+    const path = this.#tmpPath();
+    const handle = await open(path, 'wx');
+    try {
+      const writer = new ValueFileWriter(handle, { key, contentType: options.contentType });
+      for await (const piece of pieces) await writer.write(piece);
+      return await this.#locks.run(fileName(key), async () => {
+        const version = await this.#nextVersion(key, options.version);
+        const info = await writer.finish(version);
+        requireDigest(info, options.sha256);
+        await handle.datasync();
+        options.guard?.();
+        await rename(path, this.#path(key));
+        await this.#dirs.sync(this.#folder(key));
+        return info;
+      });
+    } catch (error) {
+      await unlink(path).catch(() => {});
+      throw asStorageError(error);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** Stores many small values with few syncs; per value its info or the error that kept it out. */
+  async putMany(
+    values: readonly {
+      readonly key: Bytes;
+      readonly body: Bytes;
+      readonly contentType: string;
+      readonly version: number;
+      readonly sha256: string;
+    }[],
+    guard?: () => void,
+  ): Promise<(ValueInfo | KeyfleetError)[]> {
+    const results = new Array<ValueInfo | KeyfleetError>(values.length);
+    const touched = new Set<string>();
+    await inParallel(values.length, BATCH_PARALLEL, async (index) => {
+      const value = values[index]!;
+      await this.#locks.run(fileName(value.key), async () => {
+        try {
+          await this.#nextVersion(value.key, value.version);
+          const { file, info } = encodeValueFile(value);
+          requireDigest(info, value.sha256);
+          await this.#write(value.key, file, guard);
+          touched.add(this.#folder(value.key));
+          results[index] = info;
+        } catch (error) {
+          results[index] = asStorageError(error);
+        }
+      });
+    });
+    await Promise.all([...touched].map((folder) => this.#dirs.sync(folder)));
+    return results;
+  }
+
+  /** Opens a value, or answers undefined when there is none. @throws KF_VALUE_DAMAGED */
+  async open(key: Bytes): Promise<OpenValue | undefined> {
+    const path = this.#path(key);
+    const handle = await openIfThere(path);
+    if (handle === undefined) return undefined;
+    try {
+      const reader = await ValueFileReader.open(handle, path);
+      if (!Buffer.from(reader.info.key).equals(key)) throw new ValueDamagedError(path, 'holds another key');
+      return { reader, close: () => handle.close() };
+    } catch (error) {
+      await handle.close();
+      throw asStorageError(error);
+    }
+  }
+
+  /** Removes a value; with `upToVersion`, only when it is not newer. Returns whether one was removed. */
+  async delete(key: Bytes, options: { readonly upToVersion?: number | undefined } = {}): Promise<boolean> {
+    const removed = await this.#remove(key, options.upToVersion);
+    if (removed) await this.#dirs.sync(this.#folder(key));
+    return removed;
+  }
+
+  async deleteMany(keys: readonly { readonly key: Bytes; readonly upToVersion: number }[]): Promise<number> {
+    const touched = new Set<string>();
+    let count = 0;
+    await inParallel(keys.length, BATCH_PARALLEL, async (index) => {
+      const { key, upToVersion } = keys[index]!;
+      if (!(await this.#remove(key, upToVersion))) return;
+      count++;
+      touched.add(this.#folder(key));
+    });
+    await Promise.all([...touched].map((folder) => this.#dirs.sync(folder)));
+    return count;
+  }
+
+  /** All values in order of file name, from after `after` on; damaged ones as errors. */
+  async *list(
+    options: { readonly after?: string; readonly verify?: boolean } = {},
+  ): AsyncGenerator<{ readonly name: string; readonly found: ValueInfo | KeyfleetError }, void> {
+    const after = options.after ?? '';
+    for (const folder of (await readdir(join(this.#dir, 'values'))).sort()) {
+      if (folder < after.slice(0, 2)) continue;
+      for (const name of (await readdir(join(this.#dir, 'values', folder))).sort()) {
+        if (name <= after) continue;
+        const path = join(this.#dir, 'values', folder, name);
+        const handle = await openIfThere(path);
+        if (handle === undefined) continue;
+        try {
+          const reader = await ValueFileReader.open(handle, path);
+          if (fileName(reader.info.key) !== name) throw new ValueDamagedError(path, 'its name is not that of its key');
+          if (options.verify) await reader.verify();
+          yield { name, found: reader.info };
+        } catch (error) {
+          yield { name, found: asStorageError(error) };
+        } finally {
+          await handle.close();
+        }
+      }
+    }
+  }
+
+  async space(): Promise<{ readonly freeBytes: number; readonly totalBytes: number }> {
+    const stats = await statfs(this.#dir);
+    return { freeBytes: stats.bavail * stats.bsize, totalBytes: stats.blocks * stats.bsize };
+  }
+
+  async close(): Promise<void> {
+    await this.#dirs.close();
+    this.#locked.unlock();
+  }
+
+  #folder(key: Bytes): string {
+    return join(this.#dir, 'values', fileName(key).slice(0, 2));
+  }
+
+  #path(key: Bytes): string {
+    return join(this.#folder(key), fileName(key));
+  }
+
+  #tmpPath(): string {
+    return join(this.#dir, 'tmp', `${process.pid}-${this.#tmpCount++}`);
+  }
+
+  /** The version to store: the asked one, when nothing newer is there, or the next. Called under the key's lock. */
+  async #nextVersion(key: Bytes, asked: number | undefined): Promise<number> {
+    const current = await this.#versionOf(key);
+    if (asked === undefined) return current + 1;
+    if (current > asked) throw new NewerVersionError(current);
+    return asked;
+  }
+
+  /** The stored version; 0 when there is no value, or none that can be read (a put then replaces it). */
+  async #versionOf(key: Bytes): Promise<number> {
+    const path = this.#path(key);
+    const handle = await openIfThere(path);
+    if (handle === undefined) return 0;
+    try {
+      return await readVersion(handle, path);
+    } catch (error) {
+      if (error instanceof ValueDamagedError) return 0;
+      throw asStorageError(error);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** Writes to tmp, syncs and renames; the rename is durable once the folder is synced. */
+  async #write(key: Bytes, file: readonly Buffer[], guard: (() => void) | undefined): Promise<void> {
+    const path = this.#tmpPath();
+    try {
+      const handle = await open(path, 'wx');
+      try {
+        await handle.writev(file);
+        await handle.datasync();
+      } finally {
+        await handle.close();
+      }
+      guard?.();
+      await rename(path, this.#path(key));
+    } catch (error) {
+      await unlink(path).catch(() => {});
+      throw asStorageError(error);
+    }
+  }
+
+  async #remove(key: Bytes, upToVersion: number | undefined): Promise<boolean> {
+    return this.#locks.run(fileName(key), async () => {
+      if (upToVersion !== undefined && (await this.#versionOf(key)) > upToVersion) return false;
+      try {
+        await unlink(this.#path(key));
+        return true;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+        throw asStorageError(error);
+      }
+    });
+  }
+}
+
+/** The name of a key's file: the SHA-256 of the key, in hex. */
+export function fileName(key: Bytes): string {
+  return createHash('sha256').update(key).digest('hex');
+}
+
+async function openIfThere(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw asStorageError(error);
+  }
+}
+
+/** Never among somebody's files. */
+async function requireVolumeOrEmpty(dir: string): Promise<void> {
+  const names = await readdir(dir);
+  if (names.includes(IDENTITY_FILE)) return;
+  const stranger = names.find((name) => name !== 'tmp' && name !== 'values' && name !== 'lost+found' && !name.startsWith('keyfleet-'));
+  if (stranger !== undefined)
+    throw new KeyfleetError('KF_VOLUME_UNUSABLE', `${dir} is not a volume and not empty (it has ${stranger}); name an empty directory`);
+}
+
+async function readIdentity(dir: string): Promise<VolumeIdentity> {
+  const path = join(dir, IDENTITY_FILE);
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    const identity: VolumeIdentity = { format: FORMAT, id: randomUUID() };
+    const handle = await open(`${path}.new`, 'w');
+    await writeFile(handle, `${JSON.stringify(identity)}\n`);
+    await handle.sync();
+    await handle.close();
+    await rename(`${path}.new`, path);
+    return identity;
+  }
+  const identity = parseIdentity(text);
+  if (identity === undefined) throw new KeyfleetError('KF_VOLUME_UNUSABLE', `${path} is damaged: it should read {"format":1,"id":"…"}`);
+  if (identity.format > FORMAT)
+    throw new KeyfleetError('KF_VOLUME_UNUSABLE', `${path} has format ${identity.format}; this version of Keyfleet knows ${FORMAT}`);
+  return identity;
+}
+
+function parseIdentity(text: string): VolumeIdentity | undefined {
+  try {
+    const { format, id } = JSON.parse(text) as Partial<VolumeIdentity>;
+    return typeof format === 'number' && typeof id === 'string' && id !== '' ? { format, id } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function requireDigest(info: ValueInfo, sha256: string | undefined): void {
+  if (sha256 === undefined || sha256 === info.sha256) return;
+  throw new KeyfleetError(
+    'KF_CHECKSUM_MISMATCH',
+    `the bytes received have SHA-256 ${info.sha256} instead of ${sha256}; nothing was stored`,
+    { retryable: true },
+  );
+}
+
+function asStorageError(error: unknown): KeyfleetError {
+  if (error instanceof KeyfleetError) return error;
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new KeyfleetError('KF_DISK_FULL', 'the volume has no space left; nothing was stored', { cause: error, retryable: true });
+  return new KeyfleetError('KF_VOLUME_IO', `the volume cannot be read or written: ${messageOf(error)}`, { cause: error });
+}
+
+/** Runs `work` for 0 … count − 1, at most `limit` at a time. */
+export async function inParallel(count: number, limit: number, work: (index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  const runner = async (): Promise<void> => {
+    while (next < count) await work(next++);
+  };
+  await Promise.all(Array.from({ length: Math.min(limit, count) }, runner));
+}

@@ -1,0 +1,234 @@
+import type { Readable } from 'node:stream';
+import { type Dispatcher, Pool } from 'undici';
+import type { Bytes } from '../base/bytes.ts';
+import { type ErrorCode, KeyfleetError, messageOf } from '../base/errors.ts';
+import { documents, type PullResult, packr, type WireValue } from './batch-wire.ts';
+import { keyToPath } from './http-door.ts';
+
+/** A volume that cannot be asked: nothing listens, it does not answer in time, or the connection broke before an answer. */
+export class VolumeUnavailableError extends KeyfleetError {
+  override readonly name = 'VolumeUnavailableError';
+  /** Whether a change may have been made all the same. */
+  readonly outcomeUnknown: boolean;
+  constructor(address: string, error: unknown, outcomeUnknown: boolean) {
+    super('KF_VOLUME_UNAVAILABLE', `volume ${address} does not answer: ${messageOf(error)}`, { cause: error, retryable: true });
+    this.outcomeUnknown = outcomeUnknown;
+  }
+}
+
+export interface VolumeClientOptions {
+  readonly token?: string | undefined;
+  /** The identity that must answer: with another one, the volume itself refuses (KF_WRONG_VOLUME) and nothing is read or written. */
+  readonly expectId?: string | undefined;
+  /** The asking master's: a volume lets nothing of an older one take effect. */
+  readonly epoch?: number | undefined;
+  /** To connect. */
+  readonly connectMs?: number;
+  /** For an answer to begin, and between its pieces. */
+  readonly answerMs?: number;
+  /** Connections to the volume. */
+  readonly connections?: number;
+}
+
+export interface VolumeAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: Dispatcher.ResponseData['body'];
+}
+
+export interface StoredValue {
+  readonly sizeBytes: number;
+  readonly version: number;
+  readonly sha256: string;
+  readonly contentType: string;
+}
+
+/** A line of a volume's list of values. */
+export type ListedValue =
+  | (StoredValue & { readonly name: string; readonly key: Bytes })
+  | { readonly name: string; readonly error: string; readonly message: string };
+
+/** Talks to one volume server. Every call ends: by an answer, or by {@link VolumeUnavailableError} within its time limits. */
+export class VolumeClient {
+  readonly address: string;
+  readonly #pool: Pool;
+  readonly #basePath: string;
+  readonly #headers: Readonly<Record<string, string>>;
+
+  constructor(address: string, options: VolumeClientOptions = {}) {
+    this.address = address;
+    const url = new URL(address);
+    this.#basePath = url.pathname.replace(/\/$/, '');
+    const answerMs = options.answerMs ?? 30_000;
+    this.#pool = new Pool(url.origin, {
+      connections: options.connections ?? 64,
+      connect: { timeout: options.connectMs ?? 2_000 },
+      headersTimeout: answerMs,
+      bodyTimeout: answerMs,
+      keepAliveTimeout: 20_000,
+    });
+    this.#headers = {
+      ...(options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }),
+      ...(options.epoch === undefined ? {} : { 'keyfleet-epoch': String(options.epoch) }),
+      ...(options.expectId === undefined ? {} : { 'keyfleet-volume': options.expectId }),
+    };
+  }
+
+  async identity(): Promise<{ readonly id: string; readonly freeBytes: number; readonly totalBytes: number }> {
+    const answer = (await this.#json('GET', '/')) as { keyfleet?: unknown; id?: unknown; freeBytes: number; totalBytes: number };
+    if (answer.keyfleet !== 'volume' || typeof answer.id !== 'string') {
+      throw new KeyfleetError('KF_NOT_A_VOLUME', `what answers at ${this.address} is not a Keyfleet volume`);
+    }
+    return { id: answer.id, freeBytes: answer.freeBytes, totalBytes: answer.totalBytes };
+  }
+
+  /** The volume's answer to a GET or HEAD as it is (200, 206, 304, 404, 416 …), its body unread. */
+  async fetch(method: 'GET' | 'HEAD', key: Bytes, headers: Readonly<Record<string, string>>): Promise<VolumeAnswer> {
+    const { statusCode, headers: answered, body } = await this.#request(method, `/get/${keyToPath(key)}`, { headers });
+    return { status: statusCode, headers: answered, body };
+  }
+
+  /** A whole value, to be streamed; undefined when the volume has none. */
+  async get(
+    key: Bytes,
+    headers: Readonly<Record<string, string>>,
+  ): Promise<{ readonly body: Readable; readonly contentType: string; readonly sha256: string } | undefined> {
+    const answer = await this.fetch('GET', key, headers);
+    if (answer.status === 200) {
+      const { etag, 'content-type': contentType } = answer.headers;
+      return { body: answer.body, contentType: String(contentType), sha256: String(etag).replaceAll('"', '') };
+    }
+    const error = await errorOf(answer);
+    if (error.code === 'KF_NOT_FOUND') return undefined;
+    throw error;
+  }
+
+  async put(
+    key: Bytes,
+    body: Buffer | AsyncIterable<Buffer>,
+    options: { readonly contentType: string; readonly version: number; readonly sizeBytes?: number | undefined },
+  ): Promise<StoredValue> {
+    const headers: Record<string, string> = { 'content-type': options.contentType, 'keyfleet-version': String(options.version) };
+    if (options.sizeBytes !== undefined) headers['content-length'] = String(options.sizeBytes);
+    return (await this.#json('PUT', `/set/${keyToPath(key)}`, { headers, body: body as Buffer })) as StoredValue;
+  }
+
+  /** Whether a value was there and is gone. */
+  async delete(key: Bytes, upToVersion: number): Promise<boolean> {
+    try {
+      await this.#json('DELETE', `/delete/${keyToPath(key)}`, { headers: { 'keyfleet-version': String(upToVersion) } });
+      return true;
+    } catch (error) {
+      if (error instanceof KeyfleetError && error.code === 'KF_NOT_FOUND') return false;
+      throw error;
+    }
+  }
+
+  async *batchRead(keys: readonly Bytes[]): AsyncGenerator<WireValue, void> {
+    const answer = await this.#request('POST', '/batch/read', { body: packr.pack({ keys }) });
+    if (answer.statusCode !== 200) throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body });
+    const stream = answer.body.pipe(documents());
+    answer.body.on('error', (error) => stream.destroy(error));
+    try {
+      for await (const value of stream) yield value as WireValue;
+    } catch (error) {
+      throw new VolumeUnavailableError(this.address, error, false);
+    }
+  }
+
+  /** Has this volume fetch values from `from`; one result per value, in order. */
+  async batchPull(from: string, values: readonly { readonly key: Bytes; readonly version: number }[]): Promise<readonly PullResult[]> {
+    return ((await this.#unpacked('/batch/pull', { from, values })) as { results: readonly PullResult[] }).results;
+  }
+
+  /** Has this volume fetch one value of any size from `from`. */
+  async pull(key: Bytes, from: string, version: number): Promise<StoredValue> {
+    return (await this.#json('POST', `/pull/${keyToPath(key)}`, { body: packr.pack({ from, version }) })) as StoredValue;
+  }
+
+  async batchDelete(values: readonly { readonly key: Bytes; readonly upToVersion: number }[]): Promise<number> {
+    return ((await this.#json('POST', '/batch/delete', { body: packr.pack({ values }) })) as { deleted: number }).deleted;
+  }
+
+  /** All values of the volume. @throws when the list ends early */
+  async *list(options: { readonly after?: string; readonly verify?: boolean } = {}): AsyncGenerator<ListedValue, void> {
+    const answer = await this.#request('GET', `/values?after=${options.after ?? ''}${options.verify ? '&verify=1' : ''}`);
+    if (answer.statusCode !== 200) throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body });
+    let rest = '';
+    let ended = false;
+    try {
+      for await (const piece of answer.body) {
+        const lines = (rest + (piece as Buffer).toString('latin1')).split('\n');
+        rest = lines.pop() ?? '';
+        for (const line of lines) {
+          const entry = JSON.parse(line) as { end?: boolean; key64?: string } & StoredValue & { name: string };
+          if (entry.end) ended = true;
+          else yield entry.key64 === undefined ? (entry as unknown as ListedValue) : { ...entry, key: Buffer.from(entry.key64, 'base64') };
+        }
+      }
+    } catch (error) {
+      throw new VolumeUnavailableError(this.address, error, false);
+    }
+    if (!ended) throw new VolumeUnavailableError(this.address, new Error('its list of values ended early'), false);
+  }
+
+  close(): Promise<void> {
+    return this.#pool.destroy();
+  }
+
+  async #unpacked(path: string, body: unknown): Promise<unknown> {
+    const answer = await this.#request('POST', path, { body: packr.pack(body) });
+    if (answer.statusCode !== 200) throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body });
+    try {
+      return packr.unpack(Buffer.from(await answer.body.arrayBuffer()));
+    } catch (error) {
+      throw new VolumeUnavailableError(this.address, error, true);
+    }
+  }
+
+  async #json(method: Dispatcher.HttpMethod, path: string, options: RequestOptions = {}): Promise<unknown> {
+    const answer = await this.#request(method, path, options);
+    if (answer.statusCode !== 200) throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body });
+    try {
+      return await answer.body.json();
+    } catch (error) {
+      throw new VolumeUnavailableError(this.address, error, method !== 'GET');
+    }
+  }
+
+  async #request(method: Dispatcher.HttpMethod, path: string, options: RequestOptions = {}): Promise<Dispatcher.ResponseData> {
+    try {
+      return await this.#pool.request({
+        method,
+        path: this.#basePath + path,
+        headers: { ...this.#headers, ...options.headers },
+        body: (options.body ?? null) as Buffer | null,
+      });
+    } catch (error) {
+      if (error instanceof KeyfleetError) throw error;
+      if (error instanceof Error && error.cause instanceof KeyfleetError) throw error.cause;
+      const refused = ['ECONNREFUSED', 'UND_ERR_CONNECT_TIMEOUT', 'ENOTFOUND', 'EHOSTUNREACH'].includes(
+        (error as NodeJS.ErrnoException).code ?? '',
+      );
+      throw new VolumeUnavailableError(this.address, error, method !== 'GET' && method !== 'HEAD' && !refused);
+    }
+  }
+}
+
+interface RequestOptions {
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Buffer | AsyncIterable<Buffer>;
+}
+
+/** The error that a volume's answer stands for. */
+export async function errorOf(answer: VolumeAnswer): Promise<KeyfleetError> {
+  const pieces: Buffer[] = [];
+  for await (const piece of answer.body) pieces.push(piece as Buffer);
+  const text = Buffer.concat(pieces).toString('utf8');
+  try {
+    const { error } = JSON.parse(text) as { error: { code: ErrorCode; message: string } };
+    return new KeyfleetError(error.code, error.message);
+  } catch {
+    return new KeyfleetError('KF_VOLUME_IO', `the volume answered ${answer.status} ${text.slice(0, 200)}`);
+  }
+}

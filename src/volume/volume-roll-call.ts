@@ -1,0 +1,95 @@
+import { KeyfleetError } from '../base/errors.ts';
+import type { Master } from './master.ts';
+import type { VolumeRecord } from './metakeys.ts';
+
+/** What a master's configuration means for the volumes that it has recorded; nothing is changed by working it out. */
+export interface RollCall {
+  /** Configured and not recorded: to be added. */
+  readonly added: readonly { readonly id: string; readonly address: string }[];
+  /** Recorded volumes that have another address now. */
+  readonly moved: readonly { readonly volume: VolumeRecord; readonly address: string }[];
+  /** Recorded volumes that do not answer; taken to be themselves at their recorded address. */
+  readonly silent: readonly VolumeRecord[];
+}
+
+/**
+ * Asks every configured address who it is and compares with what is recorded. The identity in a volume's directory decides, so order and
+ * addresses may change; a recorded volume that is nowhere, or a stranger in its place, is refused before anything moves.
+ *
+ * @throws KF_WRONG_VOLUMES, KF_VOLUME_UNAVAILABLE (an unknown address does not answer), KF_NOT_A_VOLUME
+ */
+export async function callTheRoll(master: Master, configured: readonly string[]): Promise<RollCall> {
+  const recorded = master.metakeys.volumes;
+  const answers = await Promise.all(
+    configured.map((address) =>
+      askIdentity(
+        master,
+        address,
+        recorded.some((volume) => volume.address === address),
+      ),
+    ),
+  );
+  for (const { address, id } of answers) {
+    const other = answers.find((answer) => answer.id !== undefined && answer.id === id && answer.address !== address);
+    if (other !== undefined) throw wrong(`${address} and ${other.address} are one and the same volume (${id})`);
+  }
+  const moved: { volume: VolumeRecord; address: string }[] = [];
+  const silent: VolumeRecord[] = [];
+  for (const volume of recorded) {
+    const found = answers.find(({ id }) => id === volume.id);
+    const there = answers.find(({ address }) => address === volume.address);
+    if (found !== undefined) {
+      if (found.address !== volume.address) moved.push({ volume, address: found.address });
+    } else if (there !== undefined && there.id === undefined) {
+      silent.push(volume);
+    } else if (volume.state !== 'lost') {
+      throw wrong(
+        there === undefined
+          ? `volume ${volume.number} (${volume.address}, ${volume.id}) is recorded and not in the configuration; put it back, or take it out with keyfleet volumes remove or keyfleet master --delete`
+          : `${volume.address} should be volume ${volume.id} and says it is ${there.id}; was its directory replaced?`,
+      );
+    }
+  }
+  const known = new Set(recorded.map(({ id }) => id));
+  const added = answers.filter((answer): answer is { address: string; id: string } => answer.id !== undefined && !known.has(answer.id));
+  return { added, moved, silent };
+}
+
+/** Who answers at `address`; no id when nobody does and the address is one that we know. */
+async function askIdentity(
+  master: Master,
+  address: string,
+  isRecorded: boolean,
+): Promise<{ readonly address: string; readonly id: string | undefined }> {
+  const client = master.connect({ address });
+  try {
+    return { address, id: (await client.identity()).id };
+  } catch (error) {
+    if (!isRecorded || !(error instanceof KeyfleetError) || error.code !== 'KF_VOLUME_UNAVAILABLE') throw error;
+    return { address, id: undefined };
+  } finally {
+    await client.close();
+  }
+}
+
+/**
+ * A new volume must be empty: what lies on it belongs to some master, or to a metakeys directory that is gone.
+ * @throws KF_VOLUME_NOT_EMPTY
+ */
+export async function requireEmpty(master: Master, volume: { readonly id: string; readonly address: string }): Promise<void> {
+  const client = master.connect(volume);
+  try {
+    const first = await client.list().next();
+    if (first.done) return;
+    throw new KeyfleetError(
+      'KF_VOLUME_NOT_EMPTY',
+      `${volume.address} is new to this master and has values already; if the metakeys were lost, start with --rebuild, else give the volume an empty directory`,
+    );
+  } finally {
+    await client.close();
+  }
+}
+
+function wrong(what: string): KeyfleetError {
+  return new KeyfleetError('KF_WRONG_VOLUMES', `${what}; nothing was changed`);
+}

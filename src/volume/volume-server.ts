@@ -1,0 +1,370 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Bytes } from '../base/bytes.ts';
+import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
+import { MIB } from '../base/units.ts';
+import { decode, type PullRequest, type PullResult, packr, type WireValue } from './batch-wire.ts';
+import { bodyPieces, type Door, keyInPath, openDoor, parseRange, type RequestTarget, readBody, sendJson, sendPieces } from './http-door.ts';
+import { inParallel, type OpenValue, ValueDirectory } from './value-directory.ts';
+import type { ValueInfo } from './value-file.ts';
+import { VolumeClient } from './volume-client.ts';
+
+/** A body of known length up to this is taken in whole: one write instead of several. */
+const SMALL_BODY_BYTES = MIB;
+/** Values of a batch read that are open at the same time. */
+const BATCH_READ_PARALLEL = 8;
+
+export interface VolumeServerOptions {
+  /** The directory of the values. */
+  readonly path: string;
+  readonly host?: string;
+  /** 0: any free port. */
+  readonly port: number;
+  readonly token?: string | undefined;
+  readonly onError?: (error: unknown) => void;
+}
+
+export interface VolumeServer {
+  readonly id: string;
+  readonly host: string;
+  readonly port: number;
+  readonly stats: VolumeStats;
+  close(): Promise<void>;
+}
+
+/** What a volume server has done since it started. */
+export interface VolumeStats {
+  gets: number;
+  puts: number;
+  deletes: number;
+  bytesIn: number;
+  bytesOut: number;
+  damaged: number;
+}
+
+/**
+ * Serves one directory of values: `GET|HEAD /get/<key>`, `PUT /set/<key>`, `DELETE /delete/<key>`, `GET /` (identity and space),
+ * `GET /values` (all keys, NDJSON), `GET /healthz`, and the batch requests by which a master moves values between volumes.
+ * @throws KF_VOLUME_UNUSABLE, KF_LISTEN_FAILED
+ */
+export async function startVolumeServer(options: VolumeServerOptions): Promise<VolumeServer> {
+  const directory = await ValueDirectory.open(options.path);
+  const service = new VolumeService(directory, options.token);
+  let door: Door;
+  try {
+    door = await openDoor({
+      host: options.host ?? '127.0.0.1',
+      port: options.port,
+      token: options.token,
+      handler: (request, response, url) => service.handle(request, response, url),
+      onError: (error) => options.onError?.(error),
+    });
+  } catch (error) {
+    await directory.close();
+    throw error;
+  }
+  return {
+    id: directory.id,
+    host: door.host,
+    port: door.port,
+    stats: service.stats,
+    close: async () => {
+      await door.close();
+      await service.close();
+      await directory.close();
+    },
+  };
+}
+
+class VolumeService {
+  readonly stats: VolumeStats = { gets: 0, puts: 0, deletes: 0, bytesIn: 0, bytesOut: 0, damaged: 0 };
+  readonly #directory: ValueDirectory;
+  readonly #token: string | undefined;
+  readonly #peers = new Map<string, VolumeClient>();
+  /** The newest master's that has asked; what an older one had begun must not take effect any more. */
+  #epoch = 0;
+
+  constructor(directory: ValueDirectory, token: string | undefined) {
+    this.#directory = directory;
+    this.#token = token;
+  }
+
+  async handle(request: IncomingMessage, response: ServerResponse, url: RequestTarget): Promise<void> {
+    const { path } = url;
+    const method = request.method ?? 'GET';
+    this.#epoch = Math.max(this.#epoch, epochOf(request) ?? 0);
+    const expected = header(request, 'keyfleet-volume');
+    if (expected !== undefined && expected !== this.#directory.id) {
+      throw new KeyfleetError(
+        'KF_WRONG_VOLUME',
+        `this address is now that of volume ${this.#directory.id}, not of ${expected}; tell the master where that one is`,
+      );
+    }
+    if (path.startsWith('/get/') && (method === 'GET' || method === 'HEAD'))
+      return this.#get(request, response, keyInPath(path, '/get/'), method === 'HEAD');
+    if (path.startsWith('/set/') && (method === 'PUT' || method === 'POST')) return this.#set(request, response, keyInPath(path, '/set/'));
+    if (path.startsWith('/delete/') && method === 'DELETE') return this.#delete(request, response, keyInPath(path, '/delete/'));
+    if (path === '/healthz') return sendJson(response, 200, { status: 'ok' });
+    if (path === '/' && method === 'GET')
+      return sendJson(response, 200, { keyfleet: 'volume', id: this.#directory.id, ...(await this.#directory.space()), stats: this.stats });
+    if (path === '/values' && method === 'GET') return this.#list(response, url);
+    if (path === '/batch/read' && method === 'POST') return this.#batchRead(request, response);
+    if (path === '/batch/pull' && method === 'POST') return this.#batchPull(request, response);
+    if (path === '/batch/delete' && method === 'POST') return this.#batchDelete(request, response);
+    if (path.startsWith('/pull/') && method === 'POST') return this.#pull(request, response, keyInPath(path, '/pull/'));
+    throw new KeyfleetError(
+      'KF_NOT_FOUND',
+      `${method} ${path} is not something a volume does: GET /get/<key>, PUT /set/<key>, DELETE /delete/<key>, GET /`,
+    );
+  }
+
+  async close(): Promise<void> {
+    for (const peer of this.#peers.values()) await peer.close();
+  }
+
+  async #get(request: IncomingMessage, response: ServerResponse, key: Bytes, headOnly: boolean): Promise<void> {
+    this.stats.gets++;
+    const value = await this.#open(key);
+    if (value === undefined) throw new KeyfleetError('KF_NOT_FOUND', 'there is no value under this key');
+    try {
+      await sendValue(request, response, value, headOnly);
+      this.stats.bytesOut += headOnly ? 0 : value.reader.info.sizeBytes;
+    } catch (error) {
+      this.#noteDamage(error);
+      throw error;
+    } finally {
+      await value.close();
+    }
+  }
+
+  async #set(request: IncomingMessage, response: ServerResponse, key: Bytes): Promise<void> {
+    this.stats.puts++;
+    const options = {
+      contentType: request.headers['content-type'] ?? 'application/octet-stream',
+      version: versionHeader(request),
+      sha256: header(request, 'keyfleet-sha256'),
+      guard: this.#fence(request),
+    };
+    const length = request.headers['content-length'];
+    const small = length !== undefined && Number(length) <= SMALL_BODY_BYTES;
+    const info = small
+      ? await this.#directory.put(key, await readBody(request, SMALL_BODY_BYTES), options)
+      : await this.#directory.putStream(key, bodyPieces(request), options);
+    this.stats.bytesIn += info.sizeBytes;
+    sendJson(response, 200, stored(info), { etag: `"${info.sha256}"` });
+  }
+
+  async #delete(request: IncomingMessage, response: ServerResponse, key: Bytes): Promise<void> {
+    this.stats.deletes++;
+    this.#fence(request)();
+    const removed = await this.#directory.delete(key, { upToVersion: versionHeader(request) });
+    if (!removed) throw new KeyfleetError('KF_NOT_FOUND', 'there is no value under this key (or only a newer one)');
+    sendJson(response, 200, { deleted: true });
+  }
+
+  async #list(response: ServerResponse, url: RequestTarget): Promise<void> {
+    const after = url.query.get('after') ?? '';
+    const verify = url.query.get('verify') === '1';
+    response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    await sendPieces(response, this.#listLines(after, verify));
+  }
+
+  async *#listLines(after: string, verify: boolean): AsyncGenerator<Buffer, void> {
+    let lines = '';
+    for await (const { name, found } of this.#directory.list({ after, verify })) {
+      lines += `${JSON.stringify(isKeyfleetError(found) ? { name, error: found.code, message: found.message } : { name, ...stored(found), key64: Buffer.from(found.key).toString('base64') })}\n`;
+      if (lines.length < 32_768) continue;
+      yield Buffer.from(lines);
+      lines = '';
+    }
+    // The last line says that the list is whole.
+    yield Buffer.from(`${lines}${JSON.stringify({ end: true })}\n`);
+  }
+
+  async #batchRead(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { keys } = decode<{ keys: readonly Bytes[] }>(await readBody(request));
+    response.writeHead(200, { 'content-type': 'application/vnd.msgpack' });
+    const frames = new Array<Buffer>(keys.length);
+    for (let at = 0; at < keys.length; at += BATCH_READ_PARALLEL) {
+      const until = Math.min(at + BATCH_READ_PARALLEL, keys.length);
+      await inParallel(until - at, BATCH_READ_PARALLEL, async (index) => {
+        frames[at + index] = packr.pack(await this.#readWhole(keys[at + index]!));
+      });
+      if (response.destroyed) return;
+      if (!response.write(Buffer.concat(frames.slice(at, until))))
+        await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
+    }
+    response.end();
+  }
+
+  async #readWhole(key: Bytes): Promise<WireValue> {
+    try {
+      const value = await this.#open(key);
+      if (value === undefined) return { key, missing: true };
+      try {
+        let body = value.reader.smallBody();
+        if (body === undefined) {
+          const pieces: Buffer[] = [];
+          for await (const piece of value.reader.read()) pieces.push(piece);
+          body = Buffer.concat(pieces);
+        }
+        const { contentType, sha256 } = value.reader.info;
+        return { key, body, contentType, sha256 };
+      } finally {
+        await value.close();
+      }
+    } catch (error) {
+      this.#noteDamage(error);
+      return { key, error: isKeyfleetError(error) ? error.code : 'KF_INTERNAL', message: messageOf(error) };
+    }
+  }
+
+  async #batchPull(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { from, values } = decode<PullRequest>(await readBody(request));
+    const results = new Map<string, PullResult>();
+    const versions = new Map(values.map(({ key, version }) => [Buffer.from(key).toString('latin1'), version]));
+    const found: { key: Bytes; body: Bytes; contentType: string; sha256: string; version: number }[] = [];
+    for await (const value of this.#peer(from).batchRead(values.map(({ key }) => key))) {
+      const name = Buffer.from(value.key).toString('latin1');
+      const version = versions.get(name);
+      if (version === undefined) continue;
+      if ('body' in value) found.push({ ...value, version });
+      else if ('missing' in value) results.set(name, { ok: false, code: 'absent', message: 'the source has no such value' });
+      else results.set(name, { ok: false, code: value.error, message: value.message });
+    }
+    const placed = await this.#directory.putMany(found, this.#fence(request));
+    placed.forEach((result, index) => {
+      const name = Buffer.from(found[index]!.key).toString('latin1');
+      if (isKeyfleetError(result)) results.set(name, { ok: false, code: result.code, message: result.message });
+      else {
+        results.set(name, { ok: true, sha256: result.sha256, sizeBytes: result.sizeBytes });
+        this.stats.bytesIn += result.sizeBytes;
+        this.stats.puts++;
+      }
+    });
+    const lost: PullResult = { ok: false, code: 'KF_VOLUME_UNAVAILABLE', message: `${from} ended its answer early` };
+    const body = packr.pack({ results: values.map(({ key }) => results.get(Buffer.from(key).toString('latin1')) ?? lost) });
+    response.writeHead(200, { 'content-type': 'application/vnd.msgpack', 'content-length': body.length });
+    response.end(body);
+  }
+
+  /** Fetches one value, of any size, from another volume. */
+  async #pull(request: IncomingMessage, response: ServerResponse, key: Bytes): Promise<void> {
+    const { from, version } = decode<{ from: string; version: number }>(await readBody(request));
+    const source = await this.#peer(from).get(key, {});
+    if (source === undefined) throw new KeyfleetError('KF_NOT_FOUND', 'the source has no such value');
+    const info = await this.#directory.putStream(key, source.body, {
+      contentType: source.contentType,
+      version,
+      sha256: source.sha256,
+      guard: this.#fence(request),
+    });
+    this.stats.puts++;
+    this.stats.bytesIn += info.sizeBytes;
+    sendJson(response, 200, stored(info));
+  }
+
+  async #batchDelete(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { values } = decode<{ values: readonly { key: Bytes; upToVersion: number }[] }>(await readBody(request));
+    this.#fence(request)();
+    const deleted = await this.#directory.deleteMany(values);
+    this.stats.deletes += deleted;
+    sendJson(response, 200, { deleted });
+  }
+
+  /** Refuses, at the last moment, what a master asked for that has a successor by now. */
+  #fence(request: IncomingMessage): () => void {
+    const epoch = epochOf(request);
+    return () => {
+      if (epoch !== undefined && epoch < this.#epoch) {
+        throw new KeyfleetError(
+          'KF_FENCED',
+          `a newer master (epoch ${this.#epoch}) has taken over from the one that asked for this (epoch ${epoch})`,
+        );
+      }
+    };
+  }
+
+  #peer(address: string): VolumeClient {
+    let peer = this.#peers.get(address);
+    if (peer === undefined) {
+      peer = new VolumeClient(address, { token: this.#token });
+      this.#peers.set(address, peer);
+    }
+    return peer;
+  }
+
+  async #open(key: Bytes): Promise<OpenValue | undefined> {
+    try {
+      return await this.#directory.open(key);
+    } catch (error) {
+      this.#noteDamage(error);
+      throw error;
+    }
+  }
+
+  #noteDamage(error: unknown): void {
+    if (isKeyfleetError(error) && error.code === 'KF_VALUE_DAMAGED') this.stats.damaged++;
+  }
+}
+
+/** Answers a GET or HEAD: ETag, Range, If-None-Match, every byte verified before it is sent. */
+async function sendValue(request: IncomingMessage, response: ServerResponse, { reader }: OpenValue, headOnly: boolean): Promise<void> {
+  const { info } = reader;
+  const etag = `"${info.sha256}"`;
+  const headers = { etag, 'content-type': info.contentType, 'accept-ranges': 'bytes', 'keyfleet-version': String(info.version) };
+  const match = request.headers['if-none-match'];
+  if (match !== undefined && (match.trim() === '*' || match.split(',').some((one) => one.trim().replace(/^W\//, '') === etag))) {
+    response.writeHead(304, headers);
+    response.end();
+    return;
+  }
+  const ifRange = request.headers['if-range'];
+  const range = ifRange !== undefined && ifRange !== etag ? undefined : parseRange(request.headers.range, info.sizeBytes);
+  if (range === 'unsatisfiable') {
+    response.writeHead(416, { ...headers, 'content-range': `bytes */${info.sizeBytes}`, 'content-length': 0 });
+    response.end();
+    return;
+  }
+  const { from, to } = range ?? { from: 0, to: info.sizeBytes };
+  const whole = {
+    ...headers,
+    'content-length': to - from,
+    ...(range === undefined ? {} : { 'content-range': `bytes ${from}-${to - 1}/${info.sizeBytes}` }),
+  };
+  const status = range === undefined ? 200 : 206;
+  const small = headOnly ? undefined : reader.smallBody();
+  if (headOnly || small !== undefined) {
+    response.writeHead(status, whole);
+    response.end(small?.subarray(from, to));
+    return;
+  }
+  const pieces = reader.read(from, to);
+  // The first piece is verified before the status is sent, so that damage there is a clean error.
+  const first = await pieces.next();
+  response.writeHead(status, whole);
+  if (!first.done) response.write(first.value);
+  await sendPieces(response, pieces);
+}
+
+function stored(info: ValueInfo): { sizeBytes: number; version: number; sha256: string; contentType: string } {
+  return { sizeBytes: info.sizeBytes, version: info.version, sha256: info.sha256, contentType: info.contentType };
+}
+
+function header(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value[0] : value;
+}
+
+function epochOf(request: IncomingMessage): number | undefined {
+  const epoch = Number(header(request, 'keyfleet-epoch'));
+  return Number.isSafeInteger(epoch) && epoch > 0 ? epoch : undefined;
+}
+
+function versionHeader(request: IncomingMessage): number | undefined {
+  const text = header(request, 'keyfleet-version');
+  if (text === undefined) return undefined;
+  const version = Number(text);
+  if (!Number.isSafeInteger(version) || version < 0)
+    throw new KeyfleetError('KF_BAD_REQUEST', `Keyfleet-Version: ${text} is not a whole number`);
+  return version;
+}
