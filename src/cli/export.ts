@@ -13,6 +13,8 @@ import { recordWriter } from './record-writer.ts';
 import { ServerClient, serverAddress } from './server-client.ts';
 
 interface ExportFlags {
+  readonly dir?: string;
+  readonly prefix: string;
   readonly format?: RecordFormat;
   readonly records?: boolean;
   readonly match?: string;
@@ -27,6 +29,8 @@ interface ExportFlags {
 export function define(command: Command): void {
   command
     .argument('[file]', 'the file to write, or - for standard output', '-')
+    .option('--dir <directory>', 'write every value of a master of volumes as a file below a directory (docs/volumes.md)')
+    .option('--prefix <text>', 'with --dir: only keys that begin so; the rest of the key is the path', '')
     .option('--format <format>', `${FORMATS.join(', ')}; by the ending of the file when absent`)
     .option('--records', 'write each value as a line as it is: the inverse of import --key without --value')
     .option('--match <pattern>', 'only keys that match, as in Redis: * ? [a-z]')
@@ -45,7 +49,8 @@ an interrupted export to a file goes on where it was when the same command is gi
 Examples:
   keyfleet export dump.ndjson
   keyfleet export --records | sort | sha256sum
-  keyfleet export users.csv --match 'user:*'`,
+  keyfleet export users.csv --match 'user:*'
+  keyfleet export --dir ./copy --url http://127.0.0.1:3000`,
     )
     .action(runExport);
 }
@@ -61,6 +66,12 @@ interface ExportState {
 const PAGE_RECORDS = 4_000;
 
 async function runExport(file: string, flags: ExportFlags): Promise<void> {
+  if (flags.dir === undefined) return exportRecords(file, flags);
+  const { exportTree, MASTER_URL } = await import('./tree-transfer.ts');
+  return exportTree({ dir: flags.dir, url: flags.url ?? MASTER_URL, prefix: flags.prefix });
+}
+
+async function exportRecords(file: string, flags: ExportFlags): Promise<void> {
   const format = formatOf(flags.format, file);
   if (flags.records && format !== 'ndjson')
     throw new KeyfleetError('KF_USAGE', '--records writes lines as they are; it goes with no --format but ndjson');

@@ -15,6 +15,8 @@ import { FORMATS, formatOf } from './record-format.ts';
 import { ServerClient, serverAddress } from './server-client.ts';
 
 interface ImportFlags {
+  readonly dir?: string;
+  readonly prefix: string;
   readonly format?: RecordFormat;
   readonly key?: string;
   readonly value?: string;
@@ -30,7 +32,9 @@ interface ImportFlags {
 
 export function define(command: Command): void {
   command
-    .argument('<file>', 'the file to load, or - for standard input')
+    .argument('[file]', 'the file to load, or - for standard input')
+    .option('--dir <directory>', 'store every file below a directory, through a master of volumes (docs/volumes.md)')
+    .option('--prefix <text>', 'with --dir: keys are the paths after this', '')
     .option('--format <format>', `${FORMATS.join(', ')}; by the ending of the file when absent`)
     .option('--key <field>', 'field or column that is the key')
     .option('--value <field>', 'field or column that is the value; absent with --key: the whole record')
@@ -52,6 +56,7 @@ An interrupted import goes on where it was when the same command is given again.
 Examples:
   keyfleet import packages.ndjson --key name
   keyfleet import users.csv --key email --value name
+  keyfleet import --dir ./pictures --url http://127.0.0.1:3000
   zcat dump.ndjson.gz | keyfleet import -`,
     )
     .action(runImport);
@@ -67,7 +72,17 @@ interface ImportState {
   readonly keysBefore: number;
 }
 
-async function runImport(file: string, flags: ImportFlags): Promise<void> {
+async function runImport(file: string | undefined, flags: ImportFlags): Promise<void> {
+  if (flags.dir !== undefined) {
+    if (file !== undefined) throw new KeyfleetError('KF_USAGE', `name either a file or --dir, not both ${file} and ${flags.dir}`);
+    const { importTree, MASTER_URL } = await import('./tree-transfer.ts');
+    return importTree({ dir: flags.dir, url: flags.url ?? MASTER_URL, prefix: flags.prefix });
+  }
+  if (file === undefined) throw new KeyfleetError('KF_USAGE', 'name the file to load, - for standard input, or a directory with --dir');
+  return importRecords(file, flags);
+}
+
+async function importRecords(file: string, flags: ImportFlags): Promise<void> {
   const format = formatOf(flags.format, file);
   const input: InputOptions = { format, keyField: flags.key, valueField: flags.value, hasHeader: flags.header };
   const retryForMs = 1_000 * Number(flags.retryFor);

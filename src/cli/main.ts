@@ -5,7 +5,8 @@ import { COMMANDS } from './command-table.ts';
 import { EXIT, exitCodeOf } from './exit-code.ts';
 import { readPackageVersion } from './package-version.ts';
 
-process.exitCode = await main(process.argv.slice(2));
+// `-config=FILE`, as Go programs take it, is understood too.
+process.exitCode = await main(process.argv.slice(2).map((arg) => arg.replace(/^-config(?=$|=)/, '--config')));
 
 /** Runs one command line; resolves to the exit code. */
 async function main(args: readonly string[]): Promise<number> {

@@ -1,0 +1,150 @@
+// How fast do values go through a master of volumes, and how much faster than one key at a time does it rebalance?
+//
+// Volumes, master and client share one process and one disk here, so the figures say how the parts compare, not what a fleet of machines gives.
+// The peer of the rebalancing is the straightforward mover of the original design: read a key from its old volume, delete it there, write it
+// to its new one, one after the other, over the same volume servers. (It is also the one that loses data when it dies in the middle.)
+
+import { createHash } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MIB } from '../src/base/units.ts';
+import { openStorage } from '../src/storage/lmdb.ts';
+import { MasterClient } from '../src/volume/master-client.ts';
+import { type MasterServer, startMasterServer } from '../src/volume/master-server.ts';
+import { inParallel } from '../src/volume/value-directory.ts';
+import { VolumeClient } from '../src/volume/volume-client.ts';
+import { startVolumeServer, type VolumeServer } from '../src/volume/volume-server.ts';
+
+const large = process.argv.includes('--large');
+const SMALL_COUNT = large ? 20_000 : 1_000;
+const BIG_COUNT = large ? 64 : 6;
+const MOVE_COUNT = large ? 20_000 : 2_000;
+const NAIVE_COUNT = large ? 1_000 : 200;
+const IN_FLIGHT = 64;
+
+const dirs: string[] = [];
+const freshDir = async (): Promise<string> => {
+  const dir = await mkdtemp(join(tmpdir(), 'keyfleet-bench-'));
+  dirs.push(dir);
+  return dir;
+};
+const startVolume = async (): Promise<VolumeServer> => startVolumeServer({ path: await freshDir(), port: 0 });
+const addressOf = (volume: VolumeServer): string => `http://127.0.0.1:${volume.port}`;
+const keyOf = (index: number): Buffer => Buffer.from(`object/${index}`);
+const sum = createHash('sha256');
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const startMs = performance.now();
+  await work();
+  return (performance.now() - startMs) / 1_000;
+}
+
+function row(what: string, ...cells: string[]): void {
+  console.log(`${what.padEnd(44)}${cells.map((cell) => cell.padStart(16)).join('')}`);
+}
+
+async function throughput(volume: VolumeServer, master: MasterServer): Promise<void> {
+  const direct = new VolumeClient(addressOf(volume));
+  const client = new MasterClient(`http://127.0.0.1:${master.port}`, { connections: IN_FLIGHT });
+  const small = Buffer.alloc(1_024, 'keyfleet ');
+  const big = Buffer.alloc(16 * MIB, 'keyfleet ');
+  row(`${IN_FLIGHT} in flight`, 'volume', 'through master');
+  const perSecond = (count: number, seconds: number): string => `${Math.round(count / seconds)}/s`;
+  const rate = (count: number, seconds: number): string => `${((count * 16) / seconds).toFixed(0)} MiB/s`;
+  const drain = async (body: AsyncIterable<unknown>): Promise<void> => {
+    for await (const piece of body) sum.update(piece as Buffer);
+  };
+  const put = [
+    await timed(() =>
+      inParallel(SMALL_COUNT, IN_FLIGHT, async (i) => void (await direct.put(keyOf(i), small, { contentType: 'x/y', version: 1 }))),
+    ),
+    await timed(() => inParallel(SMALL_COUNT, IN_FLIGHT, async (i) => void (await client.put(keyOf(i), small, small.length)))),
+  ];
+  row('PUT 1 KiB, on disk', ...put.map((seconds) => perSecond(SMALL_COUNT, seconds)));
+  const get = [
+    await timed(() => inParallel(SMALL_COUNT, IN_FLIGHT, async (i) => drain((await direct.get(keyOf(i), {}))!.body))),
+    await timed(() => inParallel(SMALL_COUNT, IN_FLIGHT, async (i) => drain(await client.get(keyOf(i))))),
+  ];
+  row('GET 1 KiB', ...get.map((seconds) => perSecond(SMALL_COUNT, seconds)));
+  const bigKey = (i: number): Buffer => Buffer.from(`big/${i}`);
+  const putBig = [
+    await timed(() => inParallel(BIG_COUNT, 4, async (i) => void (await direct.put(bigKey(i), big, { contentType: 'x/y', version: 1 })))),
+    await timed(() => inParallel(BIG_COUNT, 4, async (i) => void (await client.put(bigKey(i), big, big.length)))),
+  ];
+  row('PUT 16 MiB, 4 in flight, on disk', ...putBig.map((seconds) => rate(BIG_COUNT, seconds)));
+  const getBig = [
+    await timed(() => inParallel(BIG_COUNT, 4, async (i) => drain((await direct.get(bigKey(i), {}))!.body))),
+    await timed(() => inParallel(BIG_COUNT, 4, async (i) => drain(await client.get(bigKey(i))))),
+  ];
+  row('GET 16 MiB, 4 in flight', ...getBig.map((seconds) => rate(BIG_COUNT, seconds)));
+  await direct.close();
+  await client.close();
+}
+
+/** The mover of the original, written as it is: read, delete, write, one key after the other. */
+async function naiveMove(from: VolumeClient, to: VolumeClient, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) {
+    const value = await from.get(keyOf(i), {});
+    const body = Buffer.concat((await value!.body.toArray()) as Buffer[]);
+    await from.delete(keyOf(i), Number.MAX_SAFE_INTEGER - 1);
+    await to.put(keyOf(i), body, { contentType: value!.contentType, version: 1 });
+  }
+}
+
+async function rebalancing(): Promise<void> {
+  const body = Buffer.alloc(1_024, 'moving ');
+  const source = new VolumeClient(addressOf(await startAndKeep()));
+  const target = new VolumeClient(addressOf(await startAndKeep()));
+  await inParallel(NAIVE_COUNT, IN_FLIGHT, async (i) => void (await source.put(keyOf(i), body, { contentType: 'x/y', version: 1 })));
+  const naiveSeconds = await timed(() => naiveMove(source, target, NAIVE_COUNT));
+  const naiveRate = NAIVE_COUNT / naiveSeconds;
+
+  const volumes = [await startAndKeep(), await startAndKeep(), await startAndKeep()];
+  const master = await startMasterServer({
+    storage: await openStorage({ dir: await freshDir() }),
+    port: 0,
+    volumes: volumes.map(addressOf),
+  });
+  const client = new MasterClient(`http://127.0.0.1:${master.port}`, { connections: IN_FLIGHT });
+  await inParallel(MOVE_COUNT, IN_FLIGHT, async (i) => void (await client.put(keyOf(i), body, body.length)));
+  const added = await startAndKeep();
+  const seconds = await timed(async () => {
+    await master.admin.add(addressOf(added));
+    await master.mover.settled();
+  });
+  const { keysMoved, bytesMoved } = master.mover.progress;
+  row('', 'keys/s', 'MiB/s', 'ratio');
+  row('read, delete, write, one at a time', naiveRate.toFixed(0), ((naiveRate * 1_024) / MIB).toFixed(2), '1.0');
+  row(
+    `3 -> 4 volumes, ${keysMoved} of ${MOVE_COUNT} keys`,
+    (keysMoved / seconds).toFixed(0),
+    (bytesMoved / MIB / seconds).toFixed(2),
+    (keysMoved / seconds / naiveRate).toFixed(1),
+  );
+  await client.close();
+  await source.close();
+  await target.close();
+  await master.close();
+}
+
+const running: VolumeServer[] = [];
+async function startAndKeep(): Promise<VolumeServer> {
+  const volume = await startVolume();
+  running.push(volume);
+  return volume;
+}
+
+try {
+  console.log(`${cpus().length} x ${cpus()[0]?.model ?? 'unknown processor'}, Node ${process.versions.node}`);
+  const volume = await startAndKeep();
+  const behind = await startAndKeep();
+  const master = await startMasterServer({ storage: await openStorage({ dir: await freshDir() }), port: 0, volumes: [addressOf(behind)] });
+  await throughput(volume, master);
+  await master.close();
+  await rebalancing();
+  console.log(`checksum ${sum.digest('hex').slice(0, 16)}`);
+} finally {
+  for (const volume of running) await volume.close();
+  for (const dir of dirs) await rm(dir, { recursive: true, force: true });
+}
