@@ -4,6 +4,9 @@
  */
 export { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 export { type AnchorDraw, AnchorHash } from './anchor-hash.ts';
+export { BoundedLoad, type BoundedLoadOptions } from './bounded-load.ts';
+export { type BoundedPartitionsOptions, boundedPartitions } from './bounded-partitions.ts';
+export { groupcacheRing, stathatRing } from './go-rings.ts';
 export { crc16, crc32, crc32c } from './hash/crc32.ts';
 export { fnv1_32, fnv1_64, fnv1a_32, fnv1a_64 } from './hash/fnv.ts';
 export type { HashOptions } from './hash/hasher-names.ts';
@@ -25,9 +28,11 @@ export { JumpHash, jumpHash } from './jump-hash.ts';
 export { Ketama } from './ketama.ts';
 export type { HashRingCompat, KetamaDialect, KetamaOptions } from './ketama-dialect.ts';
 export { type Interval, Keyspace, type KeyspaceChange, type KeyspaceOptions, type Placement, type PlacementSettings } from './keyspace.ts';
+export { KEYSPACE_CRATE_SHARDS, keyspaceCrateShard, keyspaceCrateTable } from './keyspace-crate.ts';
 export { Maglev, type MaglevOptions } from './maglev.ts';
 export { goMaglevTable, type KatranEndpoint, katranTable } from './maglev-table.ts';
 export { Modulo, type ModuloOptions } from './modulo.ts';
+export { MultiProbe, type MultiProbeOptions } from './multi-probe.ts';
 export type { PartitionNode } from './node.ts';
 export type { BucketChange } from './numbered.ts';
 export type { MutablePartitioner, NodeChange, Partitioner } from './partitioner.ts';
@@ -59,6 +64,7 @@ export {
 } from './placement/slot-table.ts';
 export { type StickyOptions, sticky } from './placement/sticky.ts';
 export { REDIS_SLOT_COUNT, redis_slot, redisSlot, sameRedisSlot } from './redis-slot.ts';
+export { type OwnedSlots, RedisSlots, type SlotChange, type SlotMove, type SlotRange } from './redis-slots.ts';
 export { Rendezvous, type RendezvousOptions } from './rendezvous.ts';
 export type { RendezvousCompat } from './rendezvous-score.ts';
 export type { VirtualNodeName } from './ring-build.ts';
