@@ -1,5 +1,5 @@
 import { assert } from '../base/assert.ts';
-import { type Bytes, freshBytes, fromUtf8, utf8 } from '../base/bytes.ts';
+import { type Bytes, copyBytes, freshBytes, fromUtf8, utf8 } from '../base/bytes.ts';
 import { HASH_BYTES, ZERO_HASH } from './chain-hash.ts';
 
 /** Owns every position p with `from <= p < to`. Never empty; `to` may be 2^32, one past the last position. */
@@ -100,7 +100,7 @@ export function decodeShardState(bytes: Bytes): ShardState {
     range: { from: view.getFloat64(10), to: view.getFloat64(18) },
     table: view.getFloat64(26),
     applied: view.getFloat64(34),
-    hash: bytes.slice(90, 90 + HASH_BYTES),
+    hash: copyBytes(bytes, 90, 90 + HASH_BYTES),
     epoch: view.getFloat64(42),
     leader: fromUtf8(bytes.subarray(FIXED_BYTES)),
     status: bytes[1] === 0 ? 'serving' : 'faulted',
