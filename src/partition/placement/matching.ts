@@ -20,6 +20,13 @@ export type ChainKind = 'kept' | 'direct' | 'any' | 'anyhow';
 const FAR = 0x3fff_ffff;
 const SEARCH_BUDGET = 1 << 25;
 
+/** The end of the best chain so far. */
+interface Found {
+  cell: number;
+  node: number;
+  cost: number;
+}
+
 /** One exchange: `node` enters `cell`, where `out` is. The first link of a chain is its last exchange. */
 interface Link {
   readonly cell: number;
@@ -36,6 +43,8 @@ export class Matching {
   /** What each slot held before, `previousCount` numbers each; VACANT where that node is gone. */
   readonly previous: Int32Array;
   readonly previousCount: number;
+  /** Cells whose node was not in the slot before. */
+  readonly #fresh: Uint8Array;
   readonly held: Int32Array;
   readonly target: Int32Array;
   /** Nodes that must gain: their target is above what they held. */
@@ -44,6 +53,9 @@ export class Matching {
   #leastCost = 0;
   /** Slots a priced search may still look at before it is content with what it has. */
   #budget = 0;
+  #twice = false;
+  /** The slots that chains of the present kind can go through. */
+  #slots: Int32Array = new Int32Array(0);
   readonly #previousAt: Int32Array;
   readonly #previousSlots: Int32Array;
   readonly #distance: Int32Array;
@@ -62,7 +74,13 @@ export class Matching {
     this.previousCount = previous.length / this.slotCount;
     this.target = target;
     this.held = new Int32Array(nodeCount);
-    for (const node of cells) if (node !== VACANT) this.held[node]!++;
+    this.#fresh = new Uint8Array(cells.length);
+    for (let at = 0; at < cells.length; at++) {
+      const node = cells[at]!;
+      if (node === VACANT) continue;
+      this.held[node]!++;
+      if (!this.wasIn(Math.floor(at / this.replicaCount), node)) this.#fresh[at] = 1;
+    }
     this.gains = Uint8Array.from(target, (wanted, node) => (wanted > this.held[node]! ? 1 : 0));
     this.#previousAt = new Int32Array(nodeCount + 1);
     for (const node of previous) if (node !== VACANT) this.#previousAt[node + 1]!++;
@@ -85,6 +103,7 @@ export class Matching {
     if (out !== VACANT) this.held[out]!--;
     if (node !== VACANT) this.held[node]!++;
     this.cells[at] = node;
+    this.#fresh[at] = node !== VACANT && !this.wasIn(Math.floor(at / this.replicaCount), node) ? 1 : 0;
   }
 
   wasIn(slot: number, node: number): boolean {
@@ -106,14 +125,25 @@ export class Matching {
   settle(kind: ChainKind, leastCost = 0): void {
     this.#leastCost = leastCost;
     this.#budget = SEARCH_BUDGET;
+    this.#slots = this.#slotsWhere((at) => kind !== 'direct' || this.#isEnd(at) || this.#movable(at));
     for (let done = 0; done <= this.cells.length; done++) {
-      const end = this.#search(kind);
-      if (end === undefined) return;
-      const chain = this.#chainTo(end.cell, end.node);
-      if (!this.#carryOut(chain)) return;
+      const chain = this.#find(kind);
+      if (chain === undefined) return;
       this.#repeat(kind, chain);
     }
     assert(false, () => `more than ${this.cells.length} chains of kind ${kind}`);
+  }
+
+  /** Finds a chain and carries it out. One that visits a slot twice may turn out not to be legal as a whole: then that is forbidden. */
+  #find(kind: ChainKind): readonly Link[] | undefined {
+    for (const twice of [true, false]) {
+      this.#twice = twice;
+      const end = this.#search(kind);
+      if (end === undefined) return undefined;
+      const chain = this.#chainTo(end.cell, end.node);
+      if (this.#carryOut(chain)) return chain;
+    }
+    return undefined;
   }
 
   /** The last cell of a cheapest chain and who enters it, or undefined when there is no chain. */
@@ -129,40 +159,60 @@ export class Matching {
       queue.push(node);
       queued[node] = 1;
     }
-    const best = { cell: -1, node: -1, cost: FAR };
+    const best: Found = { cell: -1, node: -1, cost: FAR };
+    const ends = this.#slotsWhere((at) => this.#isEnd(at));
     for (let head = 0; head < queue.length; head++) {
       if (kind === 'any' && this.#budget <= 0) return undefined;
       const node = queue[head]!;
       queued[node] = 0;
-      const everywhere = kind === 'any' || kind === 'anyhow' || (kind === 'direct' && this.gains[node] === 1);
-      const from = everywhere ? this.#scanFrom[node]! : this.#previousAt[node]!;
-      this.#budget -= this.slotCount;
-      const count = everywhere ? this.slotCount : this.#previousAt[node + 1]! - from;
-      for (let i = 0; i < count; i++) {
-        let slot: number;
-        if (everywhere) {
-          slot = from + i;
-          if (slot >= this.slotCount) slot -= this.slotCount;
-        } else slot = this.#previousSlots[from + i]!;
-        if (this.#enter(kind, node, slot, queue, queued, best)) {
-          if (everywhere) this.#scanFrom[node] = slot;
-          return best;
-        }
+      if (kind === 'kept' || (kind === 'direct' && this.gains[node] === 0)) {
+        for (let i = this.#previousAt[node]!; i < this.#previousAt[node + 1]!; i++)
+          if (this.#enter(kind, node, this.#previousSlots[i]!, queue, queued, best)) return best;
+        continue;
       }
+      if (this.#enterAny(kind, node, ends, queue, queued, best)) return best;
+      this.#budget -= this.#slots.length;
+      if (this.#enterAny(kind, node, this.#slots, queue, queued, best)) return best;
     }
     if (kind === 'any' && best.cost < FAR) this.#leastCost = best.cost;
     return best.cost < FAR ? best : undefined;
   }
 
+  /** The slots with a cell for which `wanted` holds, in order. */
+  #slotsWhere(wanted: (at: number) => boolean): Int32Array {
+    const slots = new Int32Array(this.slotCount);
+    let count = 0;
+    for (let slot = 0; slot < this.slotCount; slot++) {
+      const base = slot * this.replicaCount;
+      for (let at = base; at < base + this.replicaCount; at++) {
+        if (!wanted(at)) continue;
+        slots[count++] = slot;
+        break;
+      }
+    }
+    return slots.subarray(0, count);
+  }
+
+  /** A chain can end here: the cell is vacant or its node has too many. */
+  #isEnd(at: number): boolean {
+    const node = this.cells[at]!;
+    return node === VACANT || this.held[node]! > this.target[node]!;
+  }
+
+  /** {@link #enter} for a list of slots, from where the node was successful last. */
+  #enterAny(kind: ChainKind, node: number, slots: Int32Array, queue: number[], queued: Uint8Array, best: Found): boolean {
+    const first = this.#scanFrom[node]! % Math.max(1, slots.length);
+    for (let i = 0; i < slots.length; i++) {
+      const place = first + i < slots.length ? first + i : first + i - slots.length;
+      if (!this.#enter(kind, node, slots[place]!, queue, queued, best)) continue;
+      this.#scanFrom[node] = place;
+      return true;
+    }
+    return false;
+  }
+
   /** Looks at every way `node` can enter `slot`. True when `best` cannot become better. */
-  #enter(
-    kind: ChainKind,
-    node: number,
-    slot: number,
-    queue: number[],
-    queued: Uint8Array,
-    best: { cell: number; node: number; cost: number },
-  ): boolean {
+  #enter(kind: ChainKind, node: number, slot: number, queue: number[], queued: Uint8Array, best: Found): boolean {
     const { cells, replicaCount, topology, held, target } = this;
     const base = slot * replicaCount;
     const priced = kind === 'any';
@@ -174,13 +224,13 @@ export class Matching {
       if (priced) {
         if (entering < 0) entering = this.#distance[node]! + (this.wasIn(slot, node) ? 0 : 1);
         cost = entering;
-        if (out !== VACANT && !this.wasIn(slot, out)) cost--;
+        cost -= this.#fresh[at]!;
       } else {
         if (!terminal && this.#distance[out] !== FAR) continue;
-        if (kind === 'direct' && out !== VACANT && this.gains[out] === 1 && this.wasIn(slot, out)) continue;
+        if (kind === 'direct' && !terminal && !this.#movable(at)) continue;
       }
       if (terminal ? cost >= best.cost : priced && cost >= this.#distance[out]!) continue;
-      if (!topology.canReplace(cells, base, at, node) || this.#passes(node, slot)) continue;
+      if (!topology.canReplace(cells, base, at, node) || (!this.#twice && this.#passes(node, slot))) continue;
       if (terminal) {
         best.cell = at;
         best.node = node;
@@ -197,6 +247,13 @@ export class Matching {
       }
     }
     return false;
+  }
+
+  /** In a direct chain: a copy just made can go elsewhere, and a node that lost slots can go back to one. All else stays. */
+  #movable(at: number): boolean {
+    const node = this.cells[at]!;
+    if (this.gains[node] === 1) return this.#fresh[at] === 1;
+    return this.held[node]! < this.#previousAt[node + 1]! - this.#previousAt[node]!;
   }
 
   /** Whether the chain that leads to `node` goes through `slot`. */

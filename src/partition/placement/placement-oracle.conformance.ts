@@ -71,7 +71,7 @@ export function someNodes(most: number): fc.Arbitrary<PartitionNode[]> {
         zone: fc.constantFrom('a', 'b', 'c'),
         rack: fc.constantFrom('1', '2'),
       }),
-      { selector: (node) => node.id, minLength: 1, maxLength: most },
+      { selector: (node) => node.id, minLength: 2, maxLength: most },
     )
     .map((nodes) => nodes);
 }

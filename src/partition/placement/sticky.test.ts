@@ -11,8 +11,8 @@ describe('sticky placement', () => {
   test('small clusters: no table with its counts copies less (all tables tried)', () => {
     fc.assert(
       fc.property(
-        someNodes(5),
-        someNodes(5),
+        someNodes(6),
+        someNodes(6),
         aRule,
         fc.integer({ min: 1, max: 7 }),
         fc.integer({ min: 1, max: 3 }),
@@ -26,7 +26,7 @@ describe('sticky placement', () => {
           expect(diffTables(before, after).totals.replicasMoved).toBe(fewestMoves(topology, rowsOf(before), [...heldCounts(after)]));
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 4000 },
     );
   });
 
