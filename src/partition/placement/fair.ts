@@ -12,7 +12,7 @@ import { KeyfleetError } from '../../base/errors.ts';
 import type { Hasher } from '../hasher.ts';
 import type { PartitionNode } from '../node.ts';
 import { Acceptance } from './acceptance.ts';
-import { ln } from './logarithm.ts';
+import { expMinus, ln } from './logarithm.ts';
 import { Matching } from './matching.ts';
 import { Offers } from './offers.ts';
 import { evenPrimaries } from './primaries.ts';
@@ -62,16 +62,50 @@ export function fair<N extends PartitionNode>(nodes: readonly N[], options: Fair
 
 /**
  * How fast a node's clock runs. A node alone is among the scores below 1 in `share` of the slots at the rate −ln(1 − share / slots).
- * Where a zone takes one replica at most its nodes compete for one place: then the zone has that rate and the nodes their part of it.
+ * Where a zone takes `limit` replicas at most, its nodes compete for those places: then the zone's whole rate is the one at which the mean
+ * of min(limit, arrivals) is its share, divided among its nodes.
  */
 export function rates(topology: Topology, share: Float64Array, slotCount: number): Float64Array {
-  const zoneShare = new Float64Array(topology.zoneLimit.length);
-  for (const [node, one] of share.entries()) zoneShare[topology.zoneOf[node]!]! += one;
-  const rate = (one: number): number => -ln(1 - Math.min(one, slotCount - 0.5) / slotCount);
+  const { zoneOf, zoneLimit, replicaCount } = topology;
+  const alone = share.map((one) => -ln(1 - Math.min(one, slotCount - 0.5) / slotCount));
+  const zoneShare = new Float64Array(zoneLimit.length);
+  const zoneAlone = new Float64Array(zoneLimit.length);
+  const zoneSize = new Int32Array(zoneLimit.length);
+  for (const [node, zone] of zoneOf.entries()) {
+    zoneShare[zone]! += share[node]!;
+    zoneAlone[zone]! += alone[node]!;
+    zoneSize[zone]!++;
+  }
+  const zoneRate = zoneShare.map((whole, zone) =>
+    rateOfZone(Math.min(whole, zoneLimit[zone]! * slotCount - 0.5) / slotCount, zoneLimit[zone]!),
+  );
   return share.map((one, node) => {
-    const zone = topology.zoneOf[node]!;
-    return topology.zoneLimit[zone] === 1 ? (rate(zoneShare[zone]!) * one) / zoneShare[zone]! : rate(one);
+    const zone = zoneOf[node]!;
+    const limit = zoneLimit[zone]!;
+    if (limit === 1) return (zoneRate[zone]! * one) / zoneShare[zone]!;
+    return limit < Math.min(replicaCount, zoneSize[zone]!) ? (zoneRate[zone]! * alone[node]!) / zoneAlone[zone]! : alone[node]!;
   });
+}
+
+/** The rate at which the mean of min(limit, arrivals of a Poisson clock up to 1) is `mean`. */
+function rateOfZone(mean: number, limit: number): number {
+  if (limit === 1) return -ln(1 - mean);
+  let low = 0;
+  let high = 64;
+  for (let i = 0; i < 60; i++) {
+    const middle = (low + high) / 2;
+    let chance = expMinus(middle);
+    let taken = 0;
+    let rest = 1;
+    for (let arrivals = 0; arrivals < limit; arrivals++) {
+      taken += arrivals * chance;
+      rest -= chance;
+      chance *= middle / (arrivals + 1);
+    }
+    if (taken + limit * rest < mean) low = middle;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Fills what deferred acceptance left vacant, every node it may have being full, by shortest chains of exchanges. */

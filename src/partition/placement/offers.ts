@@ -33,9 +33,10 @@ export class Offers {
     const clock = clockTable(slotCount);
     this.#clock = clock;
     this.#rate = rate;
-    const horizon = horizonOf(topology.replicaCount);
+    const horizon = horizons(topology, rate);
     this.start = new Int32Array(nodeCount + 1);
-    for (let node = 0; node < nodeCount; node++) this.start[node + 1] = this.start[node]! + ranksBelow(clock, rate[node]! * horizon);
+    for (let node = 0; node < nodeCount; node++)
+      this.start[node + 1] = this.start[node]! + ranksBelow(clock, rate[node]! * horizon[topology.zoneOf[node]!]!);
     const total = this.start[nodeCount]!;
     this.nearCount = total;
     this.slotOf = new Int32Array(total);
@@ -117,10 +118,21 @@ export function permutationOf(id: string, slotCount: number, hasher: Hasher): Ke
   return new KeyedPermutation(slotCount, key);
 }
 
-/** Up to which score offers are considered: the average slot has `replicaCount × horizon` of them; few slots have too few. */
-function horizonOf(replicaCount: number): number {
+/**
+ * Up to which score offers are near ones, for each zone: so far that the average slot has some times as many as it can take, and few
+ * slots too few.
+ */
+function horizons(topology: Topology, rate: Float64Array): Float64Array {
+  const { replicaCount, zoneLimit, zoneOf } = topology;
+  const zoneRate = new Float64Array(zoneLimit.length);
+  for (const [node, zone] of zoneOf.entries()) zoneRate[zone]! += rate[node]!;
+  return zoneRate.map((whole, zone) => Math.min(plenty(replicaCount), (zoneLimit[zone]! * plenty(zoneLimit[zone]!)) / whole));
+}
+
+/** For how many times `count` offers it is rare that fewer than `count` can be had. */
+function plenty(count: number): number {
   let root = 1;
-  while (root * root < replicaCount) root++;
+  while (root * root < count) root++;
   return 1 + 5 / root;
 }
 

@@ -26,7 +26,7 @@ describe('sticky placement', () => {
           expect(diffTables(before, after).totals.replicasMoved).toBe(fewestMoves(topology, rowsOf(before), [...heldCounts(after)]));
         },
       ),
-      { numRuns: 4000 },
+      { numRuns: 1500 },
     );
   });
 
