@@ -11,7 +11,7 @@ import { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 import { HashRing, type HashRingOptions } from './hash-ring.ts';
 import type { Hasher, KeyInput } from './hasher.ts';
 import type { PartitionNode } from './node.ts';
-import { defaultVirtualNodeName } from './ring-build.ts';
+import { lanesName, lfchringName } from './ring-build.ts';
 
 /** A hasher from a digest function alone, as a user would write one. */
 function hasherOf(name: string, digestBytes: number, digest: (bytes: Bytes) => Bytes): Hasher {
@@ -64,7 +64,7 @@ class SlowRing {
     this.hasher = hasher;
     for (const { id, weight = 1 } of nodes)
       for (let number = 0; number < Math.max(1, Math.round(virtualNodes * weight)); number++)
-        this.points.push({ id, number, digest: hasher.digest(defaultVirtualNodeName(id, number)) });
+        this.points.push({ id, number, digest: hasher.digest((hasher === murmur3_x86_128 ? lanesName : lfchringName)(id, number)) });
     this.points.sort((a, b) => compareBytes(a.digest, b.digest));
   }
   at(key: KeyInput): number {
@@ -224,6 +224,37 @@ describe('a look-up', () => {
   });
 });
 
+describe('a ring of a thousand nodes with ordinary names', () => {
+  test.each(['node-%.example:6379', '10.0.0.%:6379', 'cache-%', 'n%', 'https://eu-central-1.shard-%.internal.example/'])(
+    'has no two points in one place: %s',
+    (pattern) => {
+      const nodes = Array.from({ length: 1_000 }, (_, i) => node(pattern.replace('%', String(i))));
+      expect(new HashRing(nodes).virtualNodeCount).toBe(160_000);
+    },
+  );
+
+  test('which lfchring names would have had with the default hash', () => {
+    const nodes = Array.from({ length: 1_000 }, (_, i) => node(`node-${i}.example:6379`));
+    expect(codeOf(() => new HashRing(nodes, { virtualNodeName: lfchringName }))).toBe('KF_RING_COLLISION');
+  });
+
+  test('stands where it always stood', () => {
+    expect(toHex(lanesName('node-1', 258))).toBe(
+      '02010000020100000201000002010000' + '6e6f64652d3100000000000000000000' + '00000000' + '6e6f64652d31',
+    );
+    const ring = new HashRing(
+      Array.from({ length: 5 }, (_, i) => node(`node-${i}`)),
+      { virtualNodes: 4 },
+    );
+    expect(
+      keys
+        .slice(0, 12)
+        .map((key) => ring.owner(key).id.slice(5))
+        .join(''),
+    ).toBe('132404034134');
+  });
+});
+
 describe('iteration', () => {
   test('goes over every point in order of digest, and back', () => {
     const ring = new HashRing([node('a'), node('b', 2), node('c', 0.5)], { virtualNodes: 10 });
@@ -301,7 +332,7 @@ describe('a change', () => {
     const taken = new Map<string, string>();
     let pair: readonly [string, string] | undefined;
     for (let i = 0; pair === undefined && i < 65_537; i++) {
-      const place = toHex(SHORT.digest(defaultVirtualNodeName(`n${i}`, 0)));
+      const place = toHex(SHORT.digest(lfchringName(`n${i}`, 0)));
       const first = taken.get(place);
       if (first !== undefined) pair = [first, `n${i}`];
       taken.set(place, `n${i}`);

@@ -19,7 +19,7 @@ import { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 import type { Hasher, KeyInput } from './hasher.ts';
 import { checkNodes, compareIds, duplicateNode, type PartitionNode, unknownNode, weightOf } from './node.ts';
 import type { MutablePartitioner } from './partitioner.ts';
-import { badHasher, defaultVirtualNodeName, merged, renumbered, tableOf, type VirtualNodeName } from './ring-build.ts';
+import { badHasher, lanesName, lfchringName, merged, renumbered, tableOf, type VirtualNodeName } from './ring-build.ts';
 import { RingChange } from './ring-change.ts';
 import { RingQueries } from './ring-queries.ts';
 import { headOf } from './ring-table.ts';
@@ -32,7 +32,7 @@ export interface HashRingOptions {
   readonly replicationFactor?: number;
   /** `murmur3_x86_128` when absent. Any hasher whose digest is bytes; the ring is ordered by the whole digest. */
   readonly hasher?: Hasher;
-  /** What a point's place is the digest of; when absent the id's UTF-8 bytes and the number as two bytes, the lower first (as lfchring). */
+  /** What a point's place is the digest of. When absent as lfchring has it, but for `murmur3_x86_128`, which such names make collide. */
   readonly virtualNodeName?: VirtualNodeName;
 }
 
@@ -53,7 +53,7 @@ export class HashRing<N extends PartitionNode = PartitionNode> extends RingQueri
     this.virtualNodes = inRange('virtualNodes', options.virtualNodes ?? 160, MOST_POINTS);
     this.replicationFactor = inRange('replicationFactor', options.replicationFactor ?? 3, 255);
     this.hasher = options.hasher ?? murmur3_x86_128;
-    this.#nameOf = options.virtualNodeName ?? defaultVirtualNodeName;
+    this.#nameOf = options.virtualNodeName ?? (this.hasher.name === murmur3_x86_128.name ? lanesName : lfchringName);
     checkHasher(this.hasher);
     this.#view = this.#viewOf([]);
     this.insert(nodes);

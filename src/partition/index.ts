@@ -67,7 +67,7 @@ export { REDIS_SLOT_COUNT, redis_slot, redisSlot, sameRedisSlot } from './redis-
 export { type OwnedSlots, RedisSlots, type SlotChange, type SlotMove, type SlotRange } from './redis-slots.ts';
 export { Rendezvous, type RendezvousOptions } from './rendezvous.ts';
 export type { RendezvousCompat } from './rendezvous-score.ts';
-export type { VirtualNodeName } from './ring-build.ts';
+export { lanesName, lfchringName, type VirtualNodeName } from './ring-build.ts';
 export type { RingChange, RingMove } from './ring-change.ts';
 export type { RingView, VirtualNode } from './ring-view.ts';
 export { SharedRing, type SharedRingHandle, type SharedRingOptions } from './shared-ring.ts';
