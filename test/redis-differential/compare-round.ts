@@ -1,6 +1,6 @@
 import { type Bytes, utf8 } from '../../src/base/bytes.ts';
 import type { Reply } from '../../src/shard/redis/reply.ts';
-import { areAlike, type Subject, show, walkToEnd } from './compare.ts';
+import { areAlike, cursorPlace, type Subject, show, walkToEnd } from './compare.ts';
 import type { Generator } from './generator.ts';
 
 /** Commands of a round, which begins with nothing stored. */
@@ -15,9 +15,9 @@ export async function compareRound(options: {
 }): Promise<void> {
   const { real, ours, generator, seed } = options;
   const commands = [[utf8('FLUSHALL')], ...Array.from({ length: ROUND_COMMANDS }, () => generator.command())];
-  // Pipelined in pieces that end at an HSCAN, which is walked to its end before anything changes.
+  // Pipelined in pieces that end at a scan, which is walked to its end before anything changes.
   for (let from = 0; from < commands.length; ) {
-    const scan = commands.findIndex((command, i) => i >= from && isScan(command));
+    const scan = commands.findIndex((command, i) => i >= from && cursorPlace(command) !== undefined);
     const to = scan < 0 ? commands.length : scan + 1;
     const piece = commands.slice(from, to);
     const pending = piece.map((command) => real.run(command));
@@ -38,12 +38,9 @@ export async function compareRound(options: {
   }
 }
 
-function isScan(command: readonly Bytes[]): boolean {
-  return textOf(command[0]!).toLowerCase() === 'hscan';
-}
-
 function startsAtZero(command: readonly Bytes[]): boolean {
-  return command.length > 2 && textOf(command[2]!) === '0';
+  const cursor = command[cursorPlace(command)!];
+  return cursor !== undefined && textOf(cursor) === '0';
 }
 
 function textOf(bytes: Bytes): string {

@@ -21,7 +21,22 @@ export function normalise(command: readonly Bytes[], reply: Reply): string {
       // Which fields is left to chance.
       return Array.isArray(reply) ? `${reply.length} of ${Array.isArray(reply[0]) ? 'pairs' : 'fields'}` : shape(reply);
     case 'hscan':
+    case 'scan':
       return showScan(reply);
+    case 'keys':
+      return Array.isArray(reply) ? `[${reply.map(show).sort().join(' ')}]` : show(reply);
+    case 'hello':
+    case 'randomkey':
+    case 'time':
+    case 'info':
+    case 'lolwut':
+      return shape(reply);
+    case 'client':
+    case 'command':
+      // These describe the server itself.
+      return ['id', 'info', 'list', 'help', 'count', 'docs'].includes(second ?? '') ? shape(reply) : show(reply);
+    case 'config':
+      return second === 'help' ? shape(reply) : show(reply);
     case 'object':
       if (second === 'encoding') return show(reply).replace(/"(int|embstr|raw)"/, 'a string');
       return shape(reply);
@@ -36,9 +51,14 @@ export const TIME_TOLERANCE: Readonly<Record<string, number>> = { ttl: 4, expire
 /** The latest expiry that Keyfleet keeps; a later one is kept as this. */
 const LATEST_MS = Number.MAX_SAFE_INTEGER;
 
-/** Whether two replies to `command` are the same to a client. */
+/** Redis counts keys that a past expiry was given to until it looks at them; Keyfleet has removed these. A test has no more of them. */
+const UNSEEN_EXPIRED = 8;
+
+/** Whether our reply `a` to `command` and Redis's reply `b` are the same to a client. */
 export function areAlike(command: readonly Bytes[], a: Reply, b: Reply): boolean {
-  const tolerance = TIME_TOLERANCE[Buffer.from(command[0]!).toString('latin1').toLowerCase()];
+  const name = Buffer.from(command[0]!).toString('latin1').toLowerCase();
+  if (name === 'dbsize' && isInteger(a) && isInteger(b)) return b >= a && Number(b) <= Number(a) + UNSEEN_EXPIRED;
+  const tolerance = TIME_TOLERANCE[name];
   if (tolerance !== undefined && isInteger(a) && isInteger(b) && a >= 0 && b >= 0) {
     const limit = tolerance > 1_000 ? LATEST_MS : LATEST_MS / 1_000;
     return Math.abs(Number(a) - Number(b)) <= tolerance || (Number(a) >= limit - 2e13 && Number(b) >= limit - 2e13);
@@ -90,7 +110,11 @@ export function show(reply: Reply): string {
 }
 
 function shape(reply: Reply): string {
-  return reply === null ? 'nil' : isInteger(reply) ? 'an integer' : reply instanceof Uint8Array ? 'bytes' : show(reply);
+  if (reply === null) return 'nil';
+  if (isInteger(reply)) return 'an integer';
+  if (reply instanceof Uint8Array) return 'bytes';
+  if (Array.isArray(reply)) return 'an array';
+  return 'kind' in reply && reply.kind === 'status' ? show(reply) : (reply as TaggedReply).kind;
 }
 
 function showUnorderedMap(reply: Reply): string {
@@ -109,15 +133,29 @@ function showScan(reply: Reply): string {
   return Array.isArray(reply) && reply.length === 2 && reply[0] instanceof Uint8Array && Array.isArray(reply[1]) ? 'a step' : show(reply);
 }
 
-/** Takes an HSCAN that was answered with `first` on to its end; what it found, fields with their values, in no order. */
+/** Takes a scan that was answered with `first` on to its end; what it found in no order: keys, or fields with their values. */
 export async function walkToEnd(subject: Subject, command: readonly Bytes[], first: Reply): Promise<string> {
+  const cursorAt = cursorPlace(command)!;
+  const step = cursorAt === 1 ? 1 : 2;
   const found: string[] = [];
   let reply = first;
   for (let steps = 0; steps < 1_000; steps++) {
     if (!Array.isArray(reply) || !(reply[0] instanceof Uint8Array) || !Array.isArray(reply[1])) return show(reply);
-    for (let i = 0; i < reply[1].length; i += 2) found.push(`${show(reply[1][i])}: ${show(reply[1][i + 1])}`);
+    for (let i = 0; i < reply[1].length; i += step)
+      found.push(
+        reply[1]
+          .slice(i, i + step)
+          .map(show)
+          .join(': '),
+      );
     if (Buffer.from(reply[0]).toString() === '0') return [...new Set(found)].sort().join(' ');
-    reply = await subject.run([command[0]!, command[1]!, reply[0], ...command.slice(3)]);
+    reply = await subject.run([...command.slice(0, cursorAt), reply[0], ...command.slice(cursorAt + 1)]);
   }
   return 'no end';
+}
+
+/** Where a scan has its cursor; undefined for other commands. */
+export function cursorPlace(command: readonly Bytes[]): number | undefined {
+  const name = Buffer.from(command[0]!).toString('latin1').toLowerCase();
+  return name === 'scan' ? 1 : name === 'hscan' ? 2 : undefined;
 }

@@ -2,10 +2,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { StoreNode } from '../../src/node/store-node.ts';
 import { startRespServer } from '../../src/resp/server.ts';
 import { everySpec } from '../../src/shard/redis/command-table.ts';
-import { createRedisModule } from '../../src/shard/redis/redis-module.ts';
+import { typeName } from '../../src/shard/redis/key-commands.ts';
+import { createRedisModule, type RedisValue } from '../../src/shard/redis/redis-module.ts';
 import { MemoryStorage } from '../../src/storage/memory.ts';
 import type { Subject } from './compare.ts';
 import { compareRound } from './compare-round.ts';
+import { DOOR_COMMANDS, NOT_COMPARED } from './generated-door-commands.ts';
 import { COMMANDS, Generator } from './generator.ts';
 import { ModuleStore } from './module-store.ts';
 import { hasRealRedis, type RealRedis, startRealRedis } from './real-redis.ts';
@@ -28,6 +30,13 @@ describe('the generator of commands', () => {
       .filter((spec) => spec.access !== 'none' && spec.subcommands.size === 0)
       .map((spec) => spec.name);
     expect(Object.keys(COMMANDS).sort()).toEqual(wanted.sort());
+  });
+
+  test('makes every command of the door, but for those that change the conversation', () => {
+    const wanted = everySpec()
+      .filter((spec) => spec.access === 'none' && spec.subcommands.size === 0)
+      .map((spec) => spec.name);
+    expect([...Object.keys(DOOR_COMMANDS), ...NOT_COMPARED].sort()).toEqual(wanted.sort());
   });
 
   test('makes the same commands from the same seed', () => {
@@ -78,18 +87,25 @@ describe.skipIf(!hasRealRedis)('random commands', () => {
       const module = createRedisModule({ maxStringBytes: MAX_STRING_BYTES });
       const keyspace = await node.registerKeyspace('redis', { module, scheme: 'redis' });
       const settings = { 'proto-max-bulk-len': MAX_STRING_BYTES };
-      const server = await startRespServer({ keyspace, info: { version: '0.0.0', typeOf: () => 'string' }, port: 0, settings });
+      const server = await startRespServer({
+        keyspace,
+        info: { version: '0.0.0', typeOf: (value) => typeName(value as RedisValue) },
+        port: 0,
+        settings,
+      });
       const ours = await RedisConnection.open(server.address.port);
+      const real = await redis.connect();
       try {
-        for (const one of [connection, ours]) await one.send(['HELLO', String(version)]);
+        for (const one of [real, ours]) await one.send(['HELLO', String(version)]);
         const endMs = Date.now() + SECONDS * 1_000;
         for (let round = 0; SECONDS > 0 ? Date.now() < endMs : round < SERVER_ROUNDS; round++) {
           const seed = (SEED + round) >>> 0;
-          const generator = new Generator(seed, { tag: '{x}' });
-          await compareRound({ real: { run: (args) => connection.send(args) }, ours: { run: (args) => ours.send(args) }, generator, seed });
+          const generator = new Generator(seed, { tag: '{x}', version, doorShare: 0.15 });
+          await compareRound({ real: { run: (args) => real.send(args) }, ours: { run: (args) => ours.send(args) }, generator, seed });
         }
       } finally {
         ours.close();
+        real.close();
         await server.close({ graceMs: 100 });
         await node.close();
       }

@@ -2,6 +2,7 @@ import { type Bytes, utf8 } from '../../src/base/bytes.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { isSpec, keysOf, resolveCommand } from '../../src/shard/redis/command-table.ts';
 import { BIT_COMMANDS, HASH_COMMANDS, KEY_COMMANDS, STRING_COMMANDS } from './generated-commands.ts';
+import { DOOR_COMMANDS } from './generated-door-commands.ts';
 
 type Arg = string | Bytes;
 
@@ -10,19 +11,30 @@ export class Generator {
   readonly prng: Prng;
   /** How often each command has come up, by name in the table. */
   readonly counts = new Map<string, number>();
-  readonly #names: readonly string[] = Object.keys(COMMANDS);
 
   readonly #tag: string;
+  /** Of the protocol that is spoken. */
+  readonly version: number;
+  readonly #doorShare: number;
 
-  /** `tag` stands before every key: `{x}` keeps all keys in one slot, where every command may take several. */
-  constructor(seed: number, options: { readonly tag?: string } = {}) {
+  /**
+   * `tag` stands before every key: `{x}` keeps all keys in one slot, where every command may take several. `doorShare` of the commands are
+   * ones that the door answers itself.
+   */
+  constructor(seed: number, options: { readonly tag?: string; readonly version?: number; readonly doorShare?: number } = {}) {
     this.prng = new Prng(seed);
     this.#tag = options.tag ?? '';
+    this.version = options.version ?? 3;
+    this.#doorShare = options.doorShare ?? 0;
   }
 
   command(): Bytes[] {
+    return this.#doorShare > 0 && this.chance(this.#doorShare) ? this.#make(DOOR_COMMANDS) : this.moduleCommand();
+  }
+
+  moduleCommand(): Bytes[] {
     for (;;) {
-      const command = this.#command();
+      const command = this.#make(COMMANDS);
       if (this.#tag === '' || this.#isTagged(command)) return command;
     }
   }
@@ -33,13 +45,18 @@ export class Generator {
     return !isSpec(spec) || keysOf(spec, command).every((key) => Buffer.from(key).toString('latin1').startsWith(this.#tag));
   }
 
-  #command(): Bytes[] {
-    const name = this.pick(this.#names);
+  #make(commands: typeof COMMANDS): Bytes[] {
+    const name = this.pick(commands === COMMANDS ? MODULE_NAMES : DOOR_NAMES);
     this.counts.set(name, (this.counts.get(name) ?? 0) + 1);
-    const args: Arg[] = [...name.split('|').map((word) => this.anyCase(word)), ...COMMANDS[name]!(this)];
+    const args: Arg[] = [...name.split('|').map((word) => this.anyCase(word)), ...commands[name]!(this)];
+    if (commands === COMMANDS) this.#mutilate(args);
+    return args.map((arg) => (typeof arg === 'string' ? utf8(arg) : arg));
+  }
+
+  /** Now and then takes an argument away or adds one. */
+  #mutilate(args: Arg[]): void {
     if (this.chance(0.02) && args.length > 2) args.splice(1 + this.prng.below(args.length - 1), 1);
     if (this.chance(0.02)) args.push(this.pick([this.int(), this.value(), 'NX', 'GET', 'DB']));
-    return args.map((arg) => (typeof arg === 'string' ? utf8(arg) : arg));
   }
 
   chance(probability: number): boolean {
@@ -181,6 +198,9 @@ export const COMMANDS: Readonly<Record<string, (g: Generator) => Arg[]>> = {
   ...BIT_COMMANDS,
   ...HASH_COMMANDS,
 };
+
+const MODULE_NAMES = Object.keys(COMMANDS);
+const DOOR_NAMES = Object.keys(DOOR_COMMANDS);
 
 const EDGE_INTEGERS = [
   ...['9223372036854775807', '-9223372036854775808', '9223372036854775808', '-9223372036854775809', '9223372036854775806'],

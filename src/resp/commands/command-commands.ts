@@ -12,6 +12,7 @@ import {
 import { SYNTAX_ERROR } from '../../shard/redis/error-replies.ts';
 import { matchesGlob } from '../../shard/redis/glob.ts';
 import { errorReply, type Reply } from '../../shard/redis/reply.ts';
+import { keyFlagsOf } from '../../shard/redis/variable-key-flags.ts';
 import { isWord } from '../codec/ascii.ts';
 import { atOnce, type LocalCall, type LocalCommand } from '../local-command.ts';
 import { bulk, help, status, statuses } from './reply-text.ts';
@@ -156,7 +157,7 @@ function getKeysAndFlags({ args }: LocalCall): Reply {
   if (!isInner(found)) return found;
   return found.spec.keySpecs.flatMap((keySpec) =>
     keysOf({ ...found.spec, keySpecs: [keySpec] }, found.args).map(
-      (key): Reply => [key, { kind: 'set', items: keySpec.flags.map(status) }],
+      (key): Reply => [key, { kind: 'set', items: keyFlagsOf(found.spec, keySpec, found.args).map(status) }],
     ),
   );
 }

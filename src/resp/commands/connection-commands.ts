@@ -1,5 +1,6 @@
 import { type Bytes, fromUtf8 } from '../../base/bytes.ts';
-import { NOT_AN_INTEGER, SYNTAX_ERROR, wrongArityError } from '../../shard/redis/error-replies.ts';
+import { refusalOfDatabase } from '../../shard/redis/database-index.ts';
+import { SYNTAX_ERROR, wrongArityError } from '../../shard/redis/error-replies.ts';
 import { errorReply, OK, type Reply, type TaggedReply } from '../../shard/redis/reply.ts';
 import { integerOf, isWord } from '../codec/ascii.ts';
 import type { Connection } from '../connection.ts';
@@ -25,7 +26,7 @@ export const CONNECTION_COMMANDS: readonly (readonly [string, LocalCommand])[] =
   ['echo', atOnce(({ args }) => args[1]!)],
   ['quit', afterEarlier(quit)],
   ['reset', afterEarlier(reset)],
-  ['select', atOnce(({ args }) => select(args[1]!))],
+  ['select', atOnce(({ args }) => refusalOfDatabase(args[1]!) ?? OK)],
   ['auth', afterEarlier(auth)],
   ['hello', afterEarlier(hello)],
 ];
@@ -33,12 +34,6 @@ export const CONNECTION_COMMANDS: readonly (readonly [string, LocalCommand])[] =
 function quit({ conn }: LocalCall): Reply {
   conn.closeAfterReplies();
   return OK;
-}
-
-function select(index: Bytes): Reply {
-  const database = integerOf(index);
-  if (database === undefined) return NOT_AN_INTEGER;
-  return database === 0 ? OK : errorReply('ERR DB index is out of range');
 }
 
 function reset({ door, conn }: LocalCall): Reply {
@@ -82,18 +77,17 @@ function hello({ door, conn, args }: LocalCall): Reply {
     version = wanted;
   }
   let name: Bytes | undefined;
-  let login: { readonly user: Bytes; readonly password: Bytes } | undefined;
   for (let at = 2; at < args.length; at++) {
     const left = args.length - at - 1;
     if (isWord(args[at]!, 'auth') && left >= 2) {
-      login = { user: args[at + 1]!, password: args[at + 2]! };
+      // Before what follows is looked at, as in Redis.
+      if (!logIn(door, conn, args[at + 1]!, args[at + 2]!)) return WRONG_PASSWORD;
       at += 2;
     } else if (isWord(args[at]!, 'setname') && left >= 1) {
       name = args[at + 1]!;
       at++;
     } else return errorReply(`ERR Syntax error in HELLO option '${fromUtf8(args[at]!)}'`);
   }
-  if (login && !logIn(door, conn, login.user, login.password)) return WRONG_PASSWORD;
   if (!conn.authenticated) return HELLO_NEEDS_PASSWORD;
   if (name) {
     if (!isName(name)) return BAD_NAME;

@@ -1,8 +1,10 @@
 import { type Bytes, fromUtf8, utf8 } from '../../base/bytes.ts';
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from '../../shard/redis/error-replies.ts';
 import { matchesGlob } from '../../shard/redis/glob.ts';
-import { errorReply, OK, type Reply } from '../../shard/redis/reply.ts';
-import { decimal, integerOf, isWord } from '../codec/ascii.ts';
+import { parseInteger } from '../../shard/redis/integer.ts';
+import { OK, type Reply } from '../../shard/redis/reply.ts';
+import { INVALID_CURSOR, parseScanCursor } from '../../shard/redis/scan-cursor.ts';
+import { isWord } from '../codec/ascii.ts';
 import { afterEarlier, type LocalCall, type LocalCommand } from '../local-command.ts';
 
 // The commands over all keys: SCAN, KEYS, RANDOMKEY, DBSIZE, FLUSHDB, FLUSHALL.
@@ -25,10 +27,12 @@ async function flush({ door, args }: LocalCall): Promise<Reply> {
 /** The most records that one SCAN call looks at, whatever its COUNT: other clients wait meanwhile. */
 const MOST_SCANNED = 10_000;
 
+const POSITION_END = 0x1_0000_0000;
+
 /** The cursor is a position: all keys of one come together, so keys present all along are seen exactly once. */
 function scan({ door, args }: LocalCall): Reply {
-  const cursor = decimal(args[1]!, 0, args[1]!.length);
-  if (!Number.isSafeInteger(cursor) || cursor < 0 || cursor >= 2 ** 32) return errorReply('ERR invalid cursor');
+  const cursor = parseScanCursor(args[1]!);
+  if (cursor === undefined) return INVALID_CURSOR;
   let pattern: Bytes | undefined;
   let type: string | undefined;
   let limit = 10;
@@ -36,15 +40,16 @@ function scan({ door, args }: LocalCall): Reply {
     const value = args[at + 1];
     if (value === undefined) return SYNTAX_ERROR;
     if (isWord(args[at]!, 'count')) {
-      const count = integerOf(value);
+      const count = parseInteger(value);
       if (count === undefined) return NOT_AN_INTEGER;
       if (count < 1) return SYNTAX_ERROR;
-      limit = Math.min(count, MOST_SCANNED);
+      limit = Math.min(Number(count), MOST_SCANNED);
     } else if (isWord(args[at]!, 'match')) pattern = isAll(value) ? undefined : value;
     else if (isWord(args[at]!, 'type')) type = fromUtf8(value).toLowerCase();
     else return SYNTAX_ERROR;
   }
-  const { records, next } = door.keyspace.scan({ cursor, limit });
+  if (cursor >= POSITION_END) return [utf8('0'), []];
+  const { records, next } = door.keyspace.scan({ cursor: Number(cursor), limit });
   const found: Bytes[] = [];
   for (const record of records) {
     if (pattern && !matchesGlob(pattern, record.key)) continue;

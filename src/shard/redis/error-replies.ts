@@ -6,6 +6,7 @@ import { errorReply, type TaggedReply } from './reply.ts';
 export const WRONG_TYPE = errorReply('WRONGTYPE Operation against a key holding the wrong kind of value');
 export const SYNTAX_ERROR = errorReply('ERR syntax error');
 export const NOT_AN_INTEGER = errorReply('ERR value is not an integer or out of range');
+export const NOT_AN_INT32 = errorReply('ERR value is out of range, value must between -2147483648 and 2147483647');
 export const NOT_A_FLOAT = errorReply('ERR value is not a valid float');
 export const NO_SUCH_KEY = errorReply('ERR no such key');
 export const CROSS_SLOT = errorReply("CROSSSLOT Keys in request don't hash to the same slot");

@@ -4,7 +4,8 @@ import { matchesGlob } from './glob.ts';
 import type { ReadHandler, RedisQuery } from './handler.ts';
 import { cellAtPlace, fieldOf, placeOf } from './hash-fields.ts';
 import { asciiBytes, parseInteger } from './integer.ts';
-import { errorReply, type Reply, type TaggedReply } from './reply.ts';
+import type { Reply, TaggedReply } from './reply.ts';
+import { INVALID_CURSOR, parseScanCursor } from './scan-cursor.ts';
 import { isString } from './value.ts';
 import { isWord } from './word.ts';
 
@@ -12,12 +13,10 @@ import { isWord } from './word.ts';
 // is the place (see hash-fields.ts) at which the next call begins; all fields of a place come together. As in Redis, a narrow hash is answered
 // whole, whatever the cursor and COUNT.
 
-const INVALID_CURSOR = errorReply('ERR invalid cursor');
 const NO_MORE: Bytes = asciiBytes('0');
 const PLACE_END = 0x1_0000_0000;
-const UINT64_END = 2n ** 64n;
 
-export interface ScanOptions {
+interface ScanOptions {
   /** About so many at a time. */
   readonly count: number;
   readonly pattern: Bytes | undefined;
@@ -48,21 +47,8 @@ export const hScan: ReadHandler = (ctx, value, args) => {
   return [NO_MORE, items];
 };
 
-const CURSOR = /^[+-]?\d+$/;
-
-/** A cursor as C's `strtoul` reads one, no space before it; undefined when it is none. */
-export function parseScanCursor(text: Bytes): bigint | undefined {
-  if (text.length === 0) return 0n;
-  let digits = '';
-  for (let i = 0; i < text.length && i < 64; i++) digits += String.fromCharCode(text[i]!);
-  if (text.length > 64 || !CURSOR.test(digits)) return undefined;
-  const value = BigInt(digits.replace(/^[+-]/, ''));
-  if (value >= UINT64_END) return undefined;
-  return digits.startsWith('-') ? BigInt.asUintN(64, -value) : value;
-}
-
 /** `[MATCH pattern] [COUNT n]`, the later ones counting; else the error reply. */
-export function parseScanOptions(args: RedisQuery, from: number): ScanOptions | TaggedReply {
+function parseScanOptions(args: RedisQuery, from: number): ScanOptions | TaggedReply {
   let count = 10;
   let pattern: Bytes | undefined;
   for (let i = from; i < args.length; i += 2) {

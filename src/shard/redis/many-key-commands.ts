@@ -1,8 +1,8 @@
 import type { Bytes } from '../../base/bytes.ts';
 import type { OpenRecord } from '../value-module.ts';
-import { NO_SUCH_KEY, NOT_AN_INTEGER, SYNTAX_ERROR } from './error-replies.ts';
+import { refusalOfDatabase } from './database-index.ts';
+import { NO_SUCH_KEY, SYNTAX_ERROR } from './error-replies.ts';
 import type { Handlers, ReadManyHandler, WriteHandler, WriteManyHandler } from './handler.ts';
-import { parseInteger } from './integer.ts';
 import { errorReply, OK } from './reply.ts';
 import { isString, type RedisValue } from './value.ts';
 import { isWord } from './word.ts';
@@ -12,10 +12,6 @@ import { isWord } from './word.ts';
 type RedisRecord = OpenRecord<RedisValue>;
 
 const SAME_OBJECT = errorReply('ERR source and destination objects are the same');
-const INT32_MAX = 0x7fff_ffff;
-const INT32_MIN = -0x8000_0000;
-const NOT_AN_INT32 = errorReply(`ERR value is out of range, value must between ${INT32_MIN} and ${INT32_MAX}`);
-const NO_SUCH_DATABASE = errorReply('ERR DB index is out of range');
 
 /** Counts a key named twice once: the first time removes it. */
 const del: WriteManyHandler = (ctx, args) => {
@@ -101,10 +97,8 @@ const copy: WriteManyHandler = (ctx, args) => {
   for (let i = 3; i < args.length; i++) {
     if (isWord(args[i]!, 'REPLACE')) isReplace = true;
     else if (isWord(args[i]!, 'DB') && i + 1 < args.length) {
-      const database = parseInteger(args[++i]!);
-      if (database === undefined) return NOT_AN_INTEGER;
-      if (database > INT32_MAX || database < INT32_MIN) return NOT_AN_INT32;
-      if (database !== 0) return NO_SUCH_DATABASE;
+      const refusal = refusalOfDatabase(args[++i]!);
+      if (refusal !== undefined) return refusal;
     } else return SYNTAX_ERROR;
   }
   const from = ctx.open(args[1]!);
