@@ -16,6 +16,7 @@ const SLICE_MS = 1;
 const SLICE_CHECK = 64;
 /** Slices given to LMDB's thread and not carried out. */
 const MAX_SLICES_WAITING = 8;
+const SMALL_BYTES = 512;
 const FLUSHED = 'flushed';
 /** Below all others, as keys are not empty. */
 const LOWEST = '\0';
@@ -45,6 +46,7 @@ export interface TableRange {
 interface BinaryReads {
   getBinary(key: string | Bytes, options?: { readonly transaction: Transaction }): Buffer | undefined;
   getBinaryFast(key: string | Bytes, options?: { readonly transaction: Transaction }): Buffer | undefined;
+  readonly lastSize: number;
 }
 
 export class LmdbTable {
@@ -77,7 +79,15 @@ export class LmdbTable {
   }
 
   get(key: string | Bytes, transaction?: Transaction): Buffer | undefined {
-    return this.#reads.getBinary(key, transaction ? { transaction } : undefined);
+    const options = transaction ? { transaction } : undefined;
+    const shared = this.#reads.getBinaryFast(key, options);
+    if (shared === undefined) return undefined;
+    // LMDB leaves the value in a buffer that the next read overwrites. Copying a small one here takes half the time of `getBinary`.
+    const bytes = this.#reads.lastSize;
+    if (bytes > SMALL_BYTES) return this.#reads.getBinary(key, options);
+    const copy = Buffer.allocUnsafe(bytes);
+    for (let i = 0; i < bytes; i++) copy[i] = shared[i]!;
+    return copy;
   }
 
   has(key: string | Bytes, transaction?: Transaction): boolean {

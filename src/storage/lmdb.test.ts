@@ -59,4 +59,38 @@ describe('LmdbStorage', () => {
     expect(storage.stats().memtableEntries).toBe(0);
     await storage.close();
   });
+
+  test('refuses writes when nothing can be flushed meanwhile, and takes them again by itself', async () => {
+    const storage = await opened({ dir: newDir(), memtableBytes: 64 * KIB, segmentBytes: 64 * KIB });
+    let refused: unknown;
+    let written = 0;
+    while (!refused && written < 10_000) {
+      try {
+        storage.put(utf8(`k${written}`), new Uint8Array(1_000));
+        storage.commit();
+        written++;
+      } catch (error) {
+        refused = error;
+      }
+    }
+    expect(refused).toMatchObject({ code: 'KF_STORAGE_BEHIND', retryable: true });
+    await expect.poll(() => storage.refusal, { timeout: 10_000 }).toBeUndefined();
+    storage.put(utf8('again'), utf8('x'));
+    await storage.whenDurable(storage.commit());
+    for (let i = 0; i < written; i++) expect(storage.get(utf8(`k${i}`))).toHaveLength(1_000);
+    await storage.close();
+  });
+
+  test('takes many snapshots of little in a row', async () => {
+    const storage = await opened({ dir: newDir(), segmentBytes: 64 * KIB });
+    const snapshots = Array.from({ length: 50 }, (_, i) => {
+      storage.put(utf8('key'), utf8(`${i}`));
+      storage.commit();
+      return storage.snapshot();
+    });
+    await storage.flush();
+    expect(snapshots.map((snapshot) => fromUtf8(snapshot.get(utf8('key'))!))).toEqual(snapshots.map((_, i) => `${i}`));
+    for (const snapshot of snapshots) snapshot.release();
+    await storage.close();
+  });
 });

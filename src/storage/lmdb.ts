@@ -4,7 +4,7 @@ import type { Transaction } from 'lmdb';
 import { assert } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
-import { MIB } from '../base/units.ts';
+import { MIB, showBytes } from '../base/units.ts';
 import { BatchWriter } from './batch-writer.ts';
 import { CommitProgress } from './commit-progress.ts';
 import { isDiskFull, type LockedDirectory, lockDirectory, unreadable } from './directory.ts';
@@ -39,7 +39,7 @@ export interface StorageOptions {
   readonly dir: string;
   /** Default: `sync`. */
   readonly durability?: Durability;
-  /** Memory after which a memtable is frozen and flushed. Default 64 MiB; up to four of them may be waiting before writes are slowed down. */
+  /** Memory after which a memtable is frozen and flushed. Default 64 MiB; with three of them waiting writes are slowed down, with eight refused. */
   readonly memtableBytes?: number;
   /** Size of a journal file; two spare ones are kept ready. Default 16 MiB. */
   readonly segmentBytes?: number;
@@ -49,9 +49,10 @@ export interface StorageOptions {
 
 const MEMTABLE_BYTES = 64 * MIB;
 const SEGMENT_BYTES = 16 * MIB;
-/** Frozen memtables after which acknowledgements are held back, and after which writes are refused. */
-const SLOW_AT_FROZEN = 4;
-const REFUSE_AT_FROZEN = 16;
+/** Bytes in frozen memtables, in units of a full one, after which acknowledgements are held back, and after which writes are refused. */
+const SLOW_AT_FROZEN = 3;
+const REFUSE_AT_FROZEN = 8;
+/** For each unit beyond. */
 const HOLD_BACK_MS = 5;
 const FLUSH_RETRY_MS = 1_000;
 /** New keys that may wait for their place in the order, and how many take theirs after each commit beyond that. */
@@ -85,6 +86,7 @@ export class LmdbStorage implements Storage {
   #memtables: Memtable[];
   #active: Memtable;
   #committed: CommitNumber;
+  #frozenBytes = 0;
   #generation = 0;
   #flushing: Promise<void> | undefined;
   #flushCount = 0;
@@ -161,7 +163,7 @@ export class LmdbStorage implements Storage {
       number: replayed.last,
       sealed: replayed.segments,
       recyclable: [],
-      holdBackMs: () => (this.#memtables.length > SLOW_AT_FROZEN ? HOLD_BACK_MS * (this.#memtables.length - SLOW_AT_FROZEN) : 0),
+      holdBackMs: () => HOLD_BACK_MS * Math.max(0, Math.floor(this.#frozenBytes / this.#memtableBytes) - SLOW_AT_FROZEN),
       onWritten: (number) => {
         if (this.#durability === 'os') this.#progress.advance(number);
       },
@@ -172,6 +174,7 @@ export class LmdbStorage implements Storage {
     // Replayed values lie in the bytes of their files; new ones go to a memtable of their own.
     this.#active = new Memtable(replayed.last);
     this.#memtables = [this.#active, ...memtables.filter((memtable) => memtable.entryCount > 0)];
+    for (const memtable of this.#memtables) if (memtable !== this.#active) this.#frozenBytes += memtable.bytes;
     this.#writer = new BatchWriter(this.#journal, this.#active);
     const self = this;
     this.#layers = {
@@ -272,11 +275,11 @@ export class LmdbStorage implements Storage {
 
   get refusal(): Error | undefined {
     const refusal = this.#progress.failure ?? this.#journal.refusal;
-    if (refusal || this.#memtables.length <= REFUSE_AT_FROZEN) return refusal;
+    if (refusal || !this.#isBehind) return refusal;
     const why = this.#flushError ? `: ${this.#flushError.message}` : '';
     return new KeyfleetError(
       this.#flushError && isDiskFull(this.#flushError) ? 'KF_DISK_FULL' : 'KF_STORAGE_BEHIND',
-      `${this.#memtables.length - 1} memtables wait to be written to ${this.#directory.dir}${why}; writes are refused until some are`,
+      `${showBytes(this.#frozenBytes)} wait to be written to ${this.#directory.dir}${why}; writes are refused until some are`,
       { retryable: true },
     );
   }
@@ -338,10 +341,14 @@ export class LmdbStorage implements Storage {
     }
   }
 
+  get #isBehind(): boolean {
+    return this.#frozenBytes >= REFUSE_AT_FROZEN * this.#memtableBytes;
+  }
+
   #checkWrite(key: Bytes): void {
     checkKey(key);
     assert(this.#isOpen, () => 'write to a closed storage');
-    if (this.#memtables.length > REFUSE_AT_FROZEN || this.#journal.refusal) throw this.refusal!;
+    if (this.#isBehind || this.#journal.refusal) throw this.refusal!;
   }
 
   #announceSoon(): void {
@@ -355,6 +362,7 @@ export class LmdbStorage implements Storage {
 
   /** Puts an empty memtable over the one that took the writes, which from now on is only read and flushed. */
   #freeze(): void {
+    this.#frozenBytes += this.#active.bytes;
     this.#active = new Memtable(this.#committed);
     this.#memtables = [this.#active, ...this.#memtables];
     this.#generation++;
@@ -386,6 +394,7 @@ export class LmdbStorage implements Storage {
       this.#flushError = undefined;
       this.#flushCount++;
       this.#memtables = this.#memtables.slice(0, -1);
+      this.#frozenBytes -= oldest.bytes;
       this.#generation++;
       this.#journal.release(oldest.lastNumber);
     }
