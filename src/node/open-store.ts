@@ -1,7 +1,6 @@
 import { openStorage } from '../storage/lmdb.ts';
 import type { Durability, Storage } from '../storage/storage.ts';
 import { type KeyspaceDefinitions, Store } from './store.ts';
-import type { KeyspaceOptions } from './store-node.ts';
 import { type NodeLimits, StoreNode } from './store-node.ts';
 
 /** Where the data are: a directory, or a storage that is open already. */
@@ -45,7 +44,7 @@ export async function openStore<const Definitions extends KeyspaceDefinitions = 
   try {
     const store = new Store<Definitions>(node);
     for (const [name, definition] of Object.entries(keyspaces ?? {})) {
-      await store.registerKeyspace(name, definition as KeyspaceOptions<unknown, unknown, unknown, unknown, unknown>);
+      await store.registerKeyspace(name, definition);
     }
     return store;
   } catch (error) {

@@ -1,7 +1,7 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, expectTypeOf, test } from 'vitest';
 import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
-import { plain, plainBytes } from '../shard/plain-bytes.ts';
+import { type PlainAnswer, type PlainCommand, plain, plainBytes } from '../shard/plain-bytes.ts';
 import { MemoryStorage } from '../storage/memory.ts';
 import { openStore } from './open-store.ts';
 
@@ -20,6 +20,17 @@ describe('a store', () => {
     expect(text((await users.query(utf8('anna'), plain.get())).value)).toBe('1');
     expect(await users.command('anna', plain.set(utf8('2'), { if: 'absent' }))).toMatchObject({ done: false });
     expect(users.keyCount).toBe(1);
+  });
+
+  test('knows the types of each keyspace from its value module', async () => {
+    const { store, users } = await openUsers();
+    await using _ = store;
+    expectTypeOf(users.command).parameter(1).toEqualTypeOf<PlainCommand>();
+    expectTypeOf(users.query).returns.resolves.toEqualTypeOf<PlainAnswer>();
+    // @ts-expect-error: the store was not opened with this one.
+    expect(() => store.keyspace('nobody')).toThrow(expect.objectContaining({ code: 'KF_NO_KEYSPACE' }));
+    // @ts-expect-error: a module is a value module, and there is no option of this name.
+    await expect(openStore({ storage: new MemoryStorage(), keyspaces: { users: { modul: 1 } } })).rejects.toThrow();
   });
 
   test('opens again with the same shards, counts, entry numbers, hashes and records', async () => {

@@ -13,7 +13,7 @@ const PAGE = 256;
 export type KeyspaceOf<M> = M extends ValueModule<infer V, infer C, infer R, infer Q, infer A> ? Keyspace<V, C, R, Q, A> : never;
 
 /** The keyspaces to open, by name. */
-export type KeyspaceDefinitions = Readonly<Record<string, { readonly module: unknown }>>;
+export type KeyspaceDefinitions = Readonly<Record<string, KeyspaceOptions<unknown, unknown, unknown, unknown, unknown>>>;
 
 /** A named set of keys whose values are those of one value module. A key is text or bytes; text stands for its UTF-8 bytes. */
 export class Keyspace<Value, Command, Reply, Query, Answer> implements AsyncIterable<ScannedRecord<Value>> {
