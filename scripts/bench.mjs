@@ -25,4 +25,4 @@ await build({
   format: 'esm',
   target: 'node20',
 });
-run(process.execPath, ['--expose-gc', out, ...options]);
+run(process.execPath, ['--expose-gc', out, ...options], { UV_THREADPOOL_SIZE: '16' });

@@ -20,7 +20,7 @@ import { Throttle } from './throttle.ts';
 // goes to its new place with a higher version; step 3 then finds another version and leaves it alone.
 
 const PAGE = 2_000;
-const BATCH_VALUES = 256;
+const BATCH_VALUES = 1_000;
 const BATCH_BYTES = 16 * MIB;
 /** Larger values travel alone, streamed. */
 const BATCHED_VALUE_BYTES = MIB;

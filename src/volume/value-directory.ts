@@ -12,7 +12,8 @@ import { encodeValueFile, readVersion, ValueDamagedError, ValueFileReader, Value
 //
 //   keyfleet-volume.json   who this volume is: its id goes with the directory, whatever its address
 //   values/ab/<sha256 of the key>   one file a value; the name comes from a digest, so no key can lead out of the directory
-//   tmp/                   values that are being written; emptied on start
+//   tmp/ab/                values that are being written; emptied on start. As many folders as below values/, since file systems place
+//                          new files near their folder and slow down (100 times, seen on ext4) where that place is full
 //
 // A put writes to tmp, syncs, renames into place and syncs the directory before it answers: a value is there whole, in its old or its new
 // form, whatever happens. A put or delete that carries a version never touches a newer one.
@@ -76,10 +77,13 @@ export class ValueDirectory {
       await mkdir(dir, { recursive: true });
       await requireVolumeOrEmpty(dir);
       locked = await lockDirectory(dir);
-      await mkdir(join(dir, 'tmp'), { recursive: true });
       const identity = await readIdentity(dir);
-      for (let byte = 0; byte < 256; byte++) await mkdir(join(dir, 'values', byte.toString(16).padStart(2, '0')), { recursive: true });
-      for (const leftover of await readdir(join(dir, 'tmp'))) await unlink(join(dir, 'tmp', leftover));
+      for (let byte = 0; byte < 256; byte++) {
+        const folder = byte.toString(16).padStart(2, '0');
+        await mkdir(join(dir, 'values', folder), { recursive: true });
+        await mkdir(join(dir, 'tmp', folder), { recursive: true });
+        for (const leftover of await readdir(join(dir, 'tmp', folder))) await unlink(join(dir, 'tmp', folder, leftover));
+      }
       const directory = new ValueDirectory(locked, identity.id);
       for (const synced of [dir, join(dir, 'values')]) await directory.#dirs.sync(synced);
       return directory;
@@ -105,7 +109,7 @@ export class ValueDirectory {
   /** Stores a value that arrives in pieces, in bounded memory. When `pieces` throws, nothing has changed. */
   async putStream(key: Bytes, pieces: AsyncIterable<Buffer>, options: PutOptions): Promise<ValueInfo> {
     // The bytes are taken in before the lock, so that a slow sender does not hold up others; the version is settled under it.
-    const path = this.#tmpPath();
+    const path = this.#tmpPath(key);
     const handle = await open(path, 'wx');
     try {
       const writer = new ValueFileWriter(handle, { key, contentType: options.contentType });
@@ -239,8 +243,8 @@ export class ValueDirectory {
     return join(this.#folder(key), fileName(key));
   }
 
-  #tmpPath(): string {
-    return join(this.#dir, 'tmp', `${process.pid}-${this.#tmpCount++}`);
+  #tmpPath(key: Bytes): string {
+    return join(this.#dir, 'tmp', fileName(key).slice(0, 2), `${process.pid}-${this.#tmpCount++}`);
   }
 
   /** The version to store: the asked one, when nothing newer is there, or the next. Called under the key's lock. */
@@ -268,7 +272,7 @@ export class ValueDirectory {
 
   /** Writes to tmp, syncs and renames; the rename is durable once the folder is synced. */
   async #write(key: Bytes, file: readonly Buffer[], guard: (() => void) | undefined): Promise<void> {
-    const path = this.#tmpPath();
+    const path = this.#tmpPath(key);
     try {
       const handle = await open(path, 'wx');
       try {
