@@ -32,6 +32,14 @@ async function redisOf<T>(server: KeyfleetServer, use: (redis: Redis) => Promise
   }
 }
 
+async function expectAll(redis: Redis, keys: readonly string[]): Promise<void> {
+  for (let from = 0; from < keys.length; from += 5_000) {
+    const some = keys.slice(from, from + 5_000);
+    const values = await redis.mget(some);
+    expect(some.filter((key, i) => values[i] !== `value of ${key}`)).toEqual([]);
+  }
+}
+
 /** That a command failed as it should: its exit code, and one line that says code and reason. */
 function expectFailure({ code, stdout, stderr }: Ended, exitCode: number, kfCode: string, says: string | RegExp): void {
   expect({ code, stdout, lines: stderr.trimEnd().split('\n').length }).toEqual({ code: exitCode, stdout: '', lines: 1 });
@@ -52,33 +60,40 @@ describe('a server', () => {
     expect((await second.kill('SIGINT')).code).toBe(0);
   });
 
-  test('killed in the middle of writes has every acknowledged one when it is back', async () => {
-    const first = await serve('killed');
-    const acknowledged: string[] = [];
-    const redis = new Redis({ port: first.respPort, host: '127.0.0.1', retryStrategy: () => null });
-    redis.on('error', () => {});
-    const writers = Array.from({ length: 20 }, async (_, writer) => {
-      for (let i = 0; i < 100_000; i++) {
-        const key = `${writer}:${i}`;
-        try {
-          await redis.set(key, `value of ${key}`);
-        } catch {
-          return;
-        }
-        acknowledged.push(key);
+  // A longer run: KEYFLEET_KILL_ROUNDS=100 npx vitest run test/cli/serve.test.ts
+  const rounds = Number(process.env['KEYFLEET_KILL_ROUNDS'] ?? 2);
+  test(
+    `killed in the middle of writes, ${rounds} times over, has every acknowledged one when it is back`,
+    async () => {
+      const acknowledged: string[] = [];
+      for (let round = 0; round < rounds; round++) {
+        const server = await serve('killed');
+        await redisOf(server, (redis) => expectAll(redis, acknowledged));
+        const redis = new Redis({ port: server.respPort, host: '127.0.0.1', retryStrategy: () => null });
+        redis.on('error', () => {});
+        const enough = acknowledged.length + 500 + Math.floor(1_000 * ((round * 0.618) % 1));
+        const writers = Array.from({ length: 20 }, async (_, writer) => {
+          for (let i = 0; i < 100_000; i++) {
+            const key = `${round}:${writer}:${i}`;
+            try {
+              await redis.set(key, `value of ${key}`);
+            } catch {
+              return;
+            }
+            acknowledged.push(key);
+          }
+        });
+        while (acknowledged.length < enough) await new Promise((resolve) => setTimeout(resolve, 1));
+        await server.kill('SIGKILL');
+        await Promise.all(writers);
+        redis.disconnect();
       }
-    });
-    while (acknowledged.length < 2_000) await new Promise((resolve) => setTimeout(resolve, 5));
-    await first.kill('SIGKILL');
-    await Promise.all(writers);
-    redis.disconnect();
-    const second = await serve('killed');
-    await redisOf(second, async (again) => {
-      const values = await again.mget(acknowledged);
-      expect(values.filter((value, i) => value !== `value of ${acknowledged[i]}`)).toEqual([]);
-    });
-    expect((await second.kill('SIGTERM')).code).toBe(0);
-  });
+      const last = await serve('killed');
+      await redisOf(last, (redis) => expectAll(redis, acknowledged));
+      expect((await last.kill('SIGTERM')).code).toBe(0);
+    },
+    30_000 + rounds * 5_000,
+  );
 
   test('lets requests under way end, and a second Ctrl-C ends it at once with 130', async () => {
     const server = await serve('impatient');
