@@ -6,7 +6,7 @@
  * the set of nodes alone. It does not promise least movement: when a node joins or leaves, a few keys move between others (about 1 % of all with a
  * table a hundred times the number of nodes; {@link NodeChange.movedShare} counts them exactly).
  *
- * Cost: a look-up is one hash and one read, at any number of nodes; a change fills the table anew, about 5 ms for 65,537 entries.
+ * Cost: a look-up is one hash and one read, at any number of nodes; a change fills the table anew, about 10 ms for 65,537 entries.
  * Take it for stateless load balancing, where balance matters more than a few moved connections. Where moved keys cost, take `Keyspace`
  * (as fast, exact movement) or `Rendezvous` (few nodes).
  *

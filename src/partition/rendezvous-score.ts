@@ -28,9 +28,20 @@ export interface Scorer<N> {
   /** The nodes in the order that settles ties. */
   readonly nodes: readonly N[];
   score(key: KeyInput, scores: Scores): void;
-  /** The index of the first node for a key, when the scorer knows a quicker way than all scores. */
-  readonly first?: (key: KeyInput) => number;
+  /**
+   * Quicker than all scores: fills `out` with the indices of the first `out.length` nodes for a key. At most {@link QUICK_NODES}, and no more
+   * than there are.
+   */
+  readonly top?: (key: KeyInput, out: Int32Array) => void;
 }
+
+export const QUICK_NODES = 8;
+
+/**
+ * A little less than 1 / (2^32 ln 2). Since −log2(u) ≥ (1 − u) / ln 2, and {@link fixedLog2} never exceeds the true logarithm, a node whose
+ * share of this line is above the worst cost that still counts needs no logarithm: nearly all of many nodes.
+ */
+const SLOPE = 1.4425 / 0x1_0000_0000;
 
 const lanes = new Uint32Array(2);
 
@@ -47,6 +58,11 @@ function mixLow(keyLo: number, nodeLo: number, high: number): number {
   h = Math.imul(h ^ (h >>> 16), 0x21f0aaad);
   h = Math.imul(h ^ (h >>> 15), 0x735a2d97);
   return (h ^ (h >>> 15)) >>> 0;
+}
+
+/** −log2(u) / w, u = (the 53 upper bits + 1) / 2^53. */
+function costOf(high: number, low: number, weight: number): number {
+  return (53 - fixedLog2(high * 0x20_0000 + (low >>> 11) + 1)) / weight;
 }
 
 /**
@@ -66,20 +82,44 @@ export function ownScorer<N extends PartitionNode>(given: readonly N[], hasher: 
   });
   const even = weights.every((weight) => weight === weights[0]);
 
-  const firstOfEven = (key: KeyInput): number => {
+  const cost = new Float64Array(QUICK_NODES);
+  const highs = new Uint32Array(QUICK_NODES);
+  const lows = new Uint32Array(QUICK_NODES);
+
+  const top = (key: KeyInput, out: Int32Array): void => {
     hasher.lanes(key, 0, lanes);
     const keyHi = lanes[0]!;
     const keyLo = lanes[1]!;
-    let best = 0;
-    let bestHigh = mixHigh(keyHi, keyLo, nodeHi[0]!, nodeLo[0]!);
-    for (let i = 1; i < count; i++) {
+    const wanted = out.length;
+    let filled = 0;
+    for (let i = 0; i < count; i++) {
       const high = mixHigh(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!);
-      if (high < bestHigh) continue;
-      if (high === bestHigh && mixLow(keyLo, nodeLo[i]!, high) <= mixLow(keyLo, nodeLo[best]!, high)) continue;
-      best = i;
-      bestHigh = high;
+      if (filled === wanted) {
+        const worst = wanted - 1;
+        if (even ? high < highs[worst]! : (0xffff_ffff - high) * SLOPE > cost[worst]! * weights[i]!) continue;
+      }
+      const low = mixLow(keyLo, nodeLo[i]!, high);
+      const own = even ? 0 : costOf(high, low, weights[i]!);
+      let at = filled;
+      while (at > 0) {
+        const other = at - 1;
+        if (own > cost[other]!) break;
+        if (own === cost[other]! && (high < highs[other]! || (high === highs[other]! && low <= lows[other]!))) break;
+        at--;
+      }
+      if (at === wanted) continue;
+      if (filled < wanted) filled++;
+      for (let j = filled - 1; j > at; j--) {
+        cost[j] = cost[j - 1]!;
+        highs[j] = highs[j - 1]!;
+        lows[j] = lows[j - 1]!;
+        out[j] = out[j - 1]!;
+      }
+      cost[at] = own;
+      highs[at] = high;
+      lows[at] = low;
+      out[at] = i;
     }
-    return best;
   };
 
   return {
@@ -93,10 +133,10 @@ export function ownScorer<N extends PartitionNode>(given: readonly N[], hasher: 
         const low = mixLow(keyLo, nodeLo[i]!, high);
         scores.high[i] = high;
         scores.low[i] = low;
-        scores.cost[i] = even ? 0 : (53 - fixedLog2(high * 0x20_0000 + (low >>> 11) + 1)) / weights[i]!;
+        scores.cost[i] = even ? 0 : costOf(high, low, weights[i]!);
       }
     },
-    ...(even ? { first: firstOfEven } : {}),
+    top,
   };
 }
 

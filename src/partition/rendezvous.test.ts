@@ -142,6 +142,16 @@ describe('rendezvous hashing', () => {
     }
   });
 
+  test('finds the best few of weighted nodes as the whole order has them', () => {
+    const weights = [1, 1, 2, 0.001, 50, 3, 3, 1e6, 7, 0.5];
+    const placed = new Rendezvous(Array.from({ length: 40 }, (_, i): PartitionNode => ({ id: `n${i}`, weight: weights[i % 10]! })));
+    for (const key of keys) {
+      const all = placed.replicas(key, 40);
+      expect(placed.owner(key)).toBe(all[0]);
+      for (const count of [1, 3, 8]) expect(placed.replicas(key, count)).toEqual(all.slice(0, count));
+    }
+  });
+
   test('spreads replicas over zones, then over racks', () => {
     const nodes = Array.from({ length: 24 }, (_, i): PartitionNode => ({ id: `n${i}`, zone: `z${i % 3}`, rack: `r${(i >> 2) % 2}` }));
     const placed = new Rendezvous(nodes);

@@ -6,7 +6,7 @@
  * its own keys and no others: the least movement there can be. Replicas are the next best scores, one zone after the other when nodes
  * have zones, and one rack after the other within them.
  *
- * Cost: one hash of the key, then 3 ns a node with equal weights, about 15 ns with unequal ones; no table, a change is free.
+ * Cost: one hash of the key, then a few nanoseconds a node: only a node that may still be among the best costs a logarithm. No table.
  * The default up to about 50 nodes. Beyond, `Keyspace` answers in constant time and balances better than chance does.
  *
  * @see Thaler & Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998; Schindelhauer & Schomaker, "Weighted Distributed Hash
@@ -17,7 +17,7 @@ import { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 import type { Hasher, KeyInput } from './hasher.ts';
 import { checkNodes, checkWeight, duplicateNode, noNodes, type PartitionNode, unknownNode, weightOf } from './node.ts';
 import { checkReplicaCount, type MutablePartitioner, type NodeChange } from './partitioner.ts';
-import { compatScorer, ownScorer, type RendezvousCompat, type Scorer, type Scores } from './rendezvous-score.ts';
+import { compatScorer, ownScorer, QUICK_NODES, type RendezvousCompat, type Scorer, type Scores } from './rendezvous-score.ts';
 
 export interface RendezvousOptions {
   /** Hashes keys and ids; `murmur3_x86_128` when absent. */
@@ -35,6 +35,9 @@ interface Domains {
   readonly zones: number;
   readonly racks: number;
 }
+
+/** Room for the answers of a scorer's quick way, by how many are asked for. */
+const TOPS = Array.from({ length: QUICK_NODES + 1 }, (_, count) => new Int32Array(count));
 
 export class Rendezvous<N extends PartitionNode = PartitionNode> implements MutablePartitioner<N> {
   readonly #scorerOf: (nodes: readonly N[]) => Scorer<N>;
@@ -59,9 +62,12 @@ export class Rendezvous<N extends PartitionNode = PartitionNode> implements Muta
   }
 
   owner(key: KeyInput): N {
-    const { nodes, first } = this.#scorer;
+    const { nodes, top } = this.#scorer;
     if (nodes.length === 0) throw noNodes('rendezvous hashing');
-    if (first) return nodes[first(key)]!;
+    if (top) {
+      top(key, TOPS[1]!);
+      return nodes[TOPS[1]![0]!]!;
+    }
     this.#scorer.score(key, this.#scores);
     let best = 0;
     for (let i = 1; i < nodes.length; i++) if (this.#before(i, best)) best = i;
@@ -71,14 +77,19 @@ export class Rendezvous<N extends PartitionNode = PartitionNode> implements Muta
   /** The nodes by falling score, the owner first; with zones, no zone twice before every zone once, and within a zone no rack likewise. */
   replicas(key: KeyInput, count: number, out: N[] = []): N[] {
     checkReplicaCount(count);
-    const { nodes } = this.#scorer;
+    const { nodes, top } = this.#scorer;
     if (nodes.length === 0) throw noNodes('rendezvous hashing');
-    this.#scorer.score(key, this.#scores);
-    out.length = 0;
     const wanted = Math.min(count, nodes.length);
-    if (this.#domains) for (const index of this.#spreadOut(wanted, this.#domains)) out.push(nodes[index]!);
-    else if (wanted > 8) for (const index of this.#sorted().slice(0, wanted)) out.push(nodes[index]!);
-    else for (const index of this.#best(wanted)) out.push(nodes[index]!);
+    out.length = 0;
+    if (top && !this.#domains && wanted <= QUICK_NODES) {
+      const indices = TOPS[wanted]!;
+      top(key, indices);
+      for (let i = 0; i < wanted; i++) out.push(nodes[indices[i]!]!);
+      return out;
+    }
+    this.#scorer.score(key, this.#scores);
+    const order = this.#domains ? this.#spreadOut(wanted, this.#domains) : this.#sorted();
+    for (let i = 0; i < wanted; i++) out.push(nodes[order[i]!]!);
     return out;
   }
 
@@ -138,36 +149,26 @@ export class Rendezvous<N extends PartitionNode = PartitionNode> implements Muta
     return Array.from(this.#scores.cost, (_, i) => i).sort((a, b) => (this.#before(a, b) ? -1 : 1));
   }
 
-  /** The best `wanted`, by insertion: quicker than sorting for a few of many. */
-  #best(wanted: number): number[] {
-    const best: number[] = [];
-    for (let i = 0; i < this.#scores.cost.length; i++) {
-      let at = best.length;
-      while (at > 0 && this.#before(i, best[at - 1]!)) at--;
-      if (at === wanted) continue;
-      if (best.length === wanted) best.pop();
-      best.splice(at, 0, i);
-    }
-    return best;
-  }
-
   /** Greedy: always the best score among the nodes of the zones, then the racks, that were used least. */
-  #spreadOut(wanted: number, domains: Domains): number[] {
-    const order = this.#sorted();
-    const zoneUses = new Int32Array(domains.zones);
-    const rackUses = new Int32Array(domains.racks);
+  #spreadOut(wanted: number, { zone, rack, zones, racks }: Domains): number[] {
+    const zoneUses = new Int32Array(zones);
+    const rackUses = new Int32Array(racks);
+    const taken = new Uint8Array(zone.length);
     const chosen: number[] = [];
     while (chosen.length < wanted) {
-      let pick = 0;
-      for (let i = 1; i < order.length; i++) {
-        const [a, b] = [order[i]!, order[pick]!];
-        const zoneGain = zoneUses[domains.zone[a]!]! - zoneUses[domains.zone[b]!]!;
-        if (zoneGain < 0 || (zoneGain === 0 && rackUses[domains.rack[a]!]! < rackUses[domains.rack[b]!]!)) pick = i;
+      let pick = -1;
+      for (let i = 0; i < zone.length; i++) {
+        if (taken[i]) continue;
+        if (pick >= 0) {
+          const gain = zoneUses[zone[pick]!]! - zoneUses[zone[i]!]! || rackUses[rack[pick]!]! - rackUses[rack[i]!]!;
+          if (gain < 0 || (gain === 0 && !this.#before(i, pick))) continue;
+        }
+        pick = i;
       }
-      const index = order.splice(pick, 1)[0]!;
-      zoneUses[domains.zone[index]!]!++;
-      rackUses[domains.rack[index]!]!++;
-      chosen.push(index);
+      taken[pick] = 1;
+      zoneUses[zone[pick]!]!++;
+      rackUses[rack[pick]!]!++;
+      chosen.push(pick);
     }
     return chosen;
   }
