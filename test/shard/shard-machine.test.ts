@@ -382,9 +382,14 @@ describe('cells', () => {
     const at = murmur3Position(bag);
     machine.openEntry(1);
     for (let i = 0; i < 500; i++) machine.run(bag, at, { kind: 'put', cell: `c${i}`, value: 'v' });
+    machine.run(bag, at, { kind: 'empty' });
+    machine.run(bag, at, { kind: 'put', cell: 'after', value: 'v' });
+    expect([machine.query(bag, at, 'list', 1), garbage]).toEqual([['after=v'], 1]);
+    for (let i = 0; i < 500; i++) machine.run(bag, at, { kind: 'put', cell: `c${i}`, value: 'v' });
     const before = dump(storage).length;
     machine.run(bag, at, { kind: 'drop' });
-    expect(garbage).toBe(1);
+    expect(garbage).toBe(2);
+    // One note more, one record less.
     expect(dump(storage).length).toBe(before);
     expect(machine.query(bag, at, 'list', 1)).toEqual([]);
     machine.run(bag, at, { kind: 'put', cell: 'c1', value: 'new' });
