@@ -129,6 +129,10 @@ describe('a server', () => {
     expect((await keyfleet(['status', '--url', server.url])).code).toBe(5);
     const shown = await keyfleet(['status', '--url', server.url, '--password-file', password]);
     expect([shown.code, shown.stdout.includes('keyspace default: 0 keys')]).toEqual([0, true]);
+    // A password changed over one door holds for the other.
+    await redisOf(server, (redis) => redis.config('SET', 'requirepass', 'changed'), { password: 'open sesame' });
+    expect((await fetch(`${server.url}/v1/status`, { headers })).status).toBe(401);
+    expect((await fetch(`${server.url}/v1/status`, { headers: { authorization: 'Bearer changed' } })).status).toBe(200);
     expect((await server.kill('SIGTERM')).code).toBe(0);
   });
 });
