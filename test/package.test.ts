@@ -118,6 +118,7 @@ test('the TypeScript of README.md compiles and does what it says', () => {
   });
   expect(outputs[0]).toBe('Anna, Berlin\n');
   expect(outputs[1]).toMatch(/^\[ 'cache-[abc]', 'cache-[abc]' \]\n$/);
+  expect(outputs[2]).toBe('true\n3\n');
 });
 
 test('its command runs', () => {

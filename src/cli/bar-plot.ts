@@ -21,7 +21,8 @@ export function barPlot(panels: readonly BarPanel[]): string {
   const width = Math.max(640, ...panels.map((panel) => LEFT + 32 + panel.groups.length * Math.max(10, 14 * panel.series.length + 8)));
   const body = panels.map((panel, i) => `<g transform="translate(0 ${i * (HEIGHT + TOP + BOTTOM)})">${drawPanel(panel, width)}</g>`);
   const height = panels.length * (HEIGHT + TOP + BOTTOM);
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" font-size="12">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" font-size="12" role="img">
+<title>${xmlEscape(panels.map(({ title }) => title).join('; '))}</title>
 <rect width="${width}" height="${height}" fill="#fff"/>
 ${body.join('\n')}
 </svg>
