@@ -294,7 +294,7 @@ export class Keyspace<N extends PartitionNode> implements MutablePartitioner<N> 
 
   #fill(base: number, count: number, out: N[]): N[] {
     for (let i = 0; i < count; i++) out[i] = this.#nodes[this.#cells[base + i]!]!;
-    out.length = count;
+    if (out.length !== count) out.length = count;
     return out;
   }
 
@@ -312,7 +312,7 @@ const FAIR: Placement<PartitionNode> = {
 
 const STICKY: Placement<PartitionNode> = {
   name: 'sticky',
-  place: (nodes, settings, previous) => (previous === undefined ? fair(nodes, settings) : sticky(previous, nodes, settings)),
+  place: (nodes, settings, previous) => sticky(previous ?? fair(nodes, settings), nodes, settings),
 };
 
 function placementNamed<N extends PartitionNode>(placement: 'sticky' | 'fair' | Placement<N>): Placement<N> {

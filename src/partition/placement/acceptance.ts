@@ -48,11 +48,13 @@ export class Acceptance {
       const offer = bySlot[i]!;
       if (this.#state[offer] === UNASKED && this.#ask(slot, at, nodeOf[offer]!, offer)) at = this.#nextVacant(slot);
     }
-    if (at < 0) return;
-    for (const offer of this.#offers.far(slot)) {
+    for (const rest of [false, true]) {
       if (at < 0) return;
-      if (this.#farState[offer - nearCount] === undefined && this.#ask(slot, at, this.#offers.node(offer), offer))
-        at = this.#nextVacant(slot);
+      for (const offer of this.#offers.far(slot, rest)) {
+        if (at < 0) return;
+        if (this.#farState[offer - nearCount] === undefined && this.#ask(slot, at, this.#offers.node(offer), offer))
+          at = this.#nextVacant(slot);
+      }
     }
   }
 

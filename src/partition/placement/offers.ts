@@ -23,10 +23,12 @@ export class Offers {
   readonly #rate: Float64Array;
   readonly #permutations: KeyedPermutation[] = [];
   /** Offers beyond the horizon, by number − nearCount. */
+  readonly #farEnd: Int32Array;
   readonly #farNode: number[] = [];
   readonly #farSlot: number[] = [];
   readonly #farRank: number[] = [];
   readonly #farOfSlot = new Map<number, readonly number[]>();
+  readonly #restOfSlot = new Map<number, readonly number[]>();
 
   constructor(topology: Topology, slotCount: number, rate: Float64Array, nodeHasher: Hasher = murmur3_x86_128) {
     const nodeCount = topology.nodes.length;
@@ -35,6 +37,7 @@ export class Offers {
     this.#rate = rate;
     const horizon = horizons(topology, rate);
     this.start = new Int32Array(nodeCount + 1);
+    this.#farEnd = Int32Array.from(rate, (own, node) => ranksBelow(clock, own * FAR_HORIZONS * horizon[topology.zoneOf[node]!]!));
     for (let node = 0; node < nodeCount; node++)
       this.start[node + 1] = this.start[node]! + ranksBelow(clock, rate[node]! * horizon[topology.zoneOf[node]!]!);
     const total = this.start[nodeCount]!;
@@ -73,21 +76,26 @@ export class Offers {
     return offer < this.nearCount ? offer - this.start[this.nodeOf[offer]!]! : this.#farRank[offer - this.nearCount]!;
   }
 
-  /** Every offer of `slot` beyond the horizon, best first. Cost: one rank for each node, once. */
-  far(slot: number): readonly number[] {
-    let offers = this.#farOfSlot.get(slot);
+  /**
+   * The offers of `slot` beyond the horizon, best first: those up to {@link FAR_HORIZONS} of it, or all the rest.
+   * Cost: one rank for each node, once.
+   */
+  far(slot: number, rest: boolean): readonly number[] {
+    const known = rest ? this.#restOfSlot : this.#farOfSlot;
+    let offers = known.get(slot);
     if (offers !== undefined) return offers;
     const found: { readonly offer: number; readonly score: number }[] = [];
-    for (const [node, permutation] of this.#permutations.entries()) {
-      const rank = permutation.rankOf(slot);
-      if (rank < this.start[node + 1]! - this.start[node]!) continue;
+    for (let node = 0; node < this.#permutations.length; node++) {
+      const rank = this.#permutations[node]!.rankOf(slot);
+      const end = this.#farEnd[node]!;
+      if (rest ? rank < end : rank >= end || rank < this.start[node + 1]! - this.start[node]!) continue;
       this.#farNode.push(node);
       this.#farSlot.push(slot);
       this.#farRank.push(rank);
       found.push({ offer: this.nearCount + this.#farNode.length - 1, score: this.#clock[rank]! / this.#rate[node]! });
     }
     offers = found.sort((a, b) => a.score - b.score || a.offer - b.offer).map(({ offer }) => offer);
-    this.#farOfSlot.set(slot, offers);
+    known.set(slot, offers);
     return offers;
   }
 
@@ -109,6 +117,9 @@ export class Offers {
     }
   }
 }
+
+/** A slot that runs out of near offers is seldom refused by all within so many horizons. */
+const FAR_HORIZONS = 4;
 
 /** A node's order of the slots: from its id alone, by 128 bits of its hash. */
 export function permutationOf(id: string, slotCount: number, hasher: Hasher): KeyedPermutation {

@@ -1,0 +1,138 @@
+// What do placements cost and give as nodes grow? For `fair` and `sticky` with 65,536 slots and 3 replicas: time to build and to change,
+// how even the table is, and how many replicas a change moves beside the least possible; then look-ups per second with 16-character keys,
+// beside npm hashring in the same run. The numbers to quote: peak, moves, and M/s of replicas().
+//
+//   npm run bench -- placement [--large]
+import { createRequire } from 'node:module';
+import { cpus, loadavg } from 'node:os';
+import { parseArgs } from 'node:util';
+import { showCount } from '../src/base/units.ts';
+import { Keyspace } from '../src/partition/keyspace.ts';
+import { fair } from '../src/partition/placement/fair.ts';
+import type { Plan } from '../src/partition/placement/plan.ts';
+import { type SlotTable, tableChecksum } from '../src/partition/placement/slot-table.ts';
+
+const { values: flags } = parseArgs({ options: { large: { type: 'boolean', default: false } } });
+const NODE_COUNTS = flags.large ? [10, 100, 1_000, 4_096] : [10, 100, 1_000];
+const CHANGES = flags.large ? 5 : 2;
+const LOOKUPS = flags.large ? 20_000_000 : 1_000_000;
+const PEER_LOOKUPS = LOOKUPS / 20;
+
+interface BenchNode {
+  readonly id: string;
+  readonly weight?: number;
+  readonly zone?: string;
+}
+type Shape = readonly [name: string, fields: (number: number) => Partial<BenchNode>];
+const SHAPES: readonly Shape[] = [
+  ['equal', () => ({})],
+  ['weights 1-10', (number) => ({ weight: 1 + (number % 10) })],
+  ['4 zones', (number) => ({ zone: `zone-${number % 4}` })],
+  ['3 zones', (number) => ({ zone: `zone-${number % 3}` })],
+];
+
+const nodeOf = (number: number, [, fields]: Shape): BenchNode => ({ id: `node-${number}`, ...fields(number) });
+const nodesOf = (count: number, shape: Shape): BenchNode[] => Array.from({ length: count }, (_, number) => nodeOf(number, shape));
+/** The peer has no types of its own. */
+const HashRing = createRequire(import.meta.url)('hashring') as new (
+  ids: readonly string[],
+) => { range(key: string, count: number): string[] };
+const timed = <T>(run: () => T): readonly [T, number] => {
+  const start = performance.now();
+  const result = run();
+  return [result, performance.now() - start];
+};
+const median = (times: number[]): number => times.sort((a, b) => a - b)[times.length >> 1]!;
+let checksum = 0;
+const note = (table: SlotTable): void => {
+  checksum = (Math.imul(checksum, 31) + tableChecksum(table)) >>> 0;
+};
+
+console.log(`${cpus().length} × ${cpus()[0]?.model}, Node ${process.version}, load ${loadavg()[0]!.toFixed(1)}`);
+console.log(
+  `\n65,536 slots, 3 replicas; moves: copies made / the least for the counts reached, mean of ${CHANGES} nodes added and removed again`,
+);
+console.log('placement  nodes  shape         build ms  change ms    peak  trough  primary peak   moves');
+fair(nodesOf(50, SHAPES[0]!));
+for (const count of NODE_COUNTS)
+  for (const shape of SHAPES)
+    for (const placement of ['fair', 'sticky'] as const) {
+      const [keyspace, buildMs] = timed(() => new Keyspace(nodesOf(count, shape), { placement }));
+      const changeMs: number[] = [];
+      const plans: Plan[] = [];
+      let worst = keyspace.balance();
+      for (let change = 0; change < CHANGES; change++) {
+        const comer = nodeOf(1_000_000 + change * 7, shape);
+        for (const next of [{ add: [comer] }, { remove: [comer.id] }]) {
+          const [plan, ms] = timed(() => keyspace.apply(next));
+          plans.push(plan);
+          changeMs.push(ms);
+          const now = keyspace.balance();
+          if (now.peak > worst.peak) worst = now;
+        }
+      }
+      note(keyspace.table);
+      const sum = (pick: (plan: Plan) => number): number => plans.reduce((all, plan) => all + pick(plan), 0);
+      const moves = sum((plan) => plan.totals.replicasMoved) / sum((plan) => plan.totals.minimumMoves);
+      console.log(
+        [
+          placement.padEnd(9),
+          showCount(count).padStart(6),
+          ` ${shape[0].padEnd(12)}`,
+          buildMs.toFixed(0).padStart(9),
+          median(changeMs).toFixed(0).padStart(10),
+          worst.peak.toFixed(4).padStart(7),
+          worst.trough.toFixed(4).padStart(7),
+          worst.primaryPeak.toFixed(4).padStart(13),
+          `${moves.toFixed(3)}×`.padStart(8),
+        ].join(' '),
+      );
+    }
+
+console.log('\nfair, equal weights, by slack: what evenness costs in moves');
+for (const slack of [0.01, 0.02, 0.03, 0.05, 0.1]) {
+  const row = NODE_COUNTS.filter((count) => count >= 100).map((count) => {
+    const place = { name: 'fair', place: (nodes: readonly BenchNode[]) => fair(nodes, { slack }) };
+    const keyspace = new Keyspace(nodesOf(count, SHAPES[0]!), { placement: place });
+    const { peak } = keyspace.balance();
+    const { totals } = keyspace.simulate({ add: [nodeOf(1_000_000, SHAPES[0]!)] }).plan;
+    return `${showCount(count)} nodes: peak ${peak.toFixed(4)}, moves ${(totals.replicasMoved / totals.minimumMoves).toFixed(3)}×`;
+  });
+  console.log(`slack ${slack.toFixed(2)}  ${row.join('   ')}`);
+}
+
+console.log(`\nlook-ups of 16-character keys, ${showCount(LOOKUPS)} each, M/s`);
+console.log(' nodes   owner  replicas  replicasInto  replicas (Buffer)  npm hashring range(3)   ratio');
+const keys = Array.from({ length: 1 << 14 }, (_, number) => `user:${String(number * 7919).padStart(11, '0')}`);
+const buffers = keys.map((key) => Buffer.from(key));
+const perSecond = (lookups: number, one: (index: number) => number): number => {
+  let sum = 0;
+  for (let i = 0; i < Math.min(lookups, 200_000); i++) sum += one(i & 16_383);
+  const [, ms] = timed(() => {
+    for (let i = 0; i < lookups; i++) sum += one(i & 16_383);
+  });
+  checksum = (checksum + sum) >>> 0;
+  return lookups / ms / 1_000;
+};
+for (const count of [...NODE_COUNTS.slice(0, 3), 10_000]) {
+  const keyspace = new Keyspace(nodesOf(count, SHAPES[0]!));
+  const out: BenchNode[] = [];
+  const owner = perSecond(LOOKUPS, (i) => keyspace.owner(keys[i]!).id.length);
+  const replicas = perSecond(LOOKUPS, (i) => keyspace.replicas(keys[i]!)[2]!.id.length);
+  const into = perSecond(LOOKUPS, (i) => keyspace.replicasInto(keys[i]!, out)[2]!.id.length);
+  const bytes = perSecond(LOOKUPS, (i) => keyspace.replicas(buffers[i]!)[2]!.id.length);
+  const ring = count > 1_000 ? undefined : new HashRing(keyspace.nodes.map((node) => node.id));
+  const peer = ring && perSecond(PEER_LOOKUPS, (i) => ring.range(keys[i]!, 3)[2]!.length);
+  console.log(
+    [
+      showCount(count).padStart(6),
+      owner.toFixed(1).padStart(7),
+      replicas.toFixed(1).padStart(9),
+      into.toFixed(1).padStart(13),
+      bytes.toFixed(1).padStart(18),
+      (peer?.toFixed(2) ?? '-').padStart(22),
+      (peer === undefined ? '-' : `${(replicas / peer).toFixed(0)}×`).padStart(7),
+    ].join(' '),
+  );
+}
+console.log(`\nchecksum ${checksum.toString(16).padStart(8, '0')}`);
