@@ -5,10 +5,13 @@ import {
   JumpBackHash,
   JumpHash,
   Ketama,
+  Keyspace,
+  Maglev,
   Modulo,
   OWN_HASHERS,
   type Partitioner,
   type PartitionNode,
+  Rendezvous,
   redisSlot,
   SharedRing,
 } from '../../src/partition/index.ts';
@@ -44,6 +47,14 @@ const PARTITIONERS: Readonly<Record<string, () => Partitioner<PartitionNode>>> =
   'Ketama libmemcached': () => new Ketama(NODES, { dialect: 'libmemcached' }),
   'Ketama libmemcached-weighted': () => new Ketama(NODES, { dialect: 'libmemcached-weighted' }),
   'Ketama hashring': () => new Ketama(NODES, { dialect: 'hashring' }),
+  'Keyspace fair': () => new Keyspace(NODES, { placement: 'fair' }),
+  'Keyspace sticky': () => {
+    const keyspace = new Keyspace(NODES.slice(2), { slotCount: 16_384 });
+    keyspace.apply({ add: NODES.slice(0, 2), remove: ['node-9'] });
+    return keyspace;
+  },
+  Rendezvous: () => new Rendezvous(NODES),
+  Maglev: () => new Maglev(NODES),
   Modulo: () => new Modulo(EQUAL),
 };
 
