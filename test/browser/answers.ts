@@ -1,5 +1,7 @@
 // What the browser test asks of `keyfleet` on both sides: the same code runs in Node and, bundled, in Chromium.
 import {
+  AnchorHash,
+  BoundedLoad,
   HashRing,
   JumpBackAnchorHash,
   JumpBackHash,
@@ -8,9 +10,11 @@ import {
   Keyspace,
   Maglev,
   Modulo,
+  MultiProbe,
   OWN_HASHERS,
   type Partitioner,
   type PartitionNode,
+  RedisSlots,
   Rendezvous,
   redisSlot,
   SharedRing,
@@ -55,6 +59,9 @@ const PARTITIONERS: Readonly<Record<string, () => Partitioner<PartitionNode>>> =
   },
   Rendezvous: () => new Rendezvous(NODES),
   Maglev: () => new Maglev(NODES),
+  BoundedLoad: () => new BoundedLoad(new Rendezvous(NODES)),
+  MultiProbe: () => new MultiProbe(EQUAL),
+  RedisSlots: () => new RedisSlots(NODES),
   Modulo: () => new Modulo(EQUAL),
 };
 
@@ -80,7 +87,9 @@ export function answers(): Answers {
     const buckets = make();
     all[name] = KEYS.map((key) => packed(buckets.replicas(key, 3)));
   }
-  all['RedisSlots'] = KEYS.map((key) => redisSlot(key));
+  const anchor = new AnchorHash(17, { capacity: 32 });
+  all['AnchorHash'] = KEYS.map((key) => anchor.owner(key));
+  all['redisSlot'] = KEYS.map((key) => redisSlot(key));
   for (const hasher of OWN_HASHERS) {
     let digests = '';
     for (const key of KEYS) for (const byte of hasher.digest(key)) digests += String.fromCharCode(byte);
