@@ -37,6 +37,7 @@ export type { PartitionNode } from './node.ts';
 export type { BucketChange } from './numbered.ts';
 export type { MutablePartitioner, NodeChange, Partitioner } from './partitioner.ts';
 export { type Balance, balanceOf, type KeyLoad, type KeySimulation, type NodeBalance, type Simulation } from './placement/balance.ts';
+export { keyspaceCrateHasher, keyspaceCratePlacement } from './placement/crate-placement.ts';
 export type { Explanation, RankedNode } from './placement/explain.ts';
 export { type FairOptions, fair } from './placement/fair.ts';
 export type { KeyspaceJson } from './placement/keyspace-json.ts';
