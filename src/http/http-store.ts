@@ -21,8 +21,8 @@ export interface HttpKeyspace {
   put(key: Bytes, value: Bytes, options: { readonly ttlMs: number | undefined; readonly condition: Condition }): Promise<PutOutcome>;
   /** Removes the key, whatever it holds, if `condition` holds. */
   delete(key: Bytes, condition: Condition): Promise<DeleteOutcome>;
-  /** As KeyspaceHandle.scan: all keys of one position come together. */
-  scan(options: { readonly cursor: number; readonly limit: number }): ScanPage;
+  /** As KeyspaceHandle.scan: all keys of one position come together. Resolves when what it shows is durable. */
+  scan(options: { readonly cursor: number; readonly limit: number }): Promise<ScanPage>;
   readonly keyCount: number;
   readonly sizeBytes: number;
   readonly expiringCount: number;

@@ -64,8 +64,9 @@ export class RedisHttpKeyspace implements HttpKeyspace {
     return reply === DELETED ? 'deleted' : reply === CONDITION_FAILED ? 'condition-failed' : 'absent';
   }
 
-  scan(options: { readonly cursor: number; readonly limit: number }): ScanPage {
+  async scan(options: { readonly cursor: number; readonly limit: number }): Promise<ScanPage> {
     const { records, next } = this.#handle.scan(options);
+    await this.#handle.whenShownIsDurable();
     const nowMs = Date.now();
     return {
       next,

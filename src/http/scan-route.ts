@@ -67,7 +67,7 @@ async function* scanText(keyspace: HttpKeyspace, { cursor, limit, prefix, match,
   let count = 0;
   let pageLimit = 64;
   while (next !== undefined && count < limit) {
-    const page = keyspace.scan({ cursor: next, limit: Math.max(1, Math.min(pageLimit, limit - count)) });
+    const page = await keyspace.scan({ cursor: next, limit: Math.max(1, Math.min(pageLimit, limit - count)) });
     next = page.next;
     let text = '';
     let readBytes = 0;

@@ -63,6 +63,23 @@ function setUp(shardCount = 1) {
 }
 
 describe('the local log', () => {
+  test('says when what a look at many keys has seen is durable, whoever wrote it', async () => {
+    const { storage, log, shards, set, endTurn } = setUp(2);
+    expect(log.whenDurable(shards)).toBe(undefined);
+    set('a', 1, 1);
+    let shown = 0;
+    const wait = (): void => void log.whenDurable(shards)!.then(() => shown++);
+    // In the open batch, in the closed one, and after it is on disk.
+    wait();
+    endTurn();
+    wait();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(shown).toBe(0);
+    storage.release();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect([shown, log.whenDurable(shards)]).toEqual([2, undefined]);
+  });
+
   test('answers a command when its batch is durable, and not before', () => {
     const { storage, listener, set, endTurn } = setUp();
     set('a', 1);

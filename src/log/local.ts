@@ -1,3 +1,4 @@
+import { InvariantError } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
@@ -86,7 +87,7 @@ export class LocalLog {
       this.#enter(shard);
       reply = shard.machine.run(key, position, command);
     } catch (error) {
-      sink.failed(token, asError(error));
+      sink.failed(token, worldly(error));
       return;
     }
     this.#answerCommand(shard, reply, sink, token);
@@ -99,7 +100,7 @@ export class LocalLog {
       this.#enter(shard);
       reply = shard.machine.runMany(key, command);
     } catch (error) {
-      sink.failed(token, asError(error));
+      sink.failed(token, worldly(error));
       return;
     }
     this.#answerCommand(shard, reply, sink, token);
@@ -111,7 +112,7 @@ export class LocalLog {
       if (this.#closed) throw closed();
       answer = shard.machine.query(key, position, query, this.#now());
     } catch (error) {
-      sink.failed(token, asError(error));
+      sink.failed(token, worldly(error));
       return;
     }
     this.#answerQuery(shard, answer, sink, token);
@@ -123,7 +124,7 @@ export class LocalLog {
       if (this.#closed) throw closed();
       answer = shard.machine.queryMany(query, this.#now());
     } catch (error) {
-      sink.failed(token, asError(error));
+      sink.failed(token, worldly(error));
       return;
     }
     this.#answerQuery(shard, answer, sink, token);
@@ -173,6 +174,16 @@ export class LocalLog {
         undefined,
         true,
       );
+    });
+  }
+
+  /** Undefined when all that has changed `shards` is durable; else resolves when it is. @throws KF_STORAGE_FAILED. */
+  whenDurable(shards: readonly { readonly lastWrite: CommitNumber }[]): Promise<void> | undefined {
+    let lastWrite = 0;
+    for (const shard of shards) if (shard.lastWrite > lastWrite) lastWrite = shard.lastWrite;
+    if (lastWrite <= this.#storage.durable) return undefined;
+    return new Promise((resolve, reject) => {
+      this.#answerQuery({ lastWrite }, undefined, { settled: () => resolve(), failed: (_token, error) => reject(error) }, 0);
     });
   }
 
@@ -308,6 +319,16 @@ function readRefused(failure: Error): Error {
     `the answer would show writes that the storage did not confirm before it failed: ${messageOf(failure)}`,
     { cause: failure },
   );
+}
+
+/** What a caller may be told of. A broken promise of our own ends the process instead of being one more error to carry on after. */
+function worldly(error: unknown): Error {
+  if (error instanceof InvariantError) {
+    setImmediate(() => {
+      throw error;
+    });
+  }
+  return asError(error);
 }
 
 function asError(error: unknown): Error {

@@ -21,6 +21,11 @@ export interface KeyspaceHandle<Value, Command, Reply, Query, Answer> {
     readonly records: readonly ScannedRecord<Value>[];
     readonly next: number | undefined;
   };
+  /**
+   * For what `scan`, `sample` and the counts show: undefined when all of it is durable, else a promise of the moment when what they show now
+   * is. To be awaited between looking and telling, since nobody may be told of what a crash could undo. @throws KF_STORAGE_FAILED
+   */
+  whenShownIsDurable(): Promise<void> | undefined;
   /** A live record chosen by `unit`, a random number in [0, 1); undefined when there is none. */
   sample(unit: number): ScannedRecord<Value> | undefined;
   /** Live keys, plus those that have expired and are not yet removed. Exact, O(shards). */

@@ -108,7 +108,7 @@ describe('large values', () => {
     const lines = Array.from({ length: 3_000 }, (_, i) => `line ${i}`);
     for (const name of ['a', 'b', 'c']) await book.command(name, { add: lines });
     await book.command('small', { add: ['x'] });
-    const page = book.scan({ cursor: 0, limit: 10 });
+    const page = await book.scan({ cursor: 0, limit: 10 });
     expect(page.records.map(({ key, value }) => `${fromUtf8(key)} ${value}`).sort()).toEqual(['a 3000', 'b 3000', 'c 3000', 'small 1']);
     await book.command('a', drop);
     await book.command('small', drop);
@@ -149,7 +149,7 @@ describe('scanning by cursor', () => {
     const seen = new Map<string, number>();
     let cursor: number | undefined = 0;
     while (cursor !== undefined) {
-      const page: ReturnType<typeof users.scan> = users.scan({ cursor, limit: 1 + prng.below(20) });
+      const page: Awaited<ReturnType<typeof users.scan>> = await users.scan({ cursor, limit: 1 + prng.below(20) });
       for (const { key } of page.records) seen.set(toHex(key), (seen.get(toHex(key)) ?? 0) + 1);
       for (let i = 0; i < 5; i++) await users.command(`goes ${prng.below(50)}`, prng.below(2) ? plain.delete() : plain.set(utf8('v')));
       cursor = page.next;
@@ -169,8 +169,8 @@ describe('scanning by cursor', () => {
     await using _ = store;
     const users = store.keyspace('users');
     for (let i = 0; i < 40; i++) await users.command(`k${i}`, utf8('v'));
-    for (const { position } of users.scan({ cursor: 0, limit: 40 }).records) {
-      const { records } = users.scan({ cursor: position, limit: 1 });
+    for (const { position } of (await users.scan({ cursor: 0, limit: 40 })).records) {
+      const { records } = await users.scan({ cursor: position, limit: 1 });
       expect(records.every((record) => record.position === position)).toBe(true);
     }
   });

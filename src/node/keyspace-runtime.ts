@@ -86,6 +86,10 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     return this.#scanner.page({ ...options, table: this.#table, nowMs: this.#now() });
   }
 
+  whenShownIsDurable(): Promise<void> | undefined {
+    return this.#log.whenDurable(this.shards);
+  }
+
   /** Chooses a shard by its count of keys, then a place between its first and its last position: O(1), and fair enough for RANDOMKEY. */
   sample(unit: number): ScannedRecord<Value> | undefined {
     if (this.#refusal) throw this.#refusal;

@@ -65,7 +65,7 @@ export class Keyspace<Value, Command, Reply, Query, Answer> implements AsyncIter
   async *[Symbol.asyncIterator](): AsyncIterableIterator<ScannedRecord<Value>> {
     let cursor: number | undefined = 0;
     while (cursor !== undefined) {
-      const page: ReturnType<typeof this.scan> = this.scan({ cursor, limit: PAGE });
+      const page: Awaited<ReturnType<typeof this.scan>> = await this.scan({ cursor, limit: PAGE });
       yield* page.records;
       cursor = page.next;
       // So that a long iteration over memory lets others have their turn.
@@ -73,12 +73,14 @@ export class Keyspace<Value, Command, Reply, Query, Answer> implements AsyncIter
     }
   }
 
-  /** One page of records from `cursor` on, 0 at first; `next` is where to go on. */
-  scan(options: { readonly cursor: number; readonly limit: number }): {
+  /** One page of records from `cursor` on, 0 at first; `next` is where to go on. Resolves when what the page shows is durable. */
+  async scan(options: { readonly cursor: number; readonly limit: number }): Promise<{
     readonly records: readonly ScannedRecord<Value>[];
     readonly next: number | undefined;
-  } {
-    return this.#handle.scan(options);
+  }> {
+    const page = this.#handle.scan(options);
+    await this.#handle.whenShownIsDurable();
+    return page;
   }
 
   /** Removes every key. Costs the same however many there are. */

@@ -47,7 +47,7 @@ export class MemoryHttpStore implements HttpStore {
         if (!holds(condition, before)) return 'condition-failed';
         return entries.delete(toHex(key)) ? 'deleted' : 'absent';
       },
-      scan({ cursor, limit }) {
+      async scan({ cursor, limit }) {
         const all = [...entries.values()].slice(cursor, cursor + limit);
         const records: ScanRecord[] = all.map(({ key, value, expireAtMs }) => ({
           key,

@@ -103,6 +103,10 @@ export class FakeKeyspace implements RedisKeyspace<Bytes> {
     return { records, next: cursor + limit < all.length ? cursor + limit : undefined };
   }
 
+  whenShownIsDurable(): undefined {
+    return undefined;
+  }
+
   sample(unit: number): ScannedRecord<Bytes> | undefined {
     const all = [...this.values];
     const chosen = all[Math.floor(unit * all.length)];

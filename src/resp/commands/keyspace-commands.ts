@@ -10,13 +10,18 @@ import { afterEarlier, type LocalCall, type LocalCommand } from '../local-comman
 // The commands over all keys: SCAN, KEYS, RANDOMKEY, DBSIZE, FLUSHDB, FLUSHALL.
 
 export const KEYSPACE_COMMANDS: readonly (readonly [string, LocalCommand])[] = [
-  ['scan', afterEarlier(scan)],
-  ['keys', afterEarlier(keys)],
-  ['randomkey', afterEarlier(({ door }) => door.keyspace.sample(Math.random())?.key ?? null)],
-  ['dbsize', afterEarlier(({ door }) => door.keyspace.keyCount)],
+  ['scan', afterEarlier((call) => whenDurable(call, scan(call)))],
+  ['keys', afterEarlier(async (call) => whenDurable(call, await keys(call)))],
+  ['randomkey', afterEarlier((call) => whenDurable(call, call.door.keyspace.sample(Math.random())?.key ?? null))],
+  ['dbsize', afterEarlier((call) => whenDurable(call, call.door.keyspace.keyCount))],
   ['flushdb', afterEarlier(flush)],
   ['flushall', afterEarlier(flush)],
 ];
+
+/** `reply` as soon as what it shows is durable, other clients' writes included: at once but for a moment after a write. */
+function whenDurable({ door }: LocalCall, reply: Reply): Reply | Promise<Reply> {
+  return door.keyspace.whenShownIsDurable()?.then(() => reply) ?? reply;
+}
 
 async function flush({ door, args }: LocalCall): Promise<Reply> {
   if (args.length > 2 || (args.length === 2 && !isWord(args[1]!, 'async') && !isWord(args[1]!, 'sync'))) return SYNTAX_ERROR;
