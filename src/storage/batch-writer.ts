@@ -57,15 +57,15 @@ export class BatchWriter {
   }
 
   /** @throws KF_DISK_FULL, KF_STORAGE_FAILED; then nothing changed. */
-  write(name: string, key: Bytes, value: Bytes | undefined): void {
+  write(key: Bytes, value: Bytes | undefined): void {
     const bytes = OPERATION_HEADER_BYTES + key.length + (value ? value.length : 0);
     const undo = this.#undo;
     undo.used = this.#used;
     undo.closed = this.#closed.length;
     if (this.#used + bytes > this.#limit) this.#makeRoom(bytes);
-    const valueAt = writeOperation(this.#chunk, this.#used, value ? PUT : DELETE, key, value);
+    const keyAt = writeOperation(this.#chunk, this.#used, value ? PUT : DELETE, key, value);
     this.#used += bytes;
-    this.#memtable.set(name, this.#memtable.chunks.length - 1, valueAt, value?.length, undo);
+    this.#memtable.set(keyAt, key.length, value?.length, undo);
   }
 
   rollback(writeCount: number): void {

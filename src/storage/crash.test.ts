@@ -85,8 +85,9 @@ function recovered(run: Run, contents: ReadonlyMap<string, Buffer>): { readonly 
     files: new MemoryFiles(contents),
     dir: join(run.dir, 'journal'),
     flushed: 0,
-    apply: (bytes, keyAt, keyBytes, valueAt, valueBytes) => {
-      const key = bytes.toString('latin1', keyAt, keyAt + keyBytes);
+    apply: (bytes, keyAt, keyBytes, valueBytes) => {
+      const valueAt = keyAt + keyBytes;
+      const key = bytes.toString('latin1', keyAt, valueAt);
       if (valueBytes === undefined) state.delete(key);
       else state.set(key, bytes.toString('latin1', valueAt, valueAt + valueBytes));
     },

@@ -12,8 +12,8 @@ import type { CommitNumber } from './storage.ts';
 // - damage: a later record, or the header of a later segment, says that the missing batch had been synced. We refuse to go on.
 // Damage to the very last group that was written cannot be told from a torn tail, in this as in any journal.
 
-/** One operation, its value still in the file's bytes. */
-export type Apply = (bytes: Buffer, keyAt: number, keyBytes: number, valueAt: number, valueBytes: number | undefined) => void;
+/** One operation, its key and behind it its value still in the file's bytes. */
+export type Apply = (bytes: Buffer, keyAt: number, keyBytes: number, valueBytes: number | undefined) => void;
 
 export interface Replayed {
   /** The last whole batch, at least `flushed`. */
@@ -113,7 +113,7 @@ function applyOperations(path: string, part: { bytes: Buffer; start: number; end
     const keyAt = at + OPERATION_HEADER_BYTES;
     const valueAt = keyAt + keyBytes;
     if (valueAt + valueBytes > end) throw damaged(path, at, 'an operation does not end in its record');
-    apply(bytes, keyAt, keyBytes, valueAt, kind === DELETE ? undefined : valueBytes);
+    apply(bytes, keyAt, keyBytes, kind === DELETE ? undefined : valueBytes);
     at = valueAt + valueBytes;
   }
 }

@@ -1,7 +1,7 @@
 import { assert } from '../base/assert.ts';
 import { fromLatin1, latin1 } from './latin1.ts';
 import type { TableRange } from './lmdb-table.ts';
-import type { Memtable } from './memtable.ts';
+import { copyOf, type Memtable } from './memtable.ts';
 import type { KeyCursor } from './ordered-keys.ts';
 import type { ScanOptions, StoragePair } from './storage.ts';
 
@@ -123,9 +123,9 @@ export class LayeredScan implements IterableIterator<StoragePair> {
     const { memtables } = this.#layers;
     for (let i = 0; i < memtables.length; i++) {
       if (this.#cursors[i]!.key !== key) continue;
-      const found = memtables[i]!.find(key);
+      const found = memtables[i]!.peek(key);
       if (found === 'deleted') return undefined;
-      if (found) return found as Buffer;
+      if (found) return copyOf(found, 0, found.length);
     }
     return this.#below?.key === key ? this.#below.value : undefined;
   }

@@ -11,7 +11,7 @@ import { isDiskFull, type LockedDirectory, lockDirectory, unreadable } from './d
 import { type Files, realFiles } from './files.ts';
 import { Journal } from './journal.ts';
 import { replayJournal } from './journal-replay.ts';
-import { latin1 } from './latin1.ts';
+import { keyHash } from './key-hash.ts';
 import { LayeredScan, type Layers } from './layered-scan.ts';
 import { LmdbTable, type TableRange } from './lmdb-table.ts';
 import { Memtable } from './memtable.ts';
@@ -111,9 +111,9 @@ export class LmdbStorage implements Storage {
         files,
         dir: journalDir,
         flushed,
-        apply: (bytes, keyAt, keyBytes, valueAt, valueBytes) => {
+        apply: (bytes, keyAt, keyBytes, valueBytes) => {
           if (active.chunks.at(-1) !== bytes) active.chunks.push(bytes);
-          active.set(latin1(bytes, keyAt, keyAt + keyBytes), active.chunks.length - 1, valueAt, valueBytes);
+          active.set(keyAt, keyBytes, valueBytes);
           replayedBytes += keyBytes + (valueBytes ?? 0);
         },
         onBatch: (number) => {
@@ -193,18 +193,18 @@ export class LmdbStorage implements Storage {
   }
 
   get(key: Bytes): Bytes | undefined {
-    const name = latin1(key);
+    const hash = keyHash(key);
     for (const memtable of this.#memtables) {
-      const found = memtable.find(name);
+      const found = memtable.find(key, hash);
       if (found !== undefined) return found === 'deleted' ? undefined : found;
     }
     return key.length === 0 ? undefined : this.#table.get(key);
   }
 
   has(key: Bytes): boolean {
-    const name = latin1(key);
+    const hash = keyHash(key);
     for (const memtable of this.#memtables) {
-      const known = memtable.knows(name);
+      const known = memtable.knows(key, hash);
       if (known !== undefined) return known;
     }
     return key.length > 0 && this.#table.has(key);
@@ -216,12 +216,12 @@ export class LmdbStorage implements Storage {
 
   put(key: Bytes, value: Bytes): void {
     this.#checkWrite(key);
-    this.#writer.write(latin1(key), key, value);
+    this.#writer.write(key, value);
   }
 
   delete(key: Bytes): void {
     this.#checkWrite(key);
-    this.#writer.write(latin1(key), key, undefined);
+    this.#writer.write(key, undefined);
   }
 
   savepoint(): number {
@@ -363,7 +363,7 @@ export class LmdbStorage implements Storage {
   /** Puts an empty memtable over the one that took the writes, which from now on is only read and flushed. */
   #freeze(): void {
     this.#frozenBytes += this.#active.bytes;
-    this.#active = new Memtable(this.#committed);
+    this.#active = new Memtable(this.#committed, this.#active.entryCount);
     this.#memtables = [this.#active, ...this.#memtables];
     this.#generation++;
     this.#writer.use(this.#active);
@@ -438,9 +438,9 @@ class LmdbSnapshot implements StorageSnapshot {
 
   get(key: Bytes): Bytes | undefined {
     const transaction = this.#held;
-    const name = latin1(key);
+    const hash = keyHash(key);
     for (const memtable of this.#memtables) {
-      const found = memtable.find(name);
+      const found = memtable.find(key, hash);
       if (found !== undefined) return found === 'deleted' ? undefined : found;
     }
     return key.length === 0 ? undefined : this.#table.get(key, transaction);

@@ -1,0 +1,116 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { Prng } from '../base/prng.ts';
+import { keyHash } from './key-hash.ts';
+import { Memtable, UndoLog } from './memtable.ts';
+import { byCodeUnit } from './ordered-keys.ts';
+
+/** Writes as the writer of a batch does: key and value into the last chunk, then a note of where they are. */
+class Writer {
+  readonly memtable = new Memtable(0);
+  readonly undo = new UndoLog();
+  #used = 0;
+
+  constructor(chunkBytes = 1 << 20) {
+    this.memtable.chunks.push(Buffer.alloc(chunkBytes));
+  }
+
+  write(key: string, value: string | undefined): void {
+    this.undo.used = this.#used;
+    this.memtable.chunks.at(-1)!.write(key + (value ?? ''), this.#used, 'latin1');
+    this.memtable.set(this.#used, key.length, value?.length, this.undo);
+    this.#used += key.length + (value?.length ?? 0);
+  }
+
+  rollback(length: number): void {
+    while (this.undo.length > length) this.undo.pop(this.memtable);
+    this.#used = this.undo.used;
+  }
+}
+
+function look(memtable: Memtable, key: string): string | undefined {
+  const bytes = Buffer.from(key, 'latin1');
+  const found = memtable.find(bytes, keyHash(bytes));
+  expect(memtable.knows(bytes, keyHash(bytes))).toBe(found === undefined ? undefined : found !== 'deleted');
+  const peeked = memtable.peek(key);
+  expect(typeof peeked === 'object' ? peeked.toString('latin1') : peeked).toBe(
+    found instanceof Uint8Array ? Buffer.from(found).toString('latin1') : found,
+  );
+  return found instanceof Uint8Array ? `=${Buffer.from(found).toString('latin1')}` : found;
+}
+
+function ordered(memtable: Memtable): string[] {
+  while (!memtable.settle(3));
+  const cursor = memtable.cursor(false);
+  const keys: string[] = [];
+  for (cursor.seek(''); cursor.key !== undefined; cursor.advance()) if (memtable.peek(cursor.key) !== undefined) keys.push(cursor.key);
+  return keys;
+}
+
+const key = fc.string({ unit: 'binary-ascii', minLength: 1, maxLength: 2 });
+const step = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ key, value: fc.option(fc.string({ unit: 'binary-ascii', maxLength: 4 }), { nil: undefined }) }) },
+  { weight: 1, arbitrary: fc.record({ rollbackTo: fc.nat(30) }) },
+  { weight: 1, arbitrary: fc.constant('settle' as const) },
+);
+
+describe('a memtable', () => {
+  test('knows what was written and not rolled back, and gives its keys in order', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+        const writer = new Writer();
+        const states = [new Map<string, string>()];
+        for (const one of steps) {
+          if (one === 'settle') writer.memtable.settle(2);
+          else if ('rollbackTo' in one) {
+            const length = Math.min(one.rollbackTo, states.length - 1);
+            if (length === states.length - 1) continue;
+            states.length = length + 1;
+            writer.rollback(length);
+          } else {
+            writer.write(one.key, one.value);
+            states.push(new Map(states.at(-1)).set(one.key, one.value === undefined ? 'deleted' : `=${one.value}`));
+          }
+        }
+        const expected = states.at(-1)!;
+        for (const one of steps)
+          if (typeof one === 'object' && 'key' in one) expect(look(writer.memtable, one.key)).toBe(expected.get(one.key));
+        expect(writer.memtable.entryCount).toBe(expected.size);
+        expect(ordered(writer.memtable)).toEqual([...expected.keys()].sort(byCodeUnit));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('finds every key after it has grown many times, and after half of that was rolled back', () => {
+    const writer = new Writer(4 << 20);
+    const chance = new Prng(3);
+    const keys = [...new Set(Array.from({ length: 40_000 }, () => `key ${chance.u32()}`))];
+    for (const one of keys) writer.write(one, `of ${one}`);
+    const rolledBack = keys.splice(20_000);
+    writer.rollback(keys.length);
+    for (const one of keys) expect(writer.memtable.peek(one)?.toString('latin1')).toBe(`of ${one}`);
+    for (const one of rolledBack) expect(writer.memtable.peek(one)).toBeUndefined();
+    for (const one of rolledBack) writer.write(one, 'again');
+    expect(writer.memtable.peek(rolledBack.at(-1)!)?.toString('latin1')).toBe('again');
+    expect(writer.memtable.entryCount).toBe(keys.length + rolledBack.length);
+  });
+});
+
+describe('the hash of keys', () => {
+  test('depends on every byte and on the length, not on where the key lies', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 1, maxLength: 40 }), fc.nat(5), (bytes, at) => {
+        const hash = keyHash(bytes);
+        const moved = new Uint8Array(bytes.length + at + 3).fill(7);
+        moved.set(bytes, at);
+        expect(keyHash(moved, at, at + bytes.length)).toBe(hash);
+        // Two such keys fall together once in 2^32 times.
+        expect(keyHash(moved, at, at + bytes.length + 1)).not.toBe(hash);
+        moved[at]! ^= 1;
+        expect(keyHash(moved, at, at + bytes.length)).not.toBe(hash);
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
