@@ -114,11 +114,11 @@ export class Connection implements ReplySink<Reply> {
     if (this.#isClosing) return;
     this.lastMs = Date.now();
     this.scanner.push(chunk);
-    this.run();
+    this.run(false);
   }
 
-  /** Starts what can be started, sends what can be sent, and reads on or not. */
-  run(): void {
+  /** Starts what can be started, sends what can be sent (at once, or with what other connections have to say), and reads on or not. */
+  run(sendsAtOnce = true): void {
     if (this.#isRunning || this.#isClosed) return;
     this.#isRunning = true;
     const { scanner } = this;
@@ -143,7 +143,8 @@ export class Connection implements ReplySink<Reply> {
       this.#onBroken(scanner.error);
     }
     this.#isRunning = false;
-    this.flush();
+    if (sendsAtOnce || this.#isClosing || this.#hasEnded) this.flush();
+    else if (this.#writer.length > 0) this.#door.schedule(this);
     if (this.#isClosed) return;
     if (usedUp && scanner.pendingBytes > this.#door.settings['client-query-buffer-limit']) {
       this.#door.stats.closedQueryLimit++;

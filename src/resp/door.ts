@@ -184,11 +184,14 @@ export class Door {
     if (this.connections.delete(conn.id)) this.stats.connections--;
   }
 
-  /** Has the connection send what it has, and go on, when the present work is done: one write for all answers that come together. */
+  /**
+   * Has the connection send what it has, and go on, once all requests that this turn of the event loop brought have been read: one write for
+   * all answers that come together, and no client wakes up on our core's time while others still wait to be read.
+   */
   schedule(conn: Connection): void {
     if (conn.isScheduled) return;
     conn.isScheduled = true;
-    if (this.#scheduled.push(conn) === 1) process.nextTick(this.#runScheduled);
+    if (this.#scheduled.push(conn) === 1) setImmediate(this.#runScheduled);
   }
 
   readonly #runScheduled = (): void => {
