@@ -1,0 +1,414 @@
+import { readFileSync } from 'node:fs';
+import { createConnection, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import type { Bytes } from '../base/bytes.ts';
+import { messageOf } from '../base/errors.ts';
+import { MIB, showDuration } from '../base/units.ts';
+import { REPLY_BROKEN, REPLY_WHOLE, ReplyScanner } from '../resp/codec/reply-scanner.ts';
+import { BackendError } from './backend-error.ts';
+import { type Flushable, flushSoon } from './flush-queue.ts';
+import { latin1Slice } from './latin1.ts';
+import type { BackendTls, ServerAddress } from './pool-config.ts';
+import type { EncodedRequest, ReplySink } from './reply-sink.ts';
+import { encodeRequest } from './request-encoder.ts';
+
+/** How to reach a server, and how much may wait for it. */
+export interface BackendOptions {
+  /** Names the server in errors. */
+  readonly name: string;
+  readonly address: ServerAddress;
+  readonly auth?: string | undefined;
+  readonly username?: string | undefined;
+  readonly db?: number | undefined;
+  /** Ask for RESP3 (HELLO 3). RESP2 when absent. */
+  readonly resp3?: boolean | undefined;
+  readonly tls?: BackendTls | undefined;
+  readonly tcpKeepalive?: boolean | undefined;
+  readonly connectTimeoutMs?: number | undefined;
+  /** How long the oldest request may wait for its answer; for ever when absent. */
+  readonly timeoutMs?: number | undefined;
+  readonly limits?: Partial<BackendLimits> | undefined;
+}
+
+export interface BackendLimits {
+  /** The most requests without an answer on one connection. */
+  readonly pendingRequests: number;
+  /** The most bytes of requests that the server has not taken yet, on one connection. */
+  readonly pendingBytes: number;
+  /** The longest string in an answer. */
+  readonly replyBytes: number;
+}
+
+export const BACKEND_LIMITS: BackendLimits = { pendingRequests: 1 << 17, pendingBytes: 64 * MIB, replyBytes: 512 * MIB };
+const CONNECT_TIMEOUT_MS = 5_000;
+
+/** What its owner hears of a connection. */
+export interface ConnectionEvents {
+  onReady?(): void;
+  /** Once, at the end, after every pending request has failed. `error` is absent after {@link BackendConnection.close}. */
+  onClose?(error: BackendError | undefined): void;
+  /** A RESP3 push, or on a subscribed RESP2 connection any frame that no request waits for. */
+  onPush?(bytes: Bytes, start: number, end: number): void;
+  /** What waited to be written has gone out. */
+  onDrain?(): void;
+}
+
+/**
+ * One connection to a Redis-like server. Requests go out in one write at the end of each turn of the event loop, and answers come back
+ * in their order, each to its sink. What is sent before the connection stands waits for it.
+ *
+ * Promise: every request taken is answered exactly once, by the server or by a {@link BackendError} that says whether it can have been
+ * carried out. Memory is bounded by {@link BackendLimits}; beyond, {@link send} says `KF_BACKEND_BUSY` at once. A server that leaves the oldest
+ * request without an answer for `timeoutMs`, or says what is no RESP, is disconnected: a later answer would go to the wrong request.
+ */
+export class BackendConnection implements Flushable {
+  readonly options: BackendOptions;
+  readonly #limits: BackendLimits;
+  readonly #events: ConnectionEvents;
+  readonly #scanner: ReplyScanner;
+  #socket: Socket | undefined;
+  #state: 'connecting' | 'ready' | 'closed' = 'connecting';
+  /** While connecting the limit of that, then of the oldest request. */
+  #timer: NodeJS.Timeout | undefined;
+
+  // Requests without an answer: a ring of a power of two. Those from #written on have not been given to the socket.
+  #sinks: (ReplySink | undefined)[] = new Array(64).fill(undefined);
+  #tokens: unknown[] = new Array(64).fill(undefined);
+  #head = 0;
+  #tail = 0;
+  #written = 0;
+  /** When the request at the head began to be the oldest. */
+  #headSinceMs = 0;
+
+  #text = '';
+  #chunks: (string | Bytes)[] = [];
+  #chunkBytes = 0;
+  #flushing = false;
+  /** Set in subscribed mode: frames belong to no request. */
+  pushing = false;
+
+  constructor(options: BackendOptions, events: ConnectionEvents = {}) {
+    this.options = options;
+    this.#events = events;
+    this.#limits = { ...BACKEND_LIMITS, ...options.limits };
+    this.#scanner = new ReplyScanner({ maxStringBytes: this.#limits.replyBytes });
+    this.#connect();
+  }
+
+  get state(): 'connecting' | 'ready' | 'closed' {
+    return this.#state;
+  }
+
+  /** Requests without an answer. */
+  get pending(): number {
+    return this.#tail - this.#head;
+  }
+
+  /** Bytes of requests that the server has not taken. */
+  get unsentBytes(): number {
+    return this.#text.length + this.#chunkBytes + (this.#socket?.writableLength ?? 0);
+  }
+
+  /** Nothing more is taken until answers come. */
+  get isFull(): boolean {
+    return this.pending >= this.#limits.pendingRequests || this.unsentBytes >= this.#limits.pendingBytes;
+  }
+
+  /**
+   * Sends one request whose answer goes to `sink` with `token`; `bytes` given must not change until the answer. Never throws: a connection
+   * that is closed or full answers with a failure before this returns.
+   */
+  send<Token>(request: EncodedRequest, sink: ReplySink<Token>, token: Token): void {
+    if (!this.#takes(sink as ReplySink, token)) return;
+    this.write(request);
+  }
+
+  /** {@link send} of the whole request that is `bytes[start … end)`. A short one is copied at once; the bytes of a long one must not change. */
+  sendFrame<Token>(bytes: Bytes, start: number, end: number, sink: ReplySink<Token>, token: Token): void {
+    if (!this.#takes(sink as ReplySink, token)) return;
+    if (end - start < COPIED_BYTES) this.#text += latin1Slice(bytes, start, end);
+    else this.#append(bytes.subarray(start, end));
+    this.#flushLater();
+  }
+
+  /** Writes what brings no answer of its own (SUBSCRIBE on a pushing connection). */
+  write(request: EncodedRequest): void {
+    if (typeof request === 'string') this.#text += request;
+    else if (request instanceof Uint8Array) this.#append(request);
+    else {
+      for (const part of request as readonly (string | Bytes)[]) {
+        if (typeof part === 'string') this.#text += part;
+        else this.#append(part);
+      }
+    }
+    this.#flushLater();
+  }
+
+  /** Ends the connection; requests without an answer fail. */
+  close(): void {
+    this.#end(undefined);
+  }
+
+  /** Keeps the process alive or not. */
+  ref(on: boolean): void {
+    if (on) this.#socket?.ref();
+    else this.#socket?.unref();
+  }
+
+  pause(): void {
+    this.#socket?.pause();
+  }
+
+  resume(): void {
+    this.#socket?.resume();
+  }
+
+  flush(): void {
+    this.#flushing = false;
+    const socket = this.#socket;
+    if (socket === undefined || this.#state !== 'ready') return;
+    this.#written = this.#tail;
+    if (this.#chunks.length === 0) {
+      const text = this.#text;
+      this.#text = '';
+      if (text !== '') socket.write(text, 'latin1');
+      return;
+    }
+    const chunks = this.#chunks;
+    if (this.#text !== '') chunks.push(this.#text);
+    this.#chunks = [];
+    this.#chunkBytes = 0;
+    this.#text = '';
+    socket.cork();
+    for (const chunk of chunks) {
+      if (typeof chunk === 'string') socket.write(chunk, 'latin1');
+      else socket.write(chunk);
+    }
+    socket.uncork();
+  }
+
+  #flushLater(): void {
+    if (this.#flushing || this.#state !== 'ready') return;
+    this.#flushing = true;
+    flushSoon(this);
+  }
+
+  /** Takes its place among the pending, or has failed already. */
+  #takes(sink: ReplySink, token: unknown): boolean {
+    if (this.#state !== 'closed' && !this.isFull) {
+      this.#expect(sink, token);
+      return true;
+    }
+    const closed = this.#state === 'closed';
+    const what = closed ? 'the connection is closed' : `${this.pending} requests and ${this.unsentBytes} bytes wait for it`;
+    sink.onFailure(token, this.#error(closed ? 'KF_BACKEND_DOWN' : 'KF_BACKEND_BUSY', what));
+    return false;
+  }
+
+  #append(bytes: Bytes): void {
+    if (bytes.length < COPIED_BYTES) {
+      this.#text += latin1Slice(bytes);
+      return;
+    }
+    if (this.#text !== '') {
+      this.#chunks.push(this.#text);
+      this.#chunkBytes += this.#text.length;
+      this.#text = '';
+    }
+    this.#chunks.push(bytes);
+    this.#chunkBytes += bytes.length;
+  }
+
+  #expect(sink: ReplySink, token: unknown): void {
+    if (this.#head === this.#tail) {
+      this.#headSinceMs = performance.now();
+      this.#watch();
+    }
+    const size = this.#sinks.length;
+    if (this.#tail - this.#head === size) this.#grow();
+    const place = this.#tail & (this.#sinks.length - 1);
+    this.#sinks[place] = sink;
+    this.#tokens[place] = token;
+    this.#tail++;
+  }
+
+  #grow(): void {
+    const size = this.#sinks.length;
+    const sinks = new Array<ReplySink | undefined>(2 * size).fill(undefined);
+    const tokens = new Array<unknown>(2 * size).fill(undefined);
+    for (let i = 0; i < size; i++) {
+      sinks[(this.#head + i) & (2 * size - 1)] = this.#sinks[(this.#head + i) & (size - 1)];
+      tokens[(this.#head + i) & (2 * size - 1)] = this.#tokens[(this.#head + i) & (size - 1)];
+    }
+    this.#sinks = sinks;
+    this.#tokens = tokens;
+  }
+
+  #connect(): void {
+    const { address, tls, tcpKeepalive } = this.options;
+    let socket: Socket;
+    try {
+      socket = tls ? connectTls({ ...address, ...tlsOptions(tls, address) }) : createConnection({ ...address, noDelay: true });
+    } catch (error) {
+      // A file of the TLS settings that cannot be read: told later, as every other failure to connect.
+      setImmediate(() => this.#end(this.#error('KF_BACKEND_REFUSED', messageOf(error), error)));
+      return;
+    }
+    this.#socket = socket;
+    if (tls) socket.setNoDelay(true);
+    if (tcpKeepalive === true) socket.setKeepAlive(true, 60_000);
+    this.#timer = setTimeout(() => this.#lost('no connection', undefined), this.options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS);
+    socket.once(tls ? 'secureConnect' : 'connect', () => this.#greet());
+    socket.on('error', (error) => this.#lost(messageOf(error), error));
+    socket.on('close', () => this.#lost('the server closed the connection', undefined));
+    socket.on('data', (chunk: Bytes) => this.#receive(chunk));
+    socket.on('drain', () => this.#events.onDrain?.());
+  }
+
+  /** AUTH, SELECT and HELLO, before anything else. */
+  #greet(): void {
+    const { auth, username, db, resp3 } = this.options;
+    const greeting: string[][] = [];
+    if (resp3 === true) greeting.push(auth === undefined ? ['HELLO', '3'] : ['HELLO', '3', 'AUTH', username ?? 'default', auth]);
+    else if (auth !== undefined) greeting.push(username === undefined ? ['AUTH', auth] : ['AUTH', username, auth]);
+    if (db !== undefined && db !== 0) greeting.push(['SELECT', String(db)]);
+    if (greeting.length === 0) {
+      this.#stand();
+      return;
+    }
+    // Their answers come first: they stand before all that waits already.
+    const sink: ReplySink<number> = {
+      onReply: (turn, bytes, start, end) => {
+        if (bytes[start] === 0x2d) this.#end(this.#error('KF_BACKEND_REFUSED', latin1Slice(bytes, start + 1, end - 2)));
+        else if (turn === greeting.length - 1) this.#stand();
+      },
+      onFailure: () => undefined,
+    };
+    const sinks = this.#sinks;
+    const tokens = this.#tokens;
+    const [head, tail] = [this.#head, this.#tail];
+    this.#sinks = new Array(sinks.length).fill(undefined);
+    this.#tokens = new Array(tokens.length).fill(undefined);
+    this.#head = 0;
+    this.#tail = 0;
+    for (let turn = 0; turn < greeting.length; turn++) this.#expect(sink as ReplySink, turn);
+    for (let i = head; i < tail; i++) this.#expect(sinks[i & (sinks.length - 1)]!, tokens[i & (sinks.length - 1)]);
+    this.#written = greeting.length;
+    this.#socket!.write(
+      greeting.map((args) => Buffer.from(encodeRequest(args) as string, 'latin1')).reduce((a, b) => Buffer.concat([a, b])),
+    );
+  }
+
+  #stand(): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'ready';
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#headSinceMs = performance.now();
+    this.#watch();
+    this.flush();
+    this.#events.onReady?.();
+  }
+
+  /** Sees to it that a timer looks at the oldest request; cheap enough for every request. */
+  #watch(): void {
+    const { timeoutMs } = this.options;
+    if (timeoutMs === undefined || this.#timer !== undefined || this.#state !== 'ready' || this.#head === this.#tail) return;
+    const leftMs = this.#headSinceMs + timeoutMs - performance.now();
+    this.#timer = setTimeout(() => this.#look(), Math.max(1, Math.ceil(leftMs)));
+  }
+
+  #look(): void {
+    this.#timer = undefined;
+    const { timeoutMs } = this.options;
+    if (this.#head === this.#tail) return;
+    const waitedMs = performance.now() - this.#headSinceMs;
+    if (waitedMs < timeoutMs!) this.#watch();
+    else this.#lost(`no answer for ${showDuration(waitedMs)}`, undefined);
+  }
+
+  #receive(chunk: Bytes): void {
+    const scanner = this.#scanner;
+    scanner.push(chunk);
+    let answered = 0;
+    for (;;) {
+      const found = scanner.next();
+      if (found === REPLY_WHOLE) {
+        const { bytes, start, end } = scanner;
+        if (bytes[start] === 0x3e || (this.pushing && this.#head === this.#tail)) {
+          this.#events.onPush?.(bytes, start, end);
+          continue;
+        }
+        if (this.#head === this.#tail) {
+          this.#lost('an answer that nobody asked for', undefined);
+          return;
+        }
+        const place = this.#head & (this.#sinks.length - 1);
+        const sink = this.#sinks[place]!;
+        const token = this.#tokens[place];
+        this.#sinks[place] = undefined;
+        this.#tokens[place] = undefined;
+        this.#head++;
+        answered++;
+        sink.onReply(token, bytes, start, end);
+        if (this.#state === 'closed') return;
+        continue;
+      }
+      if (found === REPLY_BROKEN) {
+        this.#lost(`what it says is no RESP: ${scanner.error}`, undefined);
+        return;
+      }
+      break;
+    }
+    if (answered > 0 || this.pending > 0) this.#headSinceMs = performance.now();
+  }
+
+  #lost(what: string, cause: unknown): void {
+    this.#end(this.#error('KF_BACKEND_DOWN', what, cause));
+  }
+
+  #end(error: BackendError | undefined): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#socket?.destroy();
+    this.#text = '';
+    this.#chunks = [];
+    this.#chunkBytes = 0;
+    const unsent = error ?? this.#error('KF_BACKEND_DOWN', 'the connection was closed');
+    const sent = this.#error(
+      'KF_OUTCOME_UNKNOWN',
+      `${unsent.message.slice(this.options.name.length + 2)}; the request may have been carried out`,
+      error?.cause,
+    );
+    const [sinks, tokens, head, tail, written] = [this.#sinks, this.#tokens, this.#head, this.#tail, this.#written];
+    this.#head = this.#tail;
+    this.#sinks = [];
+    this.#tokens = [];
+    for (let i = head; i < tail; i++) {
+      const place = i & (sinks.length - 1);
+      sinks[place]!.onFailure(tokens[place], i < written ? sent : unsent);
+    }
+    this.#events.onClose?.(error);
+  }
+
+  #error(code: ConstructorParameters<typeof BackendError>[0], what: string, cause?: unknown): BackendError {
+    return new BackendError(code, this.options.name, what, cause);
+  }
+}
+
+/** Bytes below this length join the text: joining them costs less than a write of their own. */
+const COPIED_BYTES = 4 * 1024;
+
+function tlsOptions(tls: BackendTls, address: ServerAddress): object {
+  const host = 'host' in address ? address.host : undefined;
+  const serverName = tls.serverName ?? (host !== undefined && !/^[\d.]+$|:/.test(host) ? host : undefined);
+  return {
+    rejectUnauthorized: tls.verify,
+    ...(serverName === undefined ? {} : { servername: serverName }),
+    ...(tls.ca === undefined ? {} : { ca: readFileSync(tls.ca) }),
+    ...(tls.cert === undefined ? {} : { cert: readFileSync(tls.cert) }),
+    ...(tls.key === undefined ? {} : { key: readFileSync(tls.key) }),
+  };
+}

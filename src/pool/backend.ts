@@ -1,0 +1,179 @@
+import { readReply } from '../resp/codec/reply-parser.ts';
+import type { Reply } from '../shard/redis/reply.ts';
+import { BackendConnection, type BackendOptions, type ConnectionEvents } from './backend-connection.ts';
+import { BackendError } from './backend-error.ts';
+import type { PoolConfig, PoolServer } from './pool-config.ts';
+import type { EncodedRequest, ReplySink } from './reply-sink.ts';
+import { type CommandArg, encodeRequest } from './request-encoder.ts';
+
+/** What the owner of a backend hears. */
+export interface BackendEvents {
+  onUp?(backend: Backend): void;
+  /** A connection was lost or could not be made; `failures` in a row so far. */
+  onDown?(backend: Backend, error: BackendError, failures: number): void;
+  /** Waiting requests have gone out: what was held back may come. */
+  onDrain?(backend: Backend): void;
+}
+
+export interface BackendSettings extends BackendOptions {
+  /** Shared connections; 1 when absent. */
+  readonly connections?: number;
+  /** Connect at once, and again by itself; else with the first request. */
+  readonly preconnect?: boolean;
+  /** Bounds of the wait between attempts to connect. */
+  readonly backoffMs?: { readonly first: number; readonly most: number };
+}
+
+const BACKOFF_MS = { first: 50, most: 2_000 };
+
+/** The settings of one server of a pool. */
+export function backendSettings(pool: PoolConfig, server: PoolServer): BackendSettings {
+  return {
+    name: server.name,
+    address: server.address,
+    auth: pool.auth,
+    username: pool.username,
+    db: pool.db,
+    tls: pool.tls,
+    tcpKeepalive: pool.tcpKeepalive,
+    timeoutMs: pool.timeoutMs,
+    ...(pool.timeoutMs === undefined ? {} : { connectTimeoutMs: pool.timeoutMs }),
+    connections: pool.serverConnections,
+    preconnect: pool.preconnect,
+  };
+}
+
+/**
+ * One server of a pool behind its shared connections. Requests are pipelined; see {@link BackendConnection} for what is promised of each.
+ *
+ * A lost connection is made again with a growing pause. While one is being made for the first time requests wait for it; once an attempt
+ * has failed they fail at once, until an attempt succeeds.
+ */
+export class Backend {
+  readonly settings: BackendSettings;
+  readonly #events: BackendEvents;
+  readonly #connections: (BackendConnection | undefined)[];
+  #turn = 0;
+  /** Attempts that failed since the last that did not. */
+  #failures = 0;
+  #lastError: BackendError | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(settings: BackendSettings, events: BackendEvents = {}) {
+    this.settings = settings;
+    this.#events = events;
+    this.#connections = new Array(settings.connections ?? 1).fill(undefined);
+    if (settings.preconnect === true) this.#open();
+  }
+
+  get name(): string {
+    return this.settings.name;
+  }
+
+  /** Connected, as far as is known. */
+  get isUp(): boolean {
+    return this.#connections.some((one) => one?.state === 'ready');
+  }
+
+  /** Attempts to connect that failed in a row. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  get lastError(): BackendError | undefined {
+    return this.#lastError;
+  }
+
+  /** Requests without an answer. */
+  get pending(): number {
+    let sum = 0;
+    for (const one of this.#connections) sum += one?.pending ?? 0;
+    return sum;
+  }
+
+  get unsentBytes(): number {
+    let sum = 0;
+    for (const one of this.#connections) sum += one?.unsentBytes ?? 0;
+    return sum;
+  }
+
+  /**
+   * Sends a request over one of the shared connections: the answer goes to `sink` with `token`. Requests of one `lane` keep their order; without one
+   * they take turns. Never throws.
+   */
+  send<Token>(request: EncodedRequest, sink: ReplySink<Token>, token: Token, lane = -1): void {
+    const count = this.#connections.length;
+    const index = count === 1 ? 0 : lane >= 0 ? lane % count : (this.#turn = (this.#turn + 1) % count);
+    const connection = this.#connections[index];
+    if (connection !== undefined && (connection.state === 'ready' || this.#failures === 0)) connection.send(request, sink, token);
+    else if (this.#closed) sink.onFailure(token, new BackendError('KF_BACKEND_DOWN', this.name, 'the pool is closed'));
+    else if (this.#failures > 0) sink.onFailure(token, this.#lastError ?? new BackendError('KF_BACKEND_DOWN', this.name, 'no connection'));
+    else this.#openAt(index).send(request, sink, token);
+  }
+
+  /** {@link send} with a promise of the reply's value; error replies are values of kind `error`. @throws BackendError. */
+  request(...args: CommandArg[]): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      this.send(
+        encodeRequest(args),
+        { onReply: (_, bytes, start) => resolve(readReply(bytes, start)), onFailure: (_, error) => reject(error) },
+        undefined,
+      );
+    });
+  }
+
+  /** A connection of one's own, for MULTI, WATCH, blocking commands and subscriptions. Close it. It is not made again. */
+  openPrivate(events: ConnectionEvents = {}, options: Partial<BackendOptions> = {}): BackendConnection {
+    return new BackendConnection({ ...this.settings, ...options }, events);
+  }
+
+  /** Connects now instead of with the first request. */
+  open(): void {
+    this.#open();
+  }
+
+  /** Ends all shared connections; requests without an answer fail. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#retryTimer);
+    for (const one of this.#connections) one?.close();
+  }
+
+  #open(): void {
+    for (let i = 0; i < this.#connections.length; i++) if (this.#connections[i] === undefined) this.#openAt(i);
+  }
+
+  #openAt(index: number): BackendConnection {
+    const connection: BackendConnection = new BackendConnection(this.settings, {
+      onReady: () => {
+        const wasDown = this.#failures > 0 || this.#lastError === undefined;
+        this.#failures = 0;
+        if (wasDown) this.#events.onUp?.(this);
+      },
+      onClose: (error) => {
+        if (this.#connections[index] === connection) this.#connections[index] = undefined;
+        if (error === undefined || this.#closed) return;
+        this.#failures++;
+        this.#lastError = error;
+        this.#events.onDown?.(this, error, this.#failures);
+        this.#retry();
+      },
+      onDrain: () => this.#events.onDrain?.(this),
+    });
+    this.#connections[index] = connection;
+    return connection;
+  }
+
+  #retry(): void {
+    if (this.#retryTimer !== undefined || this.#closed) return;
+    const { first, most } = this.settings.backoffMs ?? BACKOFF_MS;
+    const pauseMs = Math.min(most, first * 2 ** Math.min(16, this.#failures - 1));
+    this.#retryTimer = setTimeout(() => {
+      this.#retryTimer = undefined;
+      if (!this.#closed) this.#open();
+    }, pauseMs);
+    // An application that is done must be able to end while a server is away.
+    this.#retryTimer.unref();
+  }
+}
