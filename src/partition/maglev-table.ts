@@ -33,21 +33,29 @@ function fill(tableSize: number, nodeCount: number, turns: Turns, stepOf: (node:
 }
 
 /**
- * The table with entries in proportion to the weights: in each round a node's credit grows by its weight, and it claims an entry for each
- * whole greatest weight of credit.
+ * The table with entries in proportion to the weights, each node's number its exact share rounded up or down: in each round a node's credit
+ * grows by its weight, and it claims an entry for each whole greatest weight of credit, until it has its number. Of the entries that
+ * rounding leaves, those go to the nodes with the greatest fractions, and to the earlier of equals.
  */
 export function weightedTable(tableSize: number, walks: readonly Walk[], weights: readonly number[]): Int32Array {
   const greatest = Math.max(...weights);
+  const parts = weights.map((weight) => weight / greatest);
+  const total = parts.reduce((sum, part) => sum + part, 0);
+  const wanted = quotas(parts, total, tableSize);
+  // By then everyone has had credit for its whole share; what is still wanted is a matter of rounding.
+  const lastRound = Math.ceil(tableSize / total) - 1;
   const credit = new Float64Array(walks.length);
   const next = Float64Array.from(walks, (walk) => walk.offset);
   return fill(
     tableSize,
     walks.length,
-    (node) => {
-      credit[node]! += weights[node]!;
-      if (credit[node]! < greatest) return 0;
-      credit[node]! -= greatest;
-      return 1;
+    (node, round) => {
+      credit[node]! += parts[node]!;
+      const isDue = credit[node]! >= 1 && wanted[node]! > 0;
+      const turns = round >= lastRound ? wanted[node]! : isDue ? 1 : 0;
+      if (isDue) credit[node]! -= 1;
+      wanted[node]! -= turns;
+      return turns;
     },
     (node) => {
       const entry = next[node]!;
@@ -55,6 +63,16 @@ export function weightedTable(tableSize: number, walks: readonly Walk[], weights
       return entry;
     },
   );
+}
+
+/** Whole numbers that add up to `sum`, each less than one from its share. */
+function quotas(parts: readonly number[], total: number, sum: number): Int32Array {
+  const shares = parts.map((part) => (part / total) * sum);
+  const whole = Int32Array.from(shares, Math.floor);
+  const left = sum - whole.reduce((all, one) => all + one, 0);
+  const byFraction = shares.map((_, i) => i).sort((a, b) => shares[b]! - whole[b]! - (shares[a]! - whole[a]!) || a - b);
+  for (const i of byFraction.slice(0, left)) whole[i]!++;
+  return whole;
 }
 
 /**

@@ -52,11 +52,37 @@ describe('maglev', () => {
         const table = placed.table;
         placed.nodes.forEach((node, index) => {
           const expected = (options.tableSize * node.weight!) / total;
-          expect(Math.abs(table.filter((entry) => entry === index).length - expected)).toBeLessThanOrEqual(2);
+          expect(Math.abs(table.filter((entry) => entry === index).length - expected)).toBeLessThan(1 + 1e-6);
         });
       }),
       { numRuns: 30 },
     );
+    // One heavy node among many light ones: rounds of whole claims alone would leave it several entries above its share.
+    const heavy = new Maglev(
+      [{ id: 'big', weight: 3.25 }, ...Array.from({ length: 11 }, (_, i) => ({ id: `n${i}`, weight: 0.5 }))],
+      options,
+    );
+    const entries = heavy.table.filter((entry) => heavy.nodes[entry]!.id === 'big').length;
+    expect(Math.abs(entries - (options.tableSize * 3.25) / 8.75)).toBeLessThan(1);
+  });
+
+  test('fills the table at once whatever the weights', () => {
+    const weights = [1e-300, 1e-9, 1, 1e300];
+    const placed = new Maglev(
+      weights.map((weight, i) => ({ id: `n${i}`, weight })),
+      options,
+    );
+    expect(weights.map((_, i) => placed.table.filter((entry) => entry === i).length)).toEqual([0, 0, 0, options.tableSize]);
+    expect(placed.replicas('key', 3).map(({ id }) => id)).toEqual(['n3', 'n0', 'n1']);
+  });
+
+  test('spreads replicas as evenly as owners', () => {
+    const placed = new Maglev(Array.from({ length: 10 }, (_, i) => ({ id: `node-${i}` })));
+    const held = new Map<string, number>();
+    for (let key = 0; key < 30_000; key++) for (const { id } of placed.replicas(`user:${key}`, 3)) held.set(id, (held.get(id) ?? 0) + 1);
+    // 9,000 each; chance alone spreads them by about 80.
+    expect(Math.min(...held.values())).toBeGreaterThan(8_600);
+    expect(Math.max(...held.values())).toBeLessThan(9_400);
   });
 
   test('does not depend on the order of nodes, and counts exactly what a change moves', () => {

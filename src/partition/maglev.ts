@@ -2,8 +2,8 @@
  * Maglev hashing: a table so large that every node's share of it is even, filled by letting the nodes claim entries in turn, each by its own
  * permutation. The scheme of network load balancers.
  *
- * Promise: each node's share of the keys is its share of the weights, within 1/tableSize and the chance of the key hash; the answer depends on
- * the set of nodes alone. It does not promise least movement: when a node joins or leaves, a few keys move between others (about 1 % of all with a
+ * Promise: each node has its share of the table by weight, rounded up or down to whole entries, so its share of the keys is exact within
+ * 1/tableSize and the chance of the key hash; the answer depends on the set of nodes alone. It does not promise least movement: when a node joins or leaves, a few keys move between others (about 1 % of all with a
  * table a hundred times the number of nodes; {@link NodeChange.movedShare} counts them exactly).
  *
  * Cost: a look-up is one hash and one read, at any number of nodes; a change fills the table anew, about 10 ms for 65,537 entries.
@@ -60,17 +60,27 @@ export class Maglev<N extends PartitionNode = PartitionNode> implements MutableP
     return this.#nodes[this.#table[this.hasher.position(key) % this.tableSize]!]!;
   }
 
-  /** The owner, then the owners of the entries that follow. */
+  /**
+   * The owner, then the owners of further entries: the key's hash also gives the step from one to the next, so each replica is a new draw from
+   * the table. Neighbouring entries are not: nodes of similar steps follow each other all over the table.
+   */
   replicas(key: KeyInput, count: number, out: N[] = []): N[] {
     checkReplicaCount(count);
-    if (this.#nodes.length === 0) throw noNodes('maglev');
+    const size = this.tableSize;
+    const wanted = Math.min(count, this.#nodes.length);
+    if (wanted === 0) throw noNodes('maglev');
     out.length = 0;
-    const start = this.hasher.position(key) % this.tableSize;
-    for (let i = 0; i < this.tableSize && out.length < count; i++) {
-      const node = this.#nodes[this.#table[(start + i) % this.tableSize]!]!;
+    this.hasher.lanes(key, 0, lanes);
+    let entry = lanes[0]! % size;
+    const step = (lanes[1]! % (size - 1)) + 1;
+    // The size is a prime, so the walk comes to every entry.
+    for (let i = 0; i < size && out.length < wanted; i++) {
+      const node = this.#nodes[this.#table[entry]!]!;
       if (!out.includes(node)) out.push(node);
-      if (out.length === this.#nodes.length) break;
+      entry = (entry + step) % size;
     }
+    // A node too light for a single entry comes last.
+    for (let i = 0; out.length < wanted; i++) if (!out.includes(this.#nodes[i]!)) out.push(this.#nodes[i]!);
     return out;
   }
 
