@@ -14,6 +14,7 @@ import { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 import type { KeyInput } from './hasher.ts';
 import { noNodes } from './node.ts';
 import { type BucketChange, checkBuckets } from './numbered.ts';
+import { checkReplicaCount } from './partitioner.ts';
 
 /**
  * A whole number in [0, bound), uniform, a function of its arguments and of the earlier draws for the same key, which come one after the
@@ -79,6 +80,31 @@ export class AnchorHash {
       bucket = next;
     }
     return bucket;
+  }
+
+  /**
+   * `count` distinct buckets, the owner first; all when there are fewer. Each further one is where the key would go if those before it were
+   * removed: when the owner is removed, the others move up.
+   *
+   * @throws KF_BAD_REPLICA_COUNT.
+   */
+  replicas(key: KeyInput, count: number, out: number[] = []): number[] {
+    checkReplicaCount(count);
+    const wanted = Math.min(count, this.#count);
+    out.length = 0;
+    // Removing and bringing back is a few writes, and bringing back in reverse order leaves no trace.
+    let gone = 0;
+    try {
+      for (;;) {
+        const bucket = this.owner(key);
+        out.push(bucket);
+        if (out.length === wanted) return out;
+        this.remove(bucket);
+        gone++;
+      }
+    } finally {
+      for (; gone > 0; gone--) this.add();
+    }
   }
 
   /** The bucket that went last comes back. @throws KF_ANCHOR_FULL when the capacity is reached. */
