@@ -87,7 +87,7 @@ export function planText(plan: Plan, after: Fleet, { withSteps, isExact }: { wit
   ];
   const lines = [
     `${after.algorithm}: ${showCount(totals.replicasMoved)} of ${showCount(totals.replicas)} ${isExact ? 'copies of slots' : 'sampled copies'} move (${percent(totals.replicasMoved / totals.replicas)}); `,
-    `the loads afterwards need ${showCount(totals.minimumMoves)}; ${share(totals.primariesChanged)} of the keys change owner\n\n`,
+    `the loads afterwards need ${showCount(totals.minimumMoves)}; ${share(totals.primariesChanged)} of the keys change owner, ${share(totals.minimumPrimaryChanges)} at least\n\n`,
     plan.nodes.size === 0
       ? 'Nothing moves.\n'
       : columns([['node', 'fetches', 'drops', 'becomes owner of', '', 'mostly from'], ...[...plan.nodes.values()].map(row)]),

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { utf8 } from '../base/bytes.ts';
 import { Keyspace, type KeyspaceChange } from './keyspace.ts';
 import type { PartitionNode } from './node.ts';
-import { customRule, distinctZones } from './placement/replica-rule.ts';
+import { customRule, distinctZones, type ReplicaRule, spreadOut } from './placement/replica-rule.ts';
 import { primaryCounts, slotStart, tableChecksum } from './placement/slot-table.ts';
 import { redis_slot, redisSlot } from './redis-slot.ts';
 
@@ -82,6 +82,23 @@ describe('changing the nodes', () => {
     expect(JSON.stringify(keyspace.diffFrom(before).totals)).toBe(JSON.stringify(plan.totals));
     expect(plan.nodes.get('s20')?.pulls.length).toBeGreaterThan(0);
     expect(plan.nodes.get('s1')?.drops.every((drop) => drop.leaving)).toBe(true);
+  });
+
+  test('one that says nothing new moves nothing and changes no owner, whatever table it starts from', () => {
+    const uneven = new Keyspace(servers(6), { ...small, placement: 'fair' }).toJSON();
+    const grown = (rule: ReplicaRule<Server>) => {
+      const keyspace = new Keyspace(servers(6), { ...small, rule });
+      keyspace.add(server(9));
+      return keyspace;
+    };
+    const all = [grown(spreadOut()), grown(customRule('any', () => true)), Keyspace.fromJSON<Server>({ ...uneven, placement: 'sticky' })];
+    for (const keyspace of all)
+      for (const change of [{}, { add: [], remove: [] }, { change: [{ id: 's1', weight: 1, address: 'moved:1' }] }]) {
+        const before = keyspace.table;
+        const { totals } = keyspace.apply(change);
+        expect([totals.replicasMoved, totals.primariesChanged]).toEqual([0, 0]);
+        expect(keyspace.table.cells).toEqual(before.cells);
+      }
   });
 
   test('one that fails leaves no trace', () => {

@@ -10,7 +10,7 @@
 import { KeyfleetError } from '../base/errors.ts';
 import { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 import type { Hasher, KeyInput } from './hasher.ts';
-import { checkNodes, duplicateNode, type PartitionNode, unknownNode } from './node.ts';
+import { checkNodes, duplicateNode, type PartitionNode, unknownNode, weightOf } from './node.ts';
 import { checkReplicaCount, type MutablePartitioner } from './partitioner.ts';
 import { type Balance, balanceOf, type Simulation, simulateKeys } from './placement/balance.ts';
 import { type Explanation, explainSlot } from './placement/explain.ts';
@@ -215,6 +215,7 @@ export class Keyspace<N extends PartitionNode> implements MutablePartitioner<N> 
 
   /**
    * Carries out a change and says what must move for it. All or nothing: when it throws, the keyspace is exactly as it was.
+   * A change that says nothing new moves nothing and changes no owner.
    *
    * Cost: for `sticky` about 50 ms, for `fair` about 0.2 s, with 1,000 nodes and 65,536 slots.
    *
@@ -279,9 +280,22 @@ export class Keyspace<N extends PartitionNode> implements MutablePartitioner<N> 
 
   #outcome(change: KeyspaceChange<N>): { nodes: readonly N[]; table: SlotTable; plan: Plan } {
     const list = changed(this.#nodes, change);
-    const table = this.#place(list, this.#table);
+    const table = this.placement === STICKY && this.#placesAlike(list) ? this.#table : this.#place(list, this.#table);
     const plan = diffTables(this.#table, table, { versions: { before: this.#version, after: this.#version + 1 } });
     return { nodes: inOrder(list, table), table, plan };
+  }
+
+  /** Nothing of what placement looks at has changed: then nothing moves, also where a restored table is not the most even one. */
+  #placesAlike(nodes: readonly N[]): boolean {
+    const known = new Map(this.#nodes.map((node) => [node.id, node]));
+    return (
+      nodes.length === known.size &&
+      nodes.every((node) => {
+        const old = known.get(node.id);
+        if (old === undefined || old === node || this.rule.admits !== undefined) return old === node;
+        return weightOf(old) === weightOf(node) && (old.zone ?? '') === (node.zone ?? '') && (old.rack ?? '') === (node.rack ?? '');
+      })
+    );
   }
 
   #place(nodes: readonly N[], previous: SlotTable | undefined): SlotTable {

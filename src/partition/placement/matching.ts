@@ -112,6 +112,11 @@ export class Matching {
     return false;
   }
 
+  /** The first of what each slot held before; VACANT where that node is gone. */
+  previousPrimaries(): Int32Array {
+    return Int32Array.from({ length: this.slotCount }, (_, slot) => this.previous[slot * this.previousCount]!);
+  }
+
   isIn(slot: number, node: number): boolean {
     const base = slot * this.replicaCount;
     for (let i = base; i < base + this.replicaCount; i++) if (this.cells[i] === node) return true;

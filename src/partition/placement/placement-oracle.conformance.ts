@@ -52,6 +52,34 @@ export function fewestMoves(topology: Topology, before: readonly (readonly strin
   return Math.min(Infinity, ...[...states.values()].filter(({ left }) => left.every((one) => one === 0)).map(({ moves }) => moves));
 }
 
+/**
+ * The slow twin of `steadyPrimaries`: the fewest slots with another primary than before, over all choices of one replica of each row
+ * in which every node leads floor or ceil of its part.
+ */
+export function fewestPrimaryChanges(rows: readonly (readonly string[])[], before: readonly string[]): number {
+  const held = new Map<string, number>();
+  for (const row of rows) for (const id of row) held.set(id, (held.get(id) ?? 0) + 1);
+  const ids = [...held.keys()];
+  const replicaCount = rows[0]!.length;
+  let states = new Map<string, { led: number[]; changes: number }>([['', { led: ids.map(() => 0), changes: 0 }]]);
+  for (const [slot, row] of rows.entries()) {
+    const next = new Map<string, { led: number[]; changes: number }>();
+    for (const { led, changes } of states.values()) {
+      for (const id of row) {
+        const now = led.slice();
+        now[ids.indexOf(id)]!++;
+        const all = changes + (id === before[slot] ? 0 : 1);
+        const known = next.get(now.join());
+        if (known === undefined || known.changes > all) next.set(now.join(), { led: now, changes: all });
+      }
+    }
+    states = next;
+  }
+  const isEven = (led: readonly number[]): boolean =>
+    led.every((count, node) => Math.abs(count - held.get(ids[node]!)! / replicaCount) < 1);
+  return Math.min(Infinity, ...[...states.values()].filter(({ led }) => isEven(led)).map(({ changes }) => changes));
+}
+
 function subsets(size: number, take: number, from = 0): number[][] {
   if (take === 0) return [[]];
   const found: number[][] = [];

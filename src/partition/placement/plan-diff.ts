@@ -1,6 +1,6 @@
 import { KeyfleetError } from '../../base/errors.ts';
 import { type DropStep, Plan, type PlanStep, type PromoteStep, type PullStep } from './plan.ts';
-import { heldCounts, indexById, rangeOfSlots, type SlotTable } from './slot-table.ts';
+import { heldCounts, indexById, primaryCounts, rangeOfSlots, type SlotTable } from './slot-table.ts';
 
 export interface DiffOptions {
   /** Ids of nodes that cannot be read any more: never named as a source. Removed nodes that are not listed are sources of last resort. */
@@ -75,9 +75,10 @@ class Diff {
         slotCount,
         replicas: slotCount * this.#after.replicaCount,
         replicasMoved: moved,
-        minimumMoves: this.#minimum(),
+        minimumMoves: this.#minimum(heldCounts),
         replicasDropped: slotsOf(this.#drops),
         primariesChanged: slotsOf(this.#promotions),
+        minimumPrimaryChanges: this.#minimum(primaryCounts),
         keyspaceShare: this.#touched / slotCount,
         withoutSource: this.#withoutSource,
       },
@@ -161,11 +162,12 @@ class Diff {
     }
   }
 
-  #minimum(): number {
-    const more = Int32Array.from(heldCounts(this.#after));
-    for (const [node, held] of heldCounts(this.#before).entries()) {
+  /** What nodes have more of after than before, in all. */
+  #minimum(countsOf: (table: SlotTable) => Uint32Array): number {
+    const more = Int32Array.from(countsOf(this.#after));
+    for (const [node, count] of countsOf(this.#before).entries()) {
       const all = this.#oldToAll[node]!;
-      if (all < more.length) more[all]! -= held;
+      if (all < more.length) more[all]! -= count;
     }
     return more.reduce((sum, extra) => sum + Math.max(0, extra), 0);
   }

@@ -49,7 +49,10 @@ export interface PlanTotals {
   /** No plan that ends with these per-node counts copies fewer: Σ max(0, held after − held before). */
   readonly minimumMoves: number;
   readonly replicasDropped: number;
+  /** Slots whose primary is another one now. */
   readonly primariesChanged: number;
+  /** No plan that ends with these counts of primaries changes fewer: Σ max(0, led after − led before). */
+  readonly minimumPrimaryChanges: number;
   /** Slots of which a replica moves, as a share of the keyspace, 0 … 1. */
   readonly keyspaceShare: number;
   /** Replicas without any living source: their keys are lost unless they come from elsewhere. */
@@ -177,6 +180,7 @@ const TOTALS = [
   'minimumMoves',
   'replicasDropped',
   'primariesChanged',
+  'minimumPrimaryChanges',
   'keyspaceShare',
   'withoutSource',
 ] as const;

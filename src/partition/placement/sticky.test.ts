@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { fair } from './fair.ts';
-import { aRule, fewestMoves, obeys, possible, rowsOf, someNodes } from './placement-oracle.conformance.ts';
+import { aRule, fewestMoves, fewestPrimaryChanges, obeys, possible, rowsOf, someNodes } from './placement-oracle.conformance.ts';
 import { diffTables } from './plan-diff.ts';
+import { anyNodes } from './replica-rule.ts';
 import { heldCounts, primaryCounts } from './slot-table.ts';
 import { sticky } from './sticky.ts';
 import { shares } from './targets.ts';
@@ -27,6 +28,59 @@ describe('sticky placement', () => {
         },
       ),
       { numRuns: 1500 },
+    );
+  });
+
+  test('small clusters: no even choice of primaries among these replicas changes fewer owners (all choices tried)', () => {
+    fc.assert(
+      fc.property(
+        someNodes(6),
+        someNodes(6),
+        fc.integer({ min: 1, max: 10 }),
+        fc.integer({ min: 1, max: 3 }),
+        fc.integer({ min: 1, max: 3 }),
+        (old, now, slotCount, oldCount, count) => {
+          fc.pre(old.length >= oldCount && now.length >= count);
+          const before = fair(old, { slotCount, replicaCount: oldCount, rule: anyNodes() });
+          const after = sticky(before, now, { replicaCount: count, rule: anyNodes() });
+          const led = rowsOf(before).map((row) => row[0]!);
+          const { primariesChanged, minimumPrimaryChanges } = diffTables(before, after).totals;
+          expect(primariesChanged).toBe(fewestPrimaryChanges(rowsOf(after), led));
+          expect(primariesChanged).toBeGreaterThanOrEqual(minimumPrimaryChanges);
+        },
+      ),
+      { numRuns: 600 },
+    );
+  });
+
+  test('a node more or less among equal ones changes no more owners than the new balance asks for, or a few', () => {
+    const nodes = (count: number) => Array.from({ length: count }, (_, i) => ({ id: `node-${i}` }));
+    for (const count of [3, 4, 10, 40]) {
+      const before = sticky(fair(nodes(count), { slotCount: 8_192 }), nodes(count));
+      const more = sticky(before, nodes(count + 1));
+      for (const { totals } of [diffTables(before, more), diffTables(more, sticky(more, nodes(count)))]) {
+        expect(totals.minimumPrimaryChanges).toBeLessThanOrEqual(Math.ceil(8_192 / (count + 1)));
+        expect(totals.primariesChanged).toBeLessThanOrEqual(totals.minimumPrimaryChanges * 1.05 + 1);
+      }
+    }
+  });
+
+  test('with the same nodes nothing moves and no owner changes', () => {
+    fc.assert(
+      fc.property(
+        someNodes(12),
+        someNodes(12),
+        aRule,
+        fc.integer({ min: 1, max: 300 }),
+        fc.integer({ min: 1, max: 4 }),
+        (old, now, rule, slotCount, count) => {
+          fc.pre(possible(old, count, rule) !== undefined && possible(now, count, rule) !== undefined);
+          const after = sticky(fair(old, { slotCount, replicaCount: count, rule }), now, { rule });
+          const { replicasMoved, primariesChanged } = diffTables(after, sticky(after, now, { rule })).totals;
+          expect([replicasMoved, primariesChanged]).toEqual([0, 0]);
+        },
+      ),
+      { numRuns: 150 },
     );
   });
 

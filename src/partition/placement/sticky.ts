@@ -9,9 +9,9 @@
 import { KeyfleetError } from '../../base/errors.ts';
 import type { PartitionNode } from '../node.ts';
 import { Matching } from './matching.ts';
-import { evenPrimaries } from './primaries.ts';
 import { type ReplicaRule, spreadOut } from './replica-rule.ts';
 import { checkShape, indexById, type SlotTable } from './slot-table.ts';
+import { steadyPrimaries } from './steady-primaries.ts';
 import { roundShares, shares } from './targets.ts';
 import { Topology, VACANT } from './topology.ts';
 
@@ -52,8 +52,13 @@ export function sticky<N extends PartitionNode>(previous: SlotTable, nodes: read
   matching.settle('any', someLeft ? 1 : 2);
   matching.settle('anyhow');
   fillAnyhow(matching);
-  choosePrimaries(matching);
-  evenPrimaries(topology, cells);
+  steadyPrimaries({
+    cells,
+    replicaCount,
+    nodeCount: nodeIds.length,
+    previous: matching.previousPrimaries(),
+    wasIn: (slot, node) => matching.wasIn(slot, node),
+  });
   return { slotCount: previous.slotCount, replicaCount, nodeIds, cells: Uint16Array.from(cells) };
 }
 
@@ -120,22 +125,31 @@ function handOver(matching: Matching): void {
     }
     return false;
   };
-  for (const vacantOnly of [true, false]) {
+  // Primaries a node has more than it may keep: where it has none, it gives slots it does not lead, as long as there are any.
+  const primaries = matching.previousPrimaries();
+  const spareLead = target.map((count) => -Math.ceil(count / replicaCount));
+  for (const node of primaries) if (node !== VACANT) spareLead[node]!++;
+  for (const sweep of ['vacant', 'not led', 'any'] as const) {
     for (let i = 0; i < slotCount && missing > 0; i++) {
-      const base = scattered(i, slotCount) * replicaCount;
+      const slot = scattered(i, slotCount);
+      const base = slot * replicaCount;
       for (;;) {
         let giver = VACANT;
         let most = 0;
         for (let at = base; at < base + replicaCount; at++) {
           const node = cells[at]!;
-          if (node === VACANT ? !vacantOnly : vacantOnly) continue;
+          if ((node === VACANT) !== (sweep === 'vacant')) continue;
+          if (sweep === 'not led' && primaries[slot] === node && spareLead[node]! <= 0) continue;
           const spare = node === VACANT ? FIRST : held[node]! - target[node]!;
           if (spare > most) {
             most = spare;
             giver = at;
           }
         }
-        if (giver === VACANT || !handOverCell(base, giver)) break;
+        if (giver === VACANT) break;
+        const out = cells[giver]!;
+        if (!handOverCell(base, giver)) break;
+        if (out !== VACANT && primaries[slot] === out) spareLead[out]!--;
       }
     }
   }
@@ -181,36 +195,5 @@ export function fillAnyhow(matching: Matching): void {
         `the rule ${topology.rule.name} leaves no node for replica ${(at % replicaCount) + 1} of slot ${base / replicaCount}`,
       );
     matching.set(at, best);
-  }
-}
-
-/** The previous primary where it still holds the slot, else a replica that was there before, else the one that leads least. */
-function choosePrimaries(matching: Matching): void {
-  const { cells, previous, previousCount, held, slotCount, replicaCount } = matching;
-  const led = new Int32Array(held.length);
-  const open: number[] = [];
-  const put = (base: number, at: number): void => {
-    const node = cells[at]!;
-    cells[at] = cells[base]!;
-    cells[base] = node;
-    led[node]!++;
-  };
-  for (let slot = 0; slot < slotCount; slot++) {
-    const base = slot * replicaCount;
-    const primary = previous[slot * previousCount]!;
-    const at = primary === VACANT ? -1 : cells.indexOf(primary, base);
-    if (at >= base && at < base + replicaCount) put(base, at);
-    else open.push(slot);
-  }
-  const lack = (node: number): number => Math.floor(held[node]! / replicaCount) - led[node]!;
-  for (const slot of open) {
-    const base = slot * replicaCount;
-    let best = base;
-    for (let at = base + 1; at < base + replicaCount; at++) {
-      const gain = lack(cells[at]!) - lack(cells[best]!);
-      const stays = Number(matching.wasIn(slot, cells[at]!)) - Number(matching.wasIn(slot, cells[best]!));
-      if (Number(lack(cells[at]!) > 0) * 2 + stays - Number(lack(cells[best]!) > 0) * 2 > 0 || (stays === 0 && gain > 0)) best = at;
-    }
-    put(base, best);
   }
 }
