@@ -216,7 +216,8 @@ export async function sendPieces(response: ServerResponse, pieces: AsyncIterable
   response.end();
 }
 
-function drained(response: ServerResponse): Promise<void> {
+/** Resolves when the client has taken what was written. @throws when it has gone */
+export function drained(response: ServerResponse): Promise<void> {
   return new Promise((resolve, reject) => {
     const done = (): void => {
       response.off('drain', done);

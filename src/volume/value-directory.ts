@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
+import { closeSync, openSync, readFileSync, readSync, renameSync, rmSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, readFile, rename, statfs, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Bytes } from '../base/bytes.ts';
@@ -6,7 +7,18 @@ import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { type LockedDirectory, lockDirectory } from '../storage/directory.ts';
 import { KeyedMutex } from './keyed-mutex.ts';
 import { DirSyncer } from './sync-dirs.ts';
-import { encodeValueFile, readVersion, ValueDamagedError, ValueFileReader, ValueFileWriter, type ValueInfo } from './value-file.ts';
+import { FileSystemSyncer } from './sync-file-system.ts';
+import {
+  decodeValueFile,
+  encodeValueFile,
+  ValueDamagedError,
+  ValueFileReader,
+  ValueFileWriter,
+  type ValueInfo,
+  VERSION_BYTES,
+  versionInHeader,
+  writeWhole,
+} from './value-file.ts';
 
 // The values of one volume, as files:
 //
@@ -22,6 +34,10 @@ const IDENTITY_FILE = 'keyfleet-volume.json';
 const FORMAT = 1;
 /** Files written and synced at the same time by a batch. */
 const BATCH_PARALLEL = 16;
+/** So many files on, one sync of the file system is cheaper than one of each. */
+const SYNC_TOGETHER_FROM = 64;
+/** Small files that are read or written in one turn of the event loop: each takes some ten microseconds, less than a trip to another thread. */
+const SLICE_FILES = 16;
 
 export interface VolumeIdentity {
   readonly format: number;
@@ -48,6 +64,14 @@ export class NewerVersionError extends KeyfleetError {
   }
 }
 
+export interface BatchValue {
+  readonly key: Bytes;
+  readonly body: Bytes;
+  readonly contentType: string;
+  readonly version: number;
+  readonly sha256: string;
+}
+
 export interface OpenValue {
   readonly reader: ValueFileReader;
   close(): Promise<void>;
@@ -59,11 +83,13 @@ export class ValueDirectory {
   readonly #locked: LockedDirectory;
   readonly #locks = new KeyedMutex();
   readonly #dirs = new DirSyncer();
+  readonly #fileSystem: FileSystemSyncer;
   #tmpCount = 0;
 
   private constructor(locked: LockedDirectory, id: string) {
     this.#dir = locked.dir;
     this.#locked = locked;
+    this.#fileSystem = new FileSystemSyncer(locked.dir);
     this.id = id;
   }
 
@@ -97,7 +123,7 @@ export class ValueDirectory {
   /** Stores a value whose bytes are at hand. */
   async put(key: Bytes, body: Bytes, options: PutOptions): Promise<ValueInfo> {
     return this.#locks.run(fileName(key), async () => {
-      const version = await this.#nextVersion(key, options.version);
+      const version = this.#nextVersion(key, options.version);
       const { file, info } = encodeValueFile({ key, contentType: options.contentType, version, body });
       requireDigest(info, options.sha256);
       await this.#write(key, file, options.guard);
@@ -115,7 +141,7 @@ export class ValueDirectory {
       const writer = new ValueFileWriter(handle, { key, contentType: options.contentType });
       for await (const piece of pieces) await writer.write(piece);
       return await this.#locks.run(fileName(key), async () => {
-        const version = await this.#nextVersion(key, options.version);
+        const version = this.#nextVersion(key, options.version);
         const info = await writer.finish(version);
         requireDigest(info, options.sha256);
         await handle.datasync();
@@ -132,36 +158,72 @@ export class ValueDirectory {
     }
   }
 
-  /** Stores many small values with few syncs; per value its info or the error that kept it out. */
-  async putMany(
-    values: readonly {
-      readonly key: Bytes;
-      readonly body: Bytes;
-      readonly contentType: string;
-      readonly version: number;
-      readonly sha256: string;
-    }[],
-    guard?: () => void,
-  ): Promise<(ValueInfo | KeyfleetError)[]> {
+  /** Reads many small values, verified; per value what it is, undefined when there is none, or why it cannot be read. */
+  async readMany(keys: readonly Bytes[]): Promise<({ readonly info: ValueInfo; readonly body: Buffer } | KeyfleetError | undefined)[]> {
+    const results: ({ info: ValueInfo; body: Buffer } | KeyfleetError | undefined)[] = [];
+    await inSlices(keys.length, (index) => {
+      const path = this.#path(keys[index]!);
+      try {
+        const found = decodeValueFile(readFileSync(path), path);
+        if (!Buffer.from(found.info.key).equals(keys[index]!)) throw new ValueDamagedError(path, 'holds another key');
+        results.push(found);
+      } catch (error) {
+        results.push(isMissing(error) ? undefined : asStorageError(error));
+      }
+    });
+    return results;
+  }
+
+  /**
+   * Stores many small values; per value its info or the error that kept it out. Few syncs: one of the file system when all are written and
+   * one when all have their names, or, where that cannot be had, one per file.
+   */
+  async putMany(values: readonly BatchValue[], guard?: () => void): Promise<(ValueInfo | KeyfleetError)[]> {
     const results = new Array<ValueInfo | KeyfleetError>(values.length);
-    const touched = new Set<string>();
-    await inParallel(values.length, BATCH_PARALLEL, async (index) => {
-      const value = values[index]!;
-      await this.#locks.run(fileName(value.key), async () => {
+    if (values.length < SYNC_TOGETHER_FROM || !this.#fileSystem.isSupported) {
+      await inParallel(values.length, BATCH_PARALLEL, async (index) => {
+        results[index] = await this.put(values[index]!.key, values[index]!.body, { ...values[index]!, guard }).catch(asStorageError);
+      });
+      return results;
+    }
+    const written = new Map<number, { readonly path: string; readonly info: ValueInfo }>();
+    try {
+      await inParallel(values.length, BATCH_PARALLEL, async (index) => {
+        const path = this.#tmpPath(values[index]!.key);
         try {
-          await this.#nextVersion(value.key, value.version);
-          const { file, info } = encodeValueFile(value);
-          requireDigest(info, value.sha256);
-          await this.#write(value.key, file, guard);
-          touched.add(this.#folder(value.key));
-          results[index] = info;
+          const { file, info } = encodeValueFile(values[index]!);
+          requireDigest(info, values[index]!.sha256);
+          written.set(index, { path, info });
+          const handle = await open(path, 'wx');
+          await writeWhole(handle, file).finally(() => handle.close());
         } catch (error) {
           results[index] = asStorageError(error);
         }
       });
-    });
-    await Promise.all([...touched].map((folder) => this.#dirs.sync(folder)));
-    return results;
+      if (!(await this.#fileSystem.sync()))
+        throw new KeyfleetError('KF_VOLUME_IO', 'the file system of the volume cannot be synced', { retryable: true });
+      await inSlices(values.length, (index) => {
+        const done = written.get(index);
+        if (done === undefined || results[index] !== undefined) return undefined;
+        const { key, version } = values[index]!;
+        return this.#locks.run(fileName(key), async () => {
+          try {
+            const current = versionNow(this.#path(key));
+            if (current > version) throw new NewerVersionError(current);
+            guard?.();
+            renameSync(done.path, this.#path(key));
+            results[index] = done.info;
+          } catch (error) {
+            results[index] = asStorageError(error);
+          }
+        });
+      });
+      await this.#fileSystem.sync();
+      return results;
+    } finally {
+      for (const [index, { path }] of written)
+        if (results[index] instanceof Error || results[index] === undefined) rmSync(path, { force: true });
+    }
   }
 
   /** Opens a value, or answers undefined when there is none. @throws KF_VALUE_DAMAGED */
@@ -186,16 +248,19 @@ export class ValueDirectory {
     return removed;
   }
 
-  async deleteMany(keys: readonly { readonly key: Bytes; readonly upToVersion: number }[]): Promise<number> {
+  /** Removes many values, each only when it is not newer than it is told; returns how many were removed. */
+  async deleteMany(values: readonly { readonly key: Bytes; readonly upToVersion: number }[]): Promise<number> {
     const touched = new Set<string>();
     let count = 0;
-    await inParallel(keys.length, BATCH_PARALLEL, async (index) => {
-      const { key, upToVersion } = keys[index]!;
+    // Removals wait for the journal of the file system: side by side they wait together.
+    await inParallel(values.length, BATCH_PARALLEL, async (index) => {
+      const { key, upToVersion } = values[index]!;
       if (!(await this.#remove(key, upToVersion))) return;
       count++;
       touched.add(this.#folder(key));
     });
-    await Promise.all([...touched].map((folder) => this.#dirs.sync(folder)));
+    const together = touched.size >= SYNC_TOGETHER_FROM && (await this.#fileSystem.sync());
+    if (!together) await Promise.all([...touched].map((folder) => this.#dirs.sync(folder)));
     return count;
   }
 
@@ -248,26 +313,11 @@ export class ValueDirectory {
   }
 
   /** The version to store: the asked one, when nothing newer is there, or the next. Called under the key's lock. */
-  async #nextVersion(key: Bytes, asked: number | undefined): Promise<number> {
-    const current = await this.#versionOf(key);
+  #nextVersion(key: Bytes, asked: number | undefined): number {
+    const current = versionNow(this.#path(key));
     if (asked === undefined) return current + 1;
     if (current > asked) throw new NewerVersionError(current);
     return asked;
-  }
-
-  /** The stored version; 0 when there is no value, or none that can be read (a put then replaces it). */
-  async #versionOf(key: Bytes): Promise<number> {
-    const path = this.#path(key);
-    const handle = await openIfThere(path);
-    if (handle === undefined) return 0;
-    try {
-      return await readVersion(handle, path);
-    } catch (error) {
-      if (error instanceof ValueDamagedError) return 0;
-      throw asStorageError(error);
-    } finally {
-      await handle.close();
-    }
   }
 
   /** Writes to tmp, syncs and renames; the rename is durable once the folder is synced. */
@@ -276,7 +326,7 @@ export class ValueDirectory {
     try {
       const handle = await open(path, 'wx');
       try {
-        await handle.writev(file);
+        await writeWhole(handle, file);
         await handle.datasync();
       } finally {
         await handle.close();
@@ -291,7 +341,7 @@ export class ValueDirectory {
 
   async #remove(key: Bytes, upToVersion: number | undefined): Promise<boolean> {
     return this.#locks.run(fileName(key), async () => {
-      if (upToVersion !== undefined && (await this.#versionOf(key)) > upToVersion) return false;
+      if (upToVersion !== undefined && versionNow(this.#path(key)) > upToVersion) return false;
       try {
         await unlink(this.#path(key));
         return true;
@@ -372,6 +422,43 @@ function asStorageError(error: unknown): KeyfleetError {
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new KeyfleetError('KF_DISK_FULL', 'the volume has no space left; nothing was stored', { cause: error, retryable: true });
   return new KeyfleetError('KF_VOLUME_IO', `the volume cannot be read or written: ${messageOf(error)}`, { cause: error });
+}
+
+/** Does `work` for 0 … count − 1 in order, a few in each turn of the event loop, so that others are served in between. */
+async function inSlices(count: number, work: (index: number) => Promise<void> | void): Promise<void> {
+  for (let at = 0; at < count; at += SLICE_FILES) {
+    const waiting: Promise<void>[] = [];
+    for (let index = at; index < Math.min(at + SLICE_FILES, count); index++) {
+      const promise = work(index);
+      if (promise !== undefined) waiting.push(promise);
+    }
+    await Promise.all(waiting);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+/** The stored version; 0 when there is no value, or none that can be read (a put then replaces it). One small read, cheaper than a trip to another thread. */
+function versionNow(path: string): number {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch (error) {
+    if (isMissing(error)) return 0;
+    throw asStorageError(error);
+  }
+  try {
+    const header = Buffer.alloc(VERSION_BYTES);
+    return versionInHeader(header.subarray(0, readSync(fd, header, 0, VERSION_BYTES, 0)), path);
+  } catch (error) {
+    if (error instanceof ValueDamagedError) return 0;
+    throw asStorageError(error);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ENOENT';
 }
 
 /** Runs `work` for 0 … count − 1, at most `limit` at a time. */

@@ -181,9 +181,17 @@ export class ValueFileWriter {
   }
 }
 
+/** Writes a file from its beginning. One call may write less than it was given, on a disk that fills up for one: what is left is written again. */
+export async function writeWhole(file: FileHandle, parts: readonly Buffer[]): Promise<void> {
+  const { bytesWritten } = await file.writev(parts, 0);
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  if (bytesWritten < length) await writeFully(file, Buffer.concat(parts).subarray(bytesWritten), bytesWritten);
+}
+
 async function writeFully(file: FileHandle, bytes: Buffer, at: number): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
     const { bytesWritten } = await file.write(bytes, done, bytes.length - done, at + done);
+    if (bytesWritten === 0) throw Object.assign(new Error('nothing more can be written'), { code: 'ENOSPC' });
     done += bytesWritten;
   }
 }
@@ -287,7 +295,26 @@ export class ValueFileReader {
   }
 }
 
-/** The header and key of a value file, without its body: 2 small reads. */
-export async function readVersion(file: FileHandle, path: string): Promise<number> {
-  return decodeHeader(await readFully(file, 0, HEADER_BYTES), path).version;
+/** A whole value file that was read at once, everything in it verified. @throws KF_VALUE_DAMAGED */
+export function decodeValueFile(file: Buffer, path: string): { readonly info: ValueInfo; readonly body: Buffer } {
+  const layout = decodeHeader(file.subarray(0, HEADER_BYTES), path);
+  const bodyEnd = bodyOffset(layout) + layout.bodyBytes;
+  const wholeBytes = bodyEnd + trailerBytes(layout.bodyBytes);
+  if (file.length !== wholeBytes) throw new ValueDamagedError(path, `has ${file.length} bytes instead of ${wholeBytes}`);
+  const meta = decodeMeta(file.subarray(HEADER_BYTES, bodyOffset(layout)), layout, path);
+  const { chunkCrcs, sha256 } = decodeTrailer(file.subarray(bodyEnd), layout.bodyBytes, path);
+  const body = file.subarray(bodyOffset(layout), bodyEnd);
+  for (const [chunk, crc] of chunkCrcs.entries()) {
+    const at = chunk * CHUNK_BYTES;
+    if (crc32(body.subarray(at, at + CHUNK_BYTES)) !== crc) throw new ValueDamagedError(path, `the bytes from ${at} on have changed`);
+  }
+  return { info: { ...meta, sizeBytes: body.length, version: layout.version, sha256 }, body };
+}
+
+/** The bytes at the beginning of a value file that {@link versionInHeader} wants. */
+export const VERSION_BYTES = HEADER_BYTES;
+
+/** The version that a value file's first bytes name. @throws KF_VALUE_DAMAGED */
+export function versionInHeader(header: Buffer, path: string): number {
+  return decodeHeader(header, path).version;
 }

@@ -1,17 +1,28 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Bytes } from '../base/bytes.ts';
-import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
+import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
 import { decode, type PullRequest, type PullResult, packr, type WireValue } from './batch-wire.ts';
-import { bodyPieces, type Door, keyInPath, openDoor, parseRange, type RequestTarget, readBody, sendJson, sendPieces } from './http-door.ts';
-import { inParallel, type OpenValue, ValueDirectory } from './value-directory.ts';
+import {
+  bodyPieces,
+  type Door,
+  drained,
+  keyInPath,
+  openDoor,
+  parseRange,
+  type RequestTarget,
+  readBody,
+  sendJson,
+  sendPieces,
+} from './http-door.ts';
+import { type OpenValue, ValueDirectory } from './value-directory.ts';
 import type { ValueInfo } from './value-file.ts';
 import { VolumeClient } from './volume-client.ts';
 
 /** A body of known length up to this is taken in whole: one write instead of several. */
 const SMALL_BODY_BYTES = MIB;
-/** Values of a batch read that are open at the same time. */
-const BATCH_READ_PARALLEL = 8;
+/** Values of a batch read that are in memory at the same time; each has at most a megabyte or so. */
+const BATCH_READ_VALUES = 64;
 
 export interface VolumeServerOptions {
   /** The directory of the values. */
@@ -28,7 +39,8 @@ export interface VolumeServer {
   readonly host: string;
   readonly port: number;
   readonly stats: VolumeStats;
-  close(): Promise<void>;
+  /** Ends; running requests may take `graceMs` (5 s). */
+  close(graceMs?: number): Promise<void>;
 }
 
 /** What a volume server has done since it started. */
@@ -67,8 +79,8 @@ export async function startVolumeServer(options: VolumeServerOptions): Promise<V
     host: door.host,
     port: door.port,
     stats: service.stats,
-    close: async () => {
-      await door.close();
+    close: async (graceMs?: number) => {
+      await door.close(graceMs);
       await service.close();
       await directory.close();
     },
@@ -183,39 +195,23 @@ class VolumeService {
   async #batchRead(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { keys } = decode<{ keys: readonly Bytes[] }>(await readBody(request));
     response.writeHead(200, { 'content-type': 'application/vnd.msgpack' });
-    const frames = new Array<Buffer>(keys.length);
-    for (let at = 0; at < keys.length; at += BATCH_READ_PARALLEL) {
-      const until = Math.min(at + BATCH_READ_PARALLEL, keys.length);
-      await inParallel(until - at, BATCH_READ_PARALLEL, async (index) => {
-        frames[at + index] = packr.pack(await this.#readWhole(keys[at + index]!));
-      });
+    for (let at = 0; at < keys.length; at += BATCH_READ_VALUES) {
+      const part = keys.slice(at, at + BATCH_READ_VALUES);
+      const found = await this.#directory.readMany(part);
       if (response.destroyed) return;
-      if (!response.write(Buffer.concat(frames.slice(at, until))))
-        await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
+      const frames = found.map((value, index) => packr.pack(this.#wireValue(part[index]!, value)));
+      if (!response.write(Buffer.concat(frames))) await drained(response);
     }
     response.end();
   }
 
-  async #readWhole(key: Bytes): Promise<WireValue> {
-    try {
-      const value = await this.#open(key);
-      if (value === undefined) return { key, missing: true };
-      try {
-        let body = value.reader.smallBody();
-        if (body === undefined) {
-          const pieces: Buffer[] = [];
-          for await (const piece of value.reader.read()) pieces.push(piece);
-          body = Buffer.concat(pieces);
-        }
-        const { contentType, sha256 } = value.reader.info;
-        return { key, body, contentType, sha256 };
-      } finally {
-        await value.close();
-      }
-    } catch (error) {
-      this.#noteDamage(error);
-      return { key, error: isKeyfleetError(error) ? error.code : 'KF_INTERNAL', message: messageOf(error) };
+  #wireValue(key: Bytes, found: Awaited<ReturnType<ValueDirectory['readMany']>>[number]): WireValue {
+    if (found === undefined) return { key, missing: true };
+    if (found instanceof Error) {
+      this.#noteDamage(found);
+      return { key, error: found.code, message: found.message };
     }
+    return { key, body: found.body, contentType: found.info.contentType, sha256: found.info.sha256 };
   }
 
   async #batchPull(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -73,3 +73,38 @@ describe.each(['suspected', 'copied', 'referred', 'cleared'] as const)('a master
     expect(files.reduce((sum, count) => sum + count)).toBe(COUNT - 1);
   });
 });
+
+describe.each(['suspected', 'copied', 'referred', 'cleared'] as const)('a volume that dies when a batch is %s', (step) => {
+  test.each(['source', 'target'] as const)(
+    '(the %s) holds up the move until it is back, and loses nothing',
+    async (who) => {
+      await fleet.stopMaster();
+      await fleet.addVolume();
+      const victim = who === 'source' ? 0 : 2;
+      let port = 0;
+      let died = false;
+      const onStep = async (done: MoveStep): Promise<void> => {
+        if (done !== step || died) return;
+        died = true;
+        port = await fleet.killVolume(victim);
+      };
+      await fleet.start({ moves: { concurrency: 1, bytesPerSecond: undefined, onStep } });
+      for (let tries = 0; port === 0 && tries < 500; tries++) await new Promise((resolve) => setTimeout(resolve, 10));
+      expect(port).toBeGreaterThan(0);
+      const written = new Map<string, string>();
+      for (const key of names(COUNT).slice(0, 20)) {
+        const { status } = await fleet.put(key, `newer ${key}`);
+        expect([200, 503]).toContain(status);
+        written.set(key, status === 200 ? `newer ${key}` : `value of ${key}`);
+      }
+      await fleet.reviveVolume(victim, port);
+      await fleet.master!.mover.start();
+      await fleet.master!.mover.settled();
+      for (const key of names(COUNT)) expect(await fleet.get(key), key).toBe(written.get(key) ?? `value of ${key}`);
+      const files = await Promise.all([0, 1, 2].map((index) => fleet.filesOn(index)));
+      expect(files.reduce((sum, count) => sum + count)).toBe(COUNT);
+      expect(files[2]).toBeGreaterThan(8);
+    },
+    60_000,
+  );
+});

@@ -65,6 +65,17 @@ export class Fleet {
     await this.volumes[index]!.close();
   }
 
+  /** As a killed process: running requests are cut, what is not on disk is gone. */
+  async killVolume(index: number): Promise<number> {
+    const { port } = this.volumes[index]!;
+    await this.volumes[index]!.close(0);
+    return port;
+  }
+
+  async reviveVolume(index: number, port: number): Promise<void> {
+    this.volumes[index] = await startVolumeServer({ path: this.dirs[index]!, port });
+  }
+
   /** The same volume again, at another port. */
   async restartVolume(index: number): Promise<void> {
     this.volumes[index] = await startVolumeServer({ path: this.dirs[index]!, port: 0 });

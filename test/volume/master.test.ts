@@ -76,6 +76,24 @@ describe('a master over three volumes', () => {
     expect((await fetch(`${fleet.base}/healthz`)).status).toBe(200);
   });
 
+  test('gives up on a volume that takes connections and never answers, within its time', async () => {
+    await fill(12);
+    await fleet.stopMaster();
+    const port = await fleet.killVolume(2);
+    const mute = createServer(() => {}).listen(port, '127.0.0.1');
+    await new Promise((resolve) => mute.once('listening', resolve));
+    await fleet.start({ answerMs: 300 });
+    const startMs = Date.now();
+    const answers = await Promise.all(names(12).map((key) => fleet.get(key)));
+    expect(new Set(answers.filter((answer) => typeof answer === 'number'))).toEqual(new Set([503]));
+    expect(answers.filter((answer) => typeof answer === 'string').length).toBeGreaterThan(0);
+    expect(Date.now() - startMs).toBeLessThan(5_000);
+    mute.closeAllConnections();
+    await new Promise((resolve) => mute.close(resolve));
+    await fleet.reviveVolume(2, port);
+    await expectAll(12);
+  });
+
   test('tells its numbers to Prometheus', async () => {
     await fill(5);
     const text = await (await fetch(`${fleet.base}/metrics`)).text();
