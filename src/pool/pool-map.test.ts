@@ -97,7 +97,7 @@ describe('every distribution', () => {
 
 describe('a slot on the move', () => {
   const map = PoolMap.of(pool(four, { distribution: 'slots' }));
-  const move = { id: 'm1', from: 0, to: 3, guarded: true };
+  const move = { id: 'm1', from: 0, to: 3, mode: 'guarded' as const };
 
   test('is marked, stays with its owner, and then is the other one’s', () => {
     const moving = map.withMove(move, [5, 6, 9]);
@@ -119,7 +119,9 @@ describe('a slot on the move', () => {
     fc.assert(
       fc.property(fc.uniqueArray(fc.integer({ min: 0, max: 4_095 }), { minLength: 2, maxLength: 50 }), (slots) => {
         const half = slots.length >> 1;
-        const moving = map.withMove(move, slots.slice(0, half)).withMove({ ...move, id: 'm2', to: 2, guarded: false }, slots.slice(half));
+        const moving = map
+          .withMove(move, slots.slice(0, half))
+          .withMove({ ...move, id: 'm2', to: 2, mode: 'planned' as const }, slots.slice(half));
         const stored = PoolMap.fromJson(JSON.parse(JSON.stringify(moving.toJson())), pool(four, { distribution: 'slots' }));
         expect(stored.toJson()).toEqual(moving.toJson());
         const rest = stored.withoutMove('m1', true);

@@ -10,8 +10,11 @@ export interface SlotMove {
   /** Indexes of servers. */
   readonly from: number;
   readonly to: number;
-  /** Operations go through the guard on `from`. False: the move is planned, or owns the slot no more. */
-  readonly guarded: boolean;
+  /**
+   * How operations on the slot go: `planned`, plainly to `from`; `guarded`, through the guard on `from`; `held`, not at all for a moment; `returning`, through the
+   * guard on `to`, since the move was cancelled and runs backwards. All but the first go by {@link ./guarded-commands.ts}.
+   */
+  readonly mode: 'planned' | 'guarded' | 'held' | 'returning';
 }
 
 /** A map as it is stored; see {@link PoolMap.toJson}. */
@@ -162,6 +165,23 @@ export class PoolMap {
     return this.#with({ servers });
   }
 
+  /** The same owners by name, over another list of servers. @throws KF_POOL_MAP when a server that owns slots, or has a move, is not in it. */
+  withServersByName(servers: readonly PoolServer[]): PoolMap {
+    const places = this.servers.map(({ name }) => servers.findIndex((server) => server.name === name));
+    const place = (index: number): number => {
+      const found = places[index]!;
+      if (found < 0) throw badMap(this.pool, `server ${this.servers[index]!.name} owns slots and cannot go`);
+      return found;
+    };
+    const moves = this.#moves.map((move) => ({ ...move, from: place(move.from), to: place(move.to) }));
+    return this.#with({ servers, owners: this.#owners.map(place), moves });
+  }
+
+  /** The same map as a later one, so that every router takes it. */
+  atEpoch(epoch: number): PoolMap {
+    return this.#with({ epoch });
+  }
+
   /**
    * The same owners over finer slots, so that what `target` would change is whole slots: arcs of both rings, residues of both moduli,
    * both lists of ranges. Itself when the slots are the same already.
@@ -202,7 +222,7 @@ export class PoolMap {
     json.moves.forEach((move, index) => {
       for (const [first, count] of move.slots) marks!.fill(index + 1, first, first + count);
     });
-    const moves = json.moves.map(({ id, from, to, guarded }) => ({ id, from, to, guarded }));
+    const moves = json.moves.map(({ id, from, to, mode }) => ({ id, from, to, mode }));
     return new PoolMap({ pool: json.pool, epoch: json.epoch, servers: json.servers, scheme, owners, marks, moves });
   }
 
@@ -212,10 +232,11 @@ export class PoolMap {
     readonly moves?: readonly SlotMove[];
     readonly servers?: readonly PoolServer[];
     readonly scheme?: SlotScheme;
+    readonly epoch?: number;
   }): PoolMap {
     return new PoolMap({
       pool: this.pool,
-      epoch: this.epoch + 1,
+      epoch: change.epoch ?? this.epoch + 1,
       servers: change.servers ?? this.servers,
       scheme: change.scheme ?? this.scheme,
       owners: change.owners ?? this.#owners,

@@ -1,0 +1,154 @@
+/**
+ * How a router, whichever it is, sends a command whose slot is on the move. What it does follows the move's mode, which only the map says:
+ *
+ * - guarded: GUARD at the source; KFASK → the plain command at the target; KFBUSY → again after 1, 2, 4 … 20 ms; KFMIX, or a command that no script can run →
+ *   the mover brings its keys to the target first;
+ * - returning (a move that is being cancelled): the same with source and target exchanged;
+ * - held: nothing is sent until the next map.
+ *
+ * Commands of one key run one after the other, so that a retry overtakes nothing that came later from the same caller.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Bytes } from '../base/bytes.ts';
+import { KeyfleetError } from '../base/errors.ts';
+import { busyKey, guardScript, openKey } from './guard-scripts.ts';
+import type { Argument } from './move-link.ts';
+import type { PoolMap, SlotMove } from './pool-map.ts';
+
+export interface GuardedCommand {
+  readonly args: readonly Argument[];
+  /** At least one; all of one slot, or of slots of one move. */
+  readonly keys: readonly Bytes[];
+  readonly slot: number;
+  /** Unknown commands count as writes. */
+  readonly write: boolean;
+  /** False for what a script cannot run: MULTI, blocking commands, EVAL and its kin. Its keys are brought to the target first. */
+  readonly scriptable: boolean;
+}
+
+export interface GuardPorts<R> {
+  /** The newest map. */
+  map(): PoolMap;
+  /** Sends a plain command to a server of the map, by its index. */
+  send(server: number, args: readonly Argument[]): Promise<R>;
+  /** The text of an error reply. */
+  errorOf(reply: R): string | undefined;
+  /** Asks the mover to move these keys now. */
+  pull(moveId: string, keys: readonly Bytes[]): Promise<void>;
+  /** How long a command may wait for a busy key, a hold or a source that restarts. Default 10,000. */
+  readonly patienceMs?: number;
+}
+
+/** More arguments than this do not go through Lua's `unpack`. */
+const MOST_SCRIPT_ARGS = 5_000;
+const SLOWEST_RETRY_MS = 20;
+
+/** The id that a move's scripts and reserved keys carry while it runs backwards. */
+export const returningId = (moveId: string): string => `${moveId}.back`;
+
+export class GuardedCommands<R> {
+  readonly #ports: GuardPorts<R>;
+  /** The last command of each key, by its Latin-1. */
+  readonly #tails = new Map<string, Promise<unknown>>();
+  /** What is on the wire. */
+  readonly #attempts = new Set<Promise<unknown>>();
+
+  constructor(ports: GuardPorts<R>) {
+    this.#ports = ports;
+  }
+
+  /** Whether a command of this key is under way here; a later one must come here too, even when its slot is not on the move any more. */
+  has(key: Bytes): boolean {
+    return this.#tails.size > 0 && this.#tails.has(nameOf(key));
+  }
+
+  /** Whether there is any such key: the cheap question to ask first. */
+  get isIdle(): boolean {
+    return this.#tails.size === 0;
+  }
+
+  /** Resolves once everything that was on the wire when it was called is answered. What only waits is not waited for. */
+  async drained(): Promise<void> {
+    await Promise.allSettled(this.#attempts);
+  }
+
+  /** @throws KF_POOL_MOVING, retryable, when its patience ends: nothing was done then. Else as `send` does. */
+  run(command: GuardedCommand): Promise<R> {
+    const names = [...new Set(command.keys.map(nameOf))];
+    const before = names.map((name) => this.#tails.get(name)).filter((one) => one !== undefined);
+    const running = before.length === 0 ? this.#run(command) : Promise.allSettled(before).then(() => this.#run(command));
+    const tail = running.then(noop, noop).then(() => {
+      for (const name of names) if (this.#tails.get(name) === tail) this.#tails.delete(name);
+    });
+    for (const name of names) this.#tails.set(name, tail);
+    return running;
+  }
+
+  async #run(command: GuardedCommand): Promise<R> {
+    const startedMs = performance.now();
+    const { patienceMs = 10_000 } = this.#ports;
+    for (let waitMs = 1; ; waitMs = Math.min(SLOWEST_RETRY_MS, waitMs * 2)) {
+      const reply = await this.#attempt(command);
+      if (reply !== undefined) return reply.reply;
+      if (performance.now() - startedMs > patienceMs)
+        throw new KeyfleetError(
+          'KF_POOL_MOVING',
+          'the keys are on their way to another server, and that takes too long; nothing was done',
+          {
+            retryable: true,
+          },
+        );
+      await sleep(waitMs);
+    }
+  }
+
+  /** One try; undefined when it is to be tried again. */
+  #attempt(command: GuardedCommand): Promise<{ readonly reply: R } | undefined> {
+    const ports = this.#ports;
+    const map = ports.map();
+    const move = map.moveOf(command.slot);
+    if (move?.mode === 'held') return Promise.resolve(undefined);
+    const work =
+      move === undefined || move.mode === 'planned'
+        ? ports.send(map.ownerOf(command.slot), command.args).then((reply) => ({ reply }))
+        : this.#guarded(command, move);
+    this.#attempts.add(work);
+    const gone = (): void => void this.#attempts.delete(work);
+    work.then(gone, gone);
+    return work;
+  }
+
+  async #guarded(command: GuardedCommand, move: SlotMove): Promise<{ readonly reply: R } | undefined> {
+    const ports = this.#ports;
+    const back = move.mode === 'returning';
+    const [from, to] = back ? [move.to, move.from] : [move.from, move.to];
+    const id = back ? returningId(move.id) : move.id;
+    const { args, keys } = command;
+    if (command.scriptable && args.length <= MOST_SCRIPT_ARGS) {
+      const reply = await ports.send(from, [
+        'EVALSHA',
+        guardScript(id).sha,
+        keys.length + 2,
+        ...keys,
+        busyKey(id),
+        openKey(id),
+        command.write ? '1' : '0',
+        ...args,
+      ]);
+      const text = ports.errorOf(reply);
+      if (text === undefined) return { reply };
+      // The source restarted: the mover must see to it first.
+      if (text.startsWith('KFBUSY') || text.startsWith('NOSCRIPT')) return undefined;
+      if (!text.startsWith('KFASK') && !text.startsWith('KFMIX')) return { reply };
+      if (text.startsWith('KFASK')) return { reply: await ports.send(to, args) };
+    }
+    await ports.pull(move.id, keys);
+    return { reply: await ports.send(to, args) };
+  }
+}
+
+function nameOf(key: Bytes): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1');
+}
+
+function noop(): void {}

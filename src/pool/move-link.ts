@@ -1,0 +1,169 @@
+import { connect, type Socket } from 'node:net';
+import type { Bytes } from '../base/bytes.ts';
+import { KeyfleetError } from '../base/errors.ts';
+import { ReplyParser } from '../resp/codec/reply-parser.ts';
+import type { Reply } from '../shard/redis/reply.ts';
+
+/** Where a Redis-like server is, and how to be let in. */
+export interface ServerAddress {
+  readonly host: string;
+  readonly port: number;
+  /** A unix socket, instead of host and port. */
+  readonly path?: string | undefined;
+  readonly username?: string | undefined;
+  readonly password?: string | undefined;
+}
+
+export type Argument = string | number | Bytes;
+
+export interface LinkOptions {
+  /** A reply that takes longer cuts the connection: everything sent on it is then of unknown outcome. */
+  readonly timeoutMs?: number;
+  /** `CLIENT SETNAME`, so that the connection can be told from others and ended by its name. */
+  readonly name?: string;
+}
+
+interface Waiting {
+  readonly resolve: (reply: Reply) => void;
+  readonly reject: (error: Error) => void;
+  readonly sentMs: number;
+}
+
+/** `127.0.0.1:6379`, or the path of a socket: what errors and reports call a server. */
+export function showAddress(server: ServerAddress): string {
+  return server.path ?? `${server.host}:${server.port}`;
+}
+
+/**
+ * One connection of the mover to one server: commands are pipelined in the order of the calls, and the connection is made anew by the
+ * next command after it broke. Nothing is ever sent twice.
+ */
+export class ServerLink {
+  readonly server: ServerAddress;
+  readonly #timeoutMs: number;
+  readonly #name: string | undefined;
+  #socket: Socket | undefined;
+  #waiting: Waiting[] = [];
+  #outbox: Buffer[] = [];
+  #watch: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(server: ServerAddress, { timeoutMs = 5_000, name }: LinkOptions = {}) {
+    this.server = server;
+    this.#timeoutMs = timeoutMs;
+    this.#name = name;
+  }
+
+  /** The reply, error replies included. @throws KF_POOL_SERVER_LOST, retryable; what was sent may have been done. */
+  raw(args: readonly Argument[]): Promise<Reply> {
+    if (this.#closed) return Promise.reject(this.#lost('the connection was closed'));
+    const socket = (this.#socket ??= this.#open());
+    return new Promise((resolve, reject) => {
+      this.#send(socket, args, { resolve, reject, sentMs: performance.now() });
+    });
+  }
+
+  /** The reply. @throws KF_POOL_SERVER_LOST; KF_POOL_SERVER_REFUSED with the server's words for an error reply; KF_POOL_FENCED. */
+  async call(args: readonly Argument[]): Promise<Reply> {
+    const reply = await this.raw(args);
+    const text = errorText(reply);
+    if (text === undefined) return reply;
+    throw text.startsWith('KFFENCED')
+      ? new KeyfleetError('KF_POOL_FENCED', `another mover has taken over on ${showAddress(this.server)}`)
+      : new KeyfleetError('KF_POOL_SERVER_REFUSED', `${showAddress(this.server)} answers ${String(args[0])} with: ${text}`);
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#drop(this.#socket, 'the connection was closed');
+  }
+
+  #open(): Socket {
+    const { host, port, path } = this.server;
+    const socket = path === undefined ? connect({ host, port, noDelay: true }) : connect({ path });
+    const parser = new ReplyParser();
+    socket.on('data', (chunk: Buffer) => {
+      for (const reply of parser.push(chunk)) this.#waiting.shift()?.resolve(reply);
+      if (parser.error !== undefined) this.#drop(socket, `no answer in the Redis protocol: ${parser.error}`);
+    });
+    socket.on('error', (error) => this.#drop(socket, error.message));
+    socket.on('close', () => this.#drop(socket, 'the server closed the connection'));
+    const login: Waiting = {
+      resolve: (reply) => {
+        const text = errorText(reply);
+        if (text !== undefined) this.#drop(socket, `the server does not let us in: ${text}`);
+      },
+      reject: () => {},
+      sentMs: performance.now(),
+    };
+    const { username, password } = this.server;
+    if (password !== undefined) this.#send(socket, username === undefined ? ['AUTH', password] : ['AUTH', username, password], login);
+    if (this.#name !== undefined) this.#send(socket, ['CLIENT', 'SETNAME', this.#name], login);
+    this.#watch ??= setInterval(() => this.#checkTime(), Math.min(500, this.#timeoutMs)).unref();
+    return socket;
+  }
+
+  #send(socket: Socket, args: readonly Argument[], waiting: Waiting): void {
+    this.#waiting.push(waiting);
+    if (this.#outbox.length === 0) {
+      queueMicrotask(() => {
+        const bytes = this.#outbox;
+        this.#outbox = [];
+        if (bytes.length > 0 && this.#socket === socket) socket.write(bytes.length === 1 ? bytes[0]! : Buffer.concat(bytes));
+      });
+    }
+    this.#outbox.push(encode(args));
+  }
+
+  #checkTime(): void {
+    const oldest = this.#waiting[0];
+    if (oldest !== undefined && performance.now() - oldest.sentMs > this.#timeoutMs)
+      this.#drop(this.#socket, `no answer within ${this.#timeoutMs} ms`);
+  }
+
+  #drop(socket: Socket | undefined, why: string): void {
+    if (socket === undefined || socket !== this.#socket) return;
+    this.#socket = undefined;
+    clearInterval(this.#watch);
+    this.#watch = undefined;
+    socket.destroy();
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    this.#outbox = [];
+    for (const one of waiting) one.reject(this.#lost(why));
+  }
+
+  #lost(why: string): KeyfleetError {
+    return new KeyfleetError('KF_POOL_SERVER_LOST', `lost ${showAddress(this.server)}: ${why}`, { retryable: true });
+  }
+}
+
+/** The text of an error reply; undefined for any other reply. */
+export function errorText(reply: Reply): string | undefined {
+  return typeof reply === 'object' && reply !== null && 'kind' in reply && reply.kind === 'error' ? reply.text : undefined;
+}
+
+/** A reply of strings, as bytes; nils become undefined. */
+export function bytesList(reply: Reply): (Bytes | undefined)[] {
+  return Array.isArray(reply) ? (reply as readonly Reply[]).map((one) => (one instanceof Uint8Array ? one : undefined)) : [];
+}
+
+/** A string, status or number reply as text; '' for a nil. */
+export function textOf(reply: Reply | undefined): string {
+  if (reply instanceof Uint8Array) return Buffer.from(reply.buffer, reply.byteOffset, reply.length).toString('utf8');
+  if (typeof reply === 'number' || typeof reply === 'bigint') return String(reply);
+  if (typeof reply === 'object' && reply !== null && 'kind' in reply && (reply.kind === 'status' || reply.kind === 'error'))
+    return reply.text;
+  return '';
+}
+
+function encode(args: readonly Argument[]): Buffer {
+  const pieces: Uint8Array[] = [Buffer.from(`*${args.length}\r\n`)];
+  for (const arg of args) {
+    const bytes = arg instanceof Uint8Array ? arg : Buffer.from(String(arg), 'utf8');
+    pieces.push(Buffer.from(`$${bytes.length}\r\n`), bytes, CRLF);
+  }
+  return Buffer.concat(pieces);
+}
+
+const CRLF = Buffer.from('\r\n');

@@ -1,0 +1,59 @@
+import type { MoveState, PlannedMove } from './move-records.ts';
+
+export interface MoveStatus {
+  readonly state: 'idle' | 'running' | 'paused' | 'cancelling' | 'stopped';
+  readonly title: string | undefined;
+  readonly moves: readonly (PlannedMove & { readonly state: MoveState })[];
+  readonly slotsDone: number;
+  readonly slotsTotal: number;
+  readonly keysMoved: number;
+  readonly bytesMoved: number;
+  readonly keysPerSecond: number;
+  readonly bytesPerSecond: number;
+  /** From the forecasts of the moves that have begun. */
+  readonly keysExpected: number;
+  readonly secondsLeft: number | undefined;
+  readonly foregroundP99Ms: number | undefined;
+  readonly pauseMs: number;
+  /** What stands in the way now. */
+  readonly trouble: string | undefined;
+  readonly epoch: number;
+}
+
+const WINDOW_MS = 5_000;
+
+/** Counts what moves, and how fast over the last five seconds. */
+export class MoveMeter {
+  #keys = 0;
+  #bytes = 0;
+  #expected = 0;
+  readonly #recent: { readonly atMs: number; readonly keys: number; readonly bytes: number }[] = [];
+
+  expect(keys: number): void {
+    this.#expected += keys;
+  }
+
+  count(keys: number, bytes: number): void {
+    const nowMs = performance.now();
+    this.#keys += keys;
+    this.#bytes += bytes;
+    this.#recent.push({ atMs: nowMs, keys, bytes });
+    while (this.#recent.length > 0 && nowMs - this.#recent[0]!.atMs > WINDOW_MS) this.#recent.shift();
+  }
+
+  read(): Pick<MoveStatus, 'keysMoved' | 'bytesMoved' | 'keysPerSecond' | 'bytesPerSecond' | 'keysExpected' | 'secondsLeft'> {
+    const nowMs = performance.now();
+    const recent = this.#recent.filter(({ atMs }) => nowMs - atMs < WINDOW_MS);
+    const seconds = Math.max(0.25, (nowMs - (recent[0]?.atMs ?? nowMs)) / 1_000);
+    const rate = (of: 'keys' | 'bytes'): number => recent.reduce((sum, one) => sum + one[of], 0) / seconds;
+    const keysPerSecond = rate('keys');
+    return {
+      keysMoved: this.#keys,
+      bytesMoved: this.#bytes,
+      keysPerSecond,
+      bytesPerSecond: rate('bytes'),
+      keysExpected: this.#expected,
+      secondsLeft: keysPerSecond > 0 ? Math.max(0, this.#expected - this.#keys) / keysPerSecond : undefined,
+    };
+  }
+}
