@@ -87,6 +87,35 @@ describe('keyfleet locate', () => {
     expect((await keyfleet(['locate', '-n', 'a', 'b:3', '--summary'], 'x\ny\nz\n')).out).toMatch(/^3 keys\nnode\s+weight/);
   });
 
+  test('explains where keys are, in words and as JSON', async () => {
+    const nodes = ['-n', 'a', 'b', 'c', '-r', '2'];
+    const { out } = await keyfleet(['locate', ...nodes, '--explain', '--', 'user:1', 'user:2']);
+    expect(out).toMatch(/^user:1\t[abc]\t[abc]\n {2}murmur3_x86_128 puts the key at position \d+ .*\n {2}that is slot .*\nuser:2\t/s);
+    const explained = async (...args: string[]): Promise<unknown> =>
+      JSON.parse((await keyfleet(['locate', ...nodes, '--explain', '--json', ...args, '--', 'golf'])).out);
+    expect(await explained('-a', 'range', '--split', 'g', 'p')).toEqual({
+      key: 'golf',
+      nodes: ['b', 'c'],
+      why: ['keys from "g" up to, but not, "p" belong to b'],
+    });
+    for (const algorithm of ['ring', 'rendezvous', 'jump', 'bounded-load', 'keyspace-crate'])
+      expect(await explained('-a', algorithm)).toMatchObject({ why: expect.arrayContaining([expect.any(String)]) });
+  });
+
+  test('bounds loads: of any keys no node gets above 1.25 times its share', async () => {
+    const keys = Array.from({ length: 40 }, (_, i) => `key-${i}`).join('\n');
+    const { out } = await keyfleet(['locate', '-a', 'bounded-load', '-n', 'a', 'b', 'c', 'd', '--summary', '--json'], keys);
+    const { nodes } = JSON.parse(out) as { nodes: { owned: number }[] };
+    expect(nodes.reduce((sum, { owned }) => sum + owned, 0)).toBe(40);
+    expect(Math.max(...nodes.map(({ owned }) => owned))).toBeLessThanOrEqual(13);
+  });
+
+  test('takes slots and splits from flags or a file', async () => {
+    const inFile = fileWith('ranges.yml', 'algorithm: range\nsplits: [g, p]\nnodes: [a, b, c]\n');
+    expect((await keyfleet(['locate', '-f', inFile, '--', 'a', 'golf', 'zulu'])).out).toBe('a\ta\ngolf\tb\nzulu\tc\n');
+    expect((await keyfleet(['locate', '-n', 'a', 'b', '--slots', '1_000', '--explain', '--', 'k'])).out).toContain(' of 1000: ');
+  });
+
   test('ends quietly when its reader goes away', async () => {
     const keys = fileWith('many.txt', Array.from({ length: 300_000 }, (_, i) => `key-${i}`).join('\n'));
     const child = spawn(process.execPath, [join(root, 'dist', 'cli', 'main.js'), 'locate', '-n', 'a', 'b', '-k', keys]);
@@ -207,6 +236,17 @@ describe('what is wrong is told by flag or line, with exit code 2', () => {
     [['locate', '-n', 'a', '--hex', '--', 'abc'], 'KF_USAGE', 'key: "abc"'],
     [['locate', '-n', 'a', '-k', 'no-such-file'], 'KF_USAGE', 'cannot read keys from no-such-file'],
     [['locate', '-n', 'a', '--pool', 'p', '--', 'k'], 'KF_USAGE', '--pool'],
+    [['locate', '-n', 'a', 'b', '-a', 'range', '--', 'k'], 'KF_USAGE', '--split: '],
+    [
+      ['locate', '-n', 'a', 'b', 'c', '-a', 'range', '--split', 'p', 'g', '--', 'k'],
+      'KF_USAGE',
+      '--split: ranges start in ascending order, but "g"',
+    ],
+    [['locate', '-n', 'a', 'a', '--', 'k'], 'KF_USAGE', '--node: node "a" is there already'],
+    [['locate', '-n', 'a', '-a', 'ring', '--slots', '9', '--', 'k'], 'KF_USAGE', '--slots means nothing to the algorithm ring'],
+    [['locate', '-n', 'a', '-a', 'maglev', '--slots', '9', '--', 'k'], 'KF_USAGE', '--slots: a Maglev table has a prime size'],
+    [['locate', '-n', 'a', '--slots', '2_000_000', '--', 'k'], 'KF_USAGE', '--slots: a slot count'],
+    [['locate', '-n', 'a', '--summary', '--explain', '--', 'k'], 'KF_USAGE', '--explain'],
     [['plan', '-n', 'a', 'b'], 'KF_USAGE', 'nothing changes'],
     [['plan', '-n', 'a', 'b', '--remove', 'z'], 'KF_USAGE', '--remove: there is no node "z"'],
     [['plan', '-n', 'a', 'b', '--add', 'a'], 'KF_USAGE', '--add: node "a" is there already'],
@@ -231,6 +271,9 @@ describe('what is wrong is told by flag or line, with exit code 2', () => {
     ['p:\n  servers:\n    - nonsense\n', ':3:7: a server is'],
     ['p:\n  distribution: random\n  servers:\n    - h:1:1\n', ':2:17: distribution random'],
     ['p:\n  servers: []\nq:\n  servers: []\n', 'several pools (p, q); choose one with --pool'],
+    ['nodes: [a]\nsplits: 5\n', ':2:9: splits is a list'],
+    ['nodes:\n  - a\n  - { id: a }\n', ':3:5: node "a" is there already'],
+    ['p:\n  servers:\n    - h:1:1\n    - h:1:2\n', ':4:7: node "h:1" is there already'],
     ['{"nodes": [', ':1:'],
   ])('a file of nodes: %j', async (text, says) => {
     const ended = await keyfleet(['locate', '--nodes', fileWith('wrong.yml', text), '--', 'k']);

@@ -1,4 +1,4 @@
-import { KeyfleetError } from '../base/errors.ts';
+import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
 import { hasherNamed } from '../partition/hash/all-hashers.ts';
 import { HASHKIT_NAMES, type HashkitName } from '../partition/hash/hashkit.ts';
 import { HashRing } from '../partition/hash-ring.ts';
@@ -11,18 +11,28 @@ import type { KetamaDialect } from '../partition/ketama-dialect.ts';
 import { Keyspace, type KeyspaceOptions } from '../partition/keyspace.ts';
 import { Maglev } from '../partition/maglev.ts';
 import { Modulo } from '../partition/modulo.ts';
+import { MultiProbe } from '../partition/multi-probe.ts';
 import type { Partitioner } from '../partition/partitioner.ts';
+import { keyspaceCrateHasher, keyspaceCratePlacement } from '../partition/placement/crate-placement.ts';
+import { RangePartitioner } from '../partition/range-partitioner.ts';
 import { REDIS_SLOT_COUNT } from '../partition/redis-slot.ts';
 import { Rendezvous } from '../partition/rendezvous.ts';
 import { closest } from './closest.ts';
 import type { Fleet, FleetNode } from './fleet.ts';
+import { LoadedNodes } from './loaded-nodes.ts';
 import { NumberedNodes, renumberedAnchor } from './numbered-nodes.ts';
 import { usage } from './usage.ts';
+
+/** Settings of a fleet that only some algorithms know, and how they are asked for. */
+const SETTINGS = { hashTag: '--hash-tag', virtualNodes: '--virtual-nodes', slots: '--slots', splits: '--split' } as const;
+type Setting = keyof typeof SETTINGS;
 
 /** A way to choose nodes, by the name that `--algorithm` knows it by. */
 export interface Algorithm {
   readonly name: string;
   readonly summary: string;
+  /** Settings that mean something to it, of those that do not to all. */
+  readonly takes?: readonly Setting[];
   readonly make: (fleet: Fleet) => Partitioner<FleetNode>;
   /** For an algorithm with a memory: who holds keys after a change, which depends on who held them before. */
   readonly next?: (before: Partitioner<FleetNode>, after: Fleet) => Partitioner<FleetNode>;
@@ -35,12 +45,14 @@ export const ALGORITHMS: readonly Algorithm[] = [
   {
     name: 'keyspace',
     summary: 'a table of 65,536 slots, sticky placement: the least movement, exact balance, zones and racks',
+    takes: ['slots'],
     make: (fleet) => keyspace(fleet, {}),
     next: keyspaceAfter,
   },
   {
     name: 'fair',
     summary: 'the same with fair placement: any process that knows the nodes computes the same table',
+    takes: ['slots'],
     make: (fleet) => keyspace(fleet, { placement: 'fair' }),
     next: keyspaceAfter,
   },
@@ -51,6 +63,12 @@ export const ALGORITHMS: readonly Algorithm[] = [
     next: keyspaceAfter,
   },
   {
+    name: 'keyspace-crate',
+    summary: 'as the Rust crate keyspace: 65,536 shards, weighted rendezvous',
+    make: (fleet) => keyspaceCrate(fleet),
+    next: keyspaceAfter,
+  },
+  {
     name: 'rendezvous',
     summary: 'highest random weight: no table, weights, zones',
     make: (fleet) => new Rendezvous(fleet.nodes, withHasher(fleet)),
@@ -58,16 +76,34 @@ export const ALGORITHMS: readonly Algorithm[] = [
   {
     name: 'maglev',
     summary: "Google's Maglev table of 65,537 entries with true weights",
-    make: (fleet) => new Maglev(fleet.nodes, withHasher(fleet)),
+    takes: ['slots'],
+    make: (fleet) => new Maglev(fleet.nodes, { ...withHasher(fleet), ...(fleet.slots === undefined ? {} : { tableSize: fleet.slots }) }),
   },
   {
     name: 'ring',
     summary: 'virtual nodes on a ring of hashes (160 a node)',
+    takes: ['virtualNodes'],
     make: (fleet) =>
       new HashRing(fleet.nodes, {
         ...withHasher(fleet),
         ...(fleet.virtualNodes === undefined ? {} : { virtualNodes: fleet.virtualNodes }),
       }),
+  },
+  {
+    name: 'multi-probe',
+    summary: 'one point a node, 21 looks a key; no weights',
+    make: (fleet) => new MultiProbe(fleet.nodes, withHasher(fleet)),
+  },
+  {
+    name: 'bounded-load',
+    summary: 'rendezvous, no node above 1.25 x its share: each key given counts as one unit of load, in order',
+    make: (fleet) => new LoadedNodes(new Rendezvous(fleet.nodes, withHasher(fleet))),
+  },
+  {
+    name: 'range',
+    summary: 'ranges of ordered keys between --split points',
+    takes: ['splits'],
+    make: ranges,
   },
   {
     name: 'jump',
@@ -94,6 +130,7 @@ export const ALGORITHMS: readonly Algorithm[] = [
   {
     name: 'modula',
     summary: "as twemproxy's modula",
+    takes: ['hashTag'],
     make: (fleet) => new Modulo(fleet.nodes, { dialect: 'twemproxy', ...hashkitOptions(fleet) }),
   },
   { name: 'modulo', summary: 'hash modulo nodes, the naive scheme', make: (fleet) => new Modulo(fleet.nodes, withHasher(fleet)) },
@@ -113,7 +150,18 @@ export function algorithmNamed(name: string): Algorithm {
 
 /** The fleet's partitioner. @throws KF_USAGE when an option does not go with the algorithm; the algorithm's own errors. */
 export function partitionerOf(fleet: Fleet): Partitioner<FleetNode> {
-  return algorithmNamed(fleet.algorithm).make(fleet);
+  const algorithm = algorithmNamed(fleet.algorithm);
+  for (const [setting, flag] of Object.entries(SETTINGS) as [Setting, string][]) {
+    if (fleet[setting] === undefined || algorithm.takes?.includes(setting)) continue;
+    const takers = ALGORITHMS.filter(({ takes }) => takes?.includes(setting)).map(({ name }) => name);
+    throw usage(`${flag} means nothing to the algorithm ${algorithm.name}; it goes with ${takers.join(', ')}`);
+  }
+  try {
+    return algorithm.make(fleet);
+  } catch (error) {
+    if (fleet.slots === undefined || !isKeyfleetError(error) || !['KF_BAD_OPTION', 'KF_BAD_SLOT_COUNT'].includes(error.code)) throw error;
+    throw new KeyfleetError('KF_USAGE', `--slots: ${error.message}`, { cause: error });
+  }
 }
 
 /** The partitioners before and after a change. @throws what {@link partitionerOf} throws. */
@@ -121,9 +169,9 @@ export function partitionersOf(
   before: Fleet,
   after: Fleet,
 ): { readonly before: Partitioner<FleetNode>; readonly after: Partitioner<FleetNode> } {
-  const { make, next } = algorithmNamed(before.algorithm);
-  const first = make(before);
-  return { before: first, after: next ? next(first, after) : make(after) };
+  const { next } = algorithmNamed(before.algorithm);
+  const first = partitionerOf(before);
+  return { before: first, after: next ? next(first, after) : partitionerOf(after) };
 }
 
 /** @throws KF_USAGE naming the hashes there are. */
@@ -136,7 +184,27 @@ export function hasherOption(name: string, flag = '--hash'): Hasher {
 }
 
 function keyspace(fleet: Fleet, options: KeyspaceOptions<FleetNode>): Keyspace<FleetNode> {
-  return new Keyspace(fleet.nodes, { replicaCount: copiesOf(fleet), ...withHasher(fleet), ...options });
+  const slotCount = fleet.slots === undefined ? {} : { slotCount: fleet.slots };
+  return new Keyspace(fleet.nodes, { replicaCount: copiesOf(fleet), ...withHasher(fleet), ...slotCount, ...options });
+}
+
+function keyspaceCrate(fleet: Fleet): Keyspace<FleetNode> {
+  if (fleet.hash !== undefined) throw usage('--hash: keyspace-crate has the hash of the crate and no other');
+  return keyspace(fleet, { placement: keyspaceCratePlacement, hasher: keyspaceCrateHasher });
+}
+
+/** Range i belongs to node i; with more ranges than nodes the nodes take turns. */
+function ranges({ nodes, splits }: Fleet): Partitioner<FleetNode> {
+  if (splits === undefined) throw usage('--split: the algorithm range needs the keys at which ranges start, --split g p for example');
+  if (splits.length + 1 < nodes.length)
+    throw usage(`--split: ${nodes.length} nodes need at least ${nodes.length - 1} splits; there are ${splits.length}`);
+  const heavy = nodes.find(({ weight }) => weight !== 1);
+  if (heavy) throw usage(`--algorithm: range knows no weights, and node ${heavy.id} has the weight ${heavy.weight}`);
+  try {
+    return RangePartitioner.of([undefined, ...splits].map((from, i) => ({ from, node: nodes[i % nodes.length]! })));
+  } catch (error) {
+    throw new KeyfleetError('KF_USAGE', `--split: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 /** The nodes that a key can have: replicas, or all nodes when there are fewer. */
@@ -148,7 +216,7 @@ function keyspaceAfter(before: Partitioner<FleetNode>, after: Fleet): Keyspace<F
   const old = before as Keyspace<FleetNode>;
   if (copiesOf(after) !== old.replicaCount)
     throw usage(`--replicas: ${old.replicaCount} before and ${copiesOf(after)} after: a keyspace keeps its number of replicas`);
-  const next = Keyspace.fromJSON<FleetNode>(old.toJSON(), { hasher: old.hasher });
+  const next = Keyspace.fromJSON<FleetNode>(old.toJSON(), { hasher: old.hasher, placement: old.placement });
   const was = new Map(old.nodes.map((node) => [node.id, node]));
   const ids = new Set(after.nodes.map(({ id }) => id));
   const add: FleetNode[] = [];
@@ -171,6 +239,7 @@ function ketama(name: string, dialect: KetamaDialect, as: string): Algorithm {
   return {
     name,
     summary: `ketama ${as}`,
+    takes: ['hashTag'],
     make: (fleet) =>
       new Ketama(fleet.nodes, {
         dialect,

@@ -11,6 +11,8 @@ export interface FleetFile {
   readonly hash?: string;
   readonly hashTag?: string;
   readonly virtualNodes?: number;
+  readonly slots?: number;
+  readonly splits?: readonly string[];
 }
 
 /** Reads a file of nodes. @throws KF_CONFIG, `path:line:column: what is wrong`. */
@@ -25,7 +27,7 @@ export function readFleetFile(path: string, pool?: string): FleetFile {
 }
 
 /**
- * Three forms, in YAML or JSON: a list of nodes; `{ nodes, algorithm, replicas, hash, hashTag, virtualNodes }`; and a configuration of
+ * Three forms, in YAML or JSON: a list of nodes; `{ nodes, algorithm, replicas, hash, hashTag, virtualNodes, slots, splits }`; and a configuration of
  * twemproxy as it is, where `pool` says which pool when there are several.
  */
 export function parseFleetFile(text: string, path: string, pool?: string): FleetFile {
@@ -63,7 +65,7 @@ class Reader {
   }
 
   #own(fields: Map<string, Node | null>): FleetFile {
-    const known = ['nodes', 'algorithm', 'replicas', 'hash', 'hashTag', 'virtualNodes'];
+    const known = ['nodes', 'algorithm', 'replicas', 'hash', 'hashTag', 'virtualNodes', 'slots', 'splits'];
     for (const [name, value] of fields)
       if (!known.includes(name)) this.#fail(value, `unknown setting ${name}; there are ${known.join(', ')}`);
     return {
@@ -71,6 +73,8 @@ class Reader {
       ...this.#texts(fields, { algorithm: 'algorithm', hash: 'hash', hashTag: 'hashTag' }),
       ...this.#count(fields, 'replicas'),
       ...this.#count(fields, 'virtualNodes'),
+      ...this.#count(fields, 'slots'),
+      ...this.#splits(fields.get('splits')),
     };
   }
 
@@ -81,7 +85,7 @@ class Reader {
       this.#fail(fields.get('distribution') ?? null, `distribution ${distribution} has no owner for a key; ketama and modula have`);
     const servers = fields.get('servers') ?? null;
     if (!isSeq(servers)) return this.#fail(servers, 'servers is a list of "host:port:weight name"');
-    const nodes = servers.items.map((item) => this.#server(item as Node));
+    const nodes = this.#distinct(servers.items as Node[], (item) => this.#server(item));
     const hash = this.#text(fields.get('hash') ?? null);
     return {
       nodes,
@@ -104,7 +108,17 @@ class Reader {
 
   #nodes(list: Node | null): FleetNode[] {
     if (!isSeq(list)) return this.#fail(list, 'nodes is a list of ids, or of { id, weight, zone, rack }');
-    return list.items.map((item) => this.#node(item as Node));
+    return this.#distinct(list.items as Node[], (item) => this.#node(item));
+  }
+
+  #distinct(items: readonly Node[], read: (item: Node) => FleetNode): FleetNode[] {
+    const seen = new Set<string>();
+    return items.map((item) => {
+      const node = read(item);
+      if (seen.has(node.id)) this.#fail(item, `node ${JSON.stringify(node.id)} is there already; ids are distinct`);
+      seen.add(node.id);
+      return node;
+    });
   }
 
   #node(item: Node): FleetNode {
@@ -153,6 +167,14 @@ class Reader {
     const value = isScalar(node) ? node.value : undefined;
     if (typeof value !== 'number' || !Number.isInteger(value) || value < 1) return this.#fail(node, `${name} is a whole number from 1`);
     return { [name]: value } as { [name in Name]?: number };
+  }
+
+  #splits(list: Node | null | undefined): { splits?: string[] } {
+    if (list === undefined) return {};
+    if (!isSeq(list)) return this.#fail(list, 'splits is a list of keys');
+    return {
+      splits: list.items.map((item) => this.#text(item as Node) ?? this.#fail(item as Node, 'a split is a key, as text')),
+    };
   }
 
   #fail(node: Node | null, what: string): never {

@@ -14,6 +14,8 @@ export interface FleetFlags {
   readonly hash?: string;
   readonly hashTag?: string;
   readonly virtualNodes?: string;
+  readonly slots?: string;
+  readonly split?: readonly string[];
 }
 
 export interface ChangeFlags {
@@ -32,7 +34,11 @@ export function addFleetFlags(command: Command): Command {
     .addOption(new Option('-r, --replicas <count>', 'how many nodes hold a key (default: 1)'))
     .addOption(new Option('--hash <name>', "the hash of keys (default: the algorithm's own)"))
     .addOption(new Option('--hash-tag <two characters>', 'only what stands between them is hashed, {} for example (ketama, modula)'))
-    .addOption(new Option('--virtual-nodes <count>', 'points of a node of weight 1 (ring)'));
+    .addOption(new Option('--virtual-nodes <count>', 'points of a node of weight 1 (ring)'))
+    .addOption(
+      new Option('--slots <count>', 'slots of the table (keyspace, fair), or entries, a prime (maglev); default: 65,536 or 65,537'),
+    )
+    .addOption(new Option('--split <key...>', 'where each range but the first starts, in order; range 1 is of the first node, … (range)'));
 }
 
 export function addChangeFlags(command: Command): Command {
@@ -53,6 +59,11 @@ export function fleetOf(flags: FleetFlags): Fleet {
   if (flags.pool !== undefined && flags.nodes === undefined) throw usage('--pool chooses a pool of the file given with --nodes');
   const file: FleetFile = flags.nodes === undefined ? { nodes: [] } : readFleetFile(flags.nodes, flags.pool);
   const nodes = [...file.nodes, ...parseNodes('--node', flags.node)];
+  const seen = new Set<string>();
+  for (const { id } of nodes) {
+    if (seen.has(id)) throw usage(`--node: node ${JSON.stringify(id)} is there already; ids are distinct`);
+    seen.add(id);
+  }
   if (nodes.length === 0) throw usage('no nodes: give them with --node a b c or --nodes FILE');
   return {
     nodes,
@@ -61,6 +72,8 @@ export function fleetOf(flags: FleetFlags): Fleet {
     hash: flags.hash ?? file.hash,
     hashTag: flags.hashTag ?? file.hashTag,
     virtualNodes: wholeNumber('--virtual-nodes', flags.virtualNodes) ?? file.virtualNodes,
+    slots: wholeNumber('--slots', flags.slots) ?? file.slots,
+    splits: flags.split ?? file.splits,
   };
 }
 

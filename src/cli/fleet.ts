@@ -19,6 +19,10 @@ export interface Fleet {
   readonly hash: string | undefined;
   readonly hashTag: string | undefined;
   readonly virtualNodes: number | undefined;
+  /** Slots or entries of a table. */
+  readonly slots: number | undefined;
+  /** Where ranges of keys start, but for the first. */
+  readonly splits: readonly string[] | undefined;
 }
 
 /** Above this a number after the only colon is taken for a port. */

@@ -8,10 +8,12 @@ import { addFleetFlags, algorithmHelp, type FleetFlags, fleetOf } from './fleet-
 import { KEY_FLAGS, type KeyFlags, keysOfArguments, readKeys } from './key-source.ts';
 import { bar, columns, percent, TextOutput } from './text-output.ts';
 import { usage } from './usage.ts';
+import { whyHere } from './why-here.ts';
 
 interface LocateFlags extends FleetFlags, KeyFlags {
   readonly json?: boolean;
   readonly summary?: boolean;
+  readonly explain?: boolean;
 }
 
 export function define(command: Command): void {
@@ -19,6 +21,7 @@ export function define(command: Command): void {
     .argument('[keys...]', 'keys; without any they are read from --keys or standard input')
     .option(...KEY_FLAGS.keys)
     .option(...KEY_FLAGS.hex)
+    .option('--explain', 'why each key is where it is')
     .option('--summary', 'how many keys each node gets, instead of a line a key')
     .option('--json', 'one JSON object a key, or one of the whole summary')
     .addHelpText(
@@ -29,6 +32,7 @@ A stream of keys gives one line a key: the key, a tab, its nodes with the owner 
 
 Examples:
   keyfleet locate --node a b c -- user:1 user:2
+  keyfleet locate --node a b c d --replicas 3 --explain -- user:1
   keyfleet locate --nodes twemproxy.yml --pool cache < keys.txt
   keyfleet locate --node a b:2 c@zone1 --replicas 2 --keys keys.txt --summary`,
     )
@@ -41,17 +45,21 @@ async function runLocate(keys: readonly string[], flags: LocateFlags): Promise<v
   const out = new TextOutput();
   if (keys.length > 0 && flags.keys !== undefined) throw usage('keys are given as arguments and with --keys; choose one');
   const batches = keys.length > 0 ? [keysOfArguments(keys, flags.hex === true)] : readKeys(flags.keys ?? '-', flags.hex === true);
+  if (flags.summary && flags.explain) throw usage('--explain tells of each key and --summary of none; choose one');
   const counts = flags.summary ? new NodeCounts(fleet) : undefined;
-  const isTable = keys.length > 0 && !flags.json && process.stdout.isTTY === true;
+  const isTable = keys.length > 0 && !flags.json && !flags.explain && process.stdout.isTTY === true;
   const rows: string[][] = [];
   const nodes: FleetNode[] = [];
   for await (const batch of batches) {
     for (const [i, key] of batch.keys.entries()) {
       const found = holders(partitioner, key, fleet, nodes);
       if (counts) counts.count(found);
-      else if (flags.json)
-        out.write(`${JSON.stringify({ [flags.hex ? 'keyHex' : 'key']: batch.texts[i], nodes: found.map(({ id }) => id) })}\n`);
-      else if (isTable) rows.push([batch.texts[i]!, ...found.map(({ id }) => id)]);
+      else if (flags.json || flags.explain) {
+        const why = flags.explain ? { why: whyHere(partitioner, key, fleet) } : {};
+        if (flags.json)
+          out.write(`${JSON.stringify({ [flags.hex ? 'keyHex' : 'key']: batch.texts[i], nodes: found.map(({ id }) => id), ...why })}\n`);
+        else out.write(`${lineOf(batch.texts[i]!, found)}${why.why!.map((step) => `  ${step}\n`).join('')}`);
+      } else if (isTable) rows.push([batch.texts[i]!, ...found.map(({ id }) => id)]);
       else out.write(lineOf(batch.texts[i]!, found));
     }
     await out.settle(1 << 16);

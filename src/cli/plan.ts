@@ -49,13 +49,18 @@ async function runPlan(flags: PlanFlags): Promise<void> {
     throw usage('--to says all there is afterwards; it does not go with --add, --remove or --reweigh');
   if (flags.to === undefined && !hasChange(flags)) throw usage('nothing changes: give --add, --remove, --reweigh or --to');
   const { node: _, ...others } = flags;
-  const after = flags.to === undefined ? changed(before, flags) : { ...before, nodes: fleetOf({ ...others, nodes: flags.to }).nodes };
+  const after = flags.to === undefined ? changed(before, flags) : afterwards(before, fleetOf({ ...others, nodes: flags.to }));
   const partitioners = partitionersOf(before, after);
   const plan = diffTables(tableOf(before, partitioners.before), tableOf(after, partitioners.after));
   const isExact = partitioners.after instanceof Keyspace;
   const out = new TextOutput();
   out.write(flags.json ? `${JSON.stringify(plan)}\n` : planText(plan, after, { withSteps: flags.steps === true, isExact }));
   await out.settle();
+}
+
+/** Of the file of `--to` the nodes count, and where ranges start; how keys are placed stays as it is. */
+function afterwards(before: Fleet, { nodes, splits }: Fleet): Fleet {
+  return { ...before, nodes, splits: splits ?? before.splits };
 }
 
 const SAMPLES = 65_536;

@@ -69,7 +69,7 @@ export class RangePartitioner<N extends PartitionNode = PartitionNode> {
       const split = made.#point(from);
       const last = splits.at(-1);
       if (last !== undefined && compare(last, split) >= 0)
-        throw new KeyfleetError('KF_BAD_SPLIT', `ranges start in ascending order, but ${show(split)} comes after ${show(last)}`);
+        throw new KeyfleetError('KF_BAD_SPLIT', `ranges start in ascending order, but ${showKey(split)} comes after ${showKey(last)}`);
       splits.push(split);
     }
     made.#splits = splits;
@@ -121,7 +121,7 @@ export class RangePartitioner<N extends PartitionNode = PartitionNode> {
     if (to === undefined) return this.ranges.slice(first);
     const end = this.#point(to);
     if (from !== undefined && compare(this.#point(from), end) >= 0)
-      throw new KeyfleetError('KF_BAD_SPLIT', `no key is from ${show(this.#point(from))} and below ${show(end)}`);
+      throw new KeyfleetError('KF_BAD_SPLIT', `no key is from ${showKey(this.#point(from))} and below ${showKey(end)}`);
     return this.ranges.slice(first).filter((range, i) => i === 0 || compare(range.from!, end) < 0);
   }
 
@@ -134,7 +134,7 @@ export class RangePartitioner<N extends PartitionNode = PartitionNode> {
     const split = this.#point(at);
     const index = this.#find(split);
     if (index > 0 && compare(this.#splits[index - 1]!, split) === 0)
-      throw new KeyfleetError('KF_BAD_SPLIT', `a range starts at ${show(split)} already`);
+      throw new KeyfleetError('KF_BAD_SPLIT', `a range starts at ${showKey(split)} already`);
     const source = this.#owners[index]!;
     this.#splits = this.#splits.toSpliced(index, 0, split);
     this.#owners = this.#owners.toSpliced(index + 1, 0, node ?? source);
@@ -150,7 +150,7 @@ export class RangePartitioner<N extends PartitionNode = PartitionNode> {
     const split = this.#point(at);
     const index = this.#find(split);
     if (index === 0 || compare(this.#splits[index - 1]!, split) !== 0)
-      throw new KeyfleetError('KF_BAD_SPLIT', `no range starts at ${show(split)}`);
+      throw new KeyfleetError('KF_BAD_SPLIT', `no range starts at ${showKey(split)}`);
     const { from, to, node: source } = this.#range(index);
     const node = this.#owners[index - 1]!;
     this.#splits = this.#splits.toSpliced(index - 1, 1);
@@ -192,7 +192,7 @@ export class RangePartitioner<N extends PartitionNode = PartitionNode> {
   #view(key: OrderedKey): Bytes | number {
     if (this.keys === 'numbers') {
       if (typeof key !== 'number' || Number.isNaN(key))
-        throw new KeyfleetError('KF_BAD_KEY', `keys of these ranges are numbers, not ${show(key)}`);
+        throw new KeyfleetError('KF_BAD_KEY', `keys of these ranges are numbers, not ${showKey(key)}`);
       return key;
     }
     if (typeof key === 'string') {
@@ -215,6 +215,10 @@ function compare(a: Bytes | number, b: Bytes | number): number {
   return compareBytes(a, b);
 }
 
-function show(key: OrderedKey): string {
-  return typeof key === 'object' ? `0x${toHex(key)}` : JSON.stringify(key);
+const decoder = new TextDecoder();
+
+/** As text where it is text, else in hex. */
+export function showKey(key: OrderedKey): string {
+  const text = typeof key === 'object' ? decoder.decode(key) : key;
+  return typeof text === 'string' && text.includes('\ufffd') && typeof key === 'object' ? `0x${toHex(key)}` : JSON.stringify(text);
 }
