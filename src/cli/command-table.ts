@@ -17,6 +17,7 @@ export const COMMANDS: readonly CliCommand[] = [
   { name: 'plan', summary: 'say what must move when the nodes change', load: () => import('./plan.ts') },
   { name: 'simulate', summary: 'show balance and movement of a change, and compare algorithms', load: () => import('./simulate.ts') },
   { name: 'hash', summary: 'hash keys', load: () => import('./hash.ts') },
+  { name: 'pool', summary: 'serve pools of Redis-like servers through a proxy, from a twemproxy file', load: () => import('./pool.ts') },
   { name: 'volume', summary: 'serve one volume: values as files in a directory', load: () => import('./volume.ts') },
   { name: 'master', summary: 'serve keys over volumes, and move values when volumes come and go', load: () => import('./master.ts') },
   { name: 'volumes', summary: 'list, add, drain, remove and verify the volumes of a running master', load: () => import('./volumes.ts') },

@@ -73,6 +73,8 @@ export interface PoolConfig {
   readonly serverFailureLimit: number;
   readonly tls?: BackendTls;
   readonly workers: number;
+  /** What cluster clients are shown at the proxy's port; `off`: it is no cluster. */
+  readonly redirects: 'off' | 'proxies' | 'backends';
   /** `host:port` of the statistics. */
   readonly stats?: { readonly host: string; readonly port: number };
   /** Slots of the distributions that have a table of them; a power of two is not needed. */
@@ -97,6 +99,7 @@ export const POOL_DEFAULTS = {
   serverRetryTimeoutMs: 30_000,
   serverFailureLimit: 2,
   workers: 1,
+  redirects: 'off',
   slots: 16_384,
   rangeBy: 'text',
 } as const satisfies Partial<PoolConfig>;

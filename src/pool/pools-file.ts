@@ -86,6 +86,8 @@ function readPool(name: string, node: Node | null, fail: Fail): PoolConfig {
     serverFailureLimit: fields.count('server_failure_limit', { min: 1 }) ?? POOL_DEFAULTS.serverFailureLimit,
     ...optional('tls', readBackendTls(fields)),
     workers: fields.count('workers', { min: 1, max: 1_024 }) ?? POOL_DEFAULTS.workers,
+    redirects:
+      (fields.oneOf('redirects', ['off', 'proxies', 'backends']) as PoolConfig['redirects'] | undefined) ?? POOL_DEFAULTS.redirects,
     ...optional('stats', readStats(fields)),
     slots: fields.count('slots', { min: 1, max: 1 << 20 }) ?? POOL_DEFAULTS.slots,
     ...optional('ranges', readRanges(fields, servers)),
@@ -94,6 +96,8 @@ function readPool(name: string, node: Node | null, fail: Fail): PoolConfig {
   };
   if (distribution === 'ranges' && pool.ranges === undefined) fields.fail('distribution', 'distribution ranges needs the key ranges');
   if (pool.ranges !== undefined && distribution !== 'ranges') fields.fail('ranges', 'ranges are for distribution: ranges');
+  if (pool.redirects === 'backends' && (distribution !== 'slots' || pool.slots !== 16_384))
+    fields.fail('redirects', 'redirects: backends needs distribution: slots, the slots of Redis Cluster');
   fields.refuseUnknown();
   return pool;
 }

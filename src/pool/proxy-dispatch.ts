@@ -1,0 +1,251 @@
+import { type Bytes, fromUtf8 } from '../base/bytes.ts';
+import { isWord } from '../resp/codec/ascii.ts';
+import { unknownCommandError, wrongArityError } from '../shard/redis/error-replies.ts';
+import { errorReply, type TaggedReply } from '../shard/redis/reply.ts';
+import { NO_SERVER, type ProxyClient } from './proxy-client.ts';
+import { findProxyCommand, keyIndexes, type ProxyCommand } from './proxy-commands.ts';
+import { fanOut } from './proxy-fan-out.ts';
+import { Join } from './proxy-join.ts';
+import { answerLocally } from './proxy-local.ts';
+import { beginSession, block } from './proxy-session.ts';
+import { encodeRequest } from './request-encoder.ts';
+
+// What is done with a request: answered here, sent to the server of its keys, split over several, or given a connection of its own.
+
+const NOAUTH = errorReply('NOAUTH Authentication required.');
+const UNKNOWN: ProxyCommand = findProxyCommand(Buffer.from('ping'), 0, 4)!;
+/** Words of the table that clients may say before they have given the password. */
+const BEFORE_AUTH = new Set(['auth', 'hello', 'quit', 'reset']);
+
+/** Starts the request that the client's scanner has just found. */
+export function dispatch(client: ProxyClient): void {
+  const { scanner, pool } = client;
+  const { starts, ends } = scanner;
+  const command = findProxyCommand(scanner.bytes, starts[0]!, ends[0]!);
+  if (command === undefined) {
+    client.session?.spoil();
+    client.reply(UNKNOWN, client.isAuthenticated ? unknownCommandError(scanner.args()) : NOAUTH);
+    return;
+  }
+  if (!client.isAuthenticated && !BEFORE_AUTH.has(command.name)) {
+    client.reply(command, NOAUTH);
+    return;
+  }
+  if (client.session?.handles(command)) return;
+  const key = command.soleKey;
+  if (key === 0) {
+    dispatchOther(client, command);
+    return;
+  }
+  if (key >= scanner.argCount) {
+    dispatchKeyless(client, command);
+    return;
+  }
+  const from = starts[key]!;
+  const keyBytes = new Uint8Array(scanner.bytes.buffer, scanner.bytes.byteOffset + from, ends[key]! - from);
+  const server = pool.serverOf(keyBytes);
+  if (pool.isSlow) {
+    if (pool.isCongested(server)) {
+      pool.wakeWhenDrained(client, server);
+      return;
+    }
+    if (pool.special?.takes(client, command, server, [keyBytes]) === true) return;
+  }
+  if (pool.stats.wantsKey()) pool.stats.sampled(keyBytes);
+  const counters = pool.stats.servers[server]!;
+  counters.requests++;
+  counters.requestBytes += scanner.requestBytes;
+  pool.backends(client.version)[server]!.send(client.frame(), client, client.open(command, server, key), client.id);
+}
+
+/** Sends the request just read, as it is, to one server. */
+export function forward(client: ProxyClient, command: ProxyCommand, server: number, keyIndex = 0): void {
+  const { pool } = client;
+  const counters = pool.stats.server(server);
+  counters.requests++;
+  counters.requestBytes += client.scanner.requestBytes;
+  pool.backends(client.version)[server]!.send(client.frame(), client, client.open(command, server, keyIndex), client.id);
+}
+
+function dispatchOther(client: ProxyClient, command: ProxyCommand): void {
+  switch (command.kind) {
+    case 'keyed':
+      dispatchKeyed(client, command);
+      return;
+    case 'local':
+      answerLocally(client, command);
+      return;
+    case 'any':
+      forwardToAny(client, command);
+      return;
+    case 'all':
+      fanOut(client, command);
+      return;
+    case 'blocking':
+      if (mayBlock(client, command)) block(client, command);
+      else dispatchKeyed(client, command);
+      return;
+    case 'transaction':
+    case 'pubsub':
+      beginSession(client, command);
+      return;
+    case 'refused':
+      client.reply(command, errorReply(`ERR '${command.name}' is not served by a pool: ${command.why}`));
+      return;
+  }
+}
+
+/** Without a BLOCK option, reading streams does not wait. */
+function mayBlock(client: ProxyClient, command: ProxyCommand): boolean {
+  if (command.name !== 'xread' && command.name !== 'xreadgroup') return true;
+  const { scanner } = client;
+  for (let i = 1; i < scanner.argCount; i++) {
+    const word = scanner.arg(i);
+    if (isWord(word, 'streams')) return false;
+    if (isWord(word, 'block')) return true;
+  }
+  return false;
+}
+
+/** A keyed command that names no key: its server says what is wrong with it, or, for MEMORY DOCTOR and the like, we do. */
+function dispatchKeyless(client: ProxyClient, command: ProxyCommand): void {
+  const { scanner } = client;
+  if (scanner.argCount === 2 && isWord(scanner.arg(1), 'help')) forwardToAny(client, command);
+  else if (scanner.argCount === 2 && command.soleKey === 2) {
+    client.reply(command, errorReply(`ERR '${command.name} ${fromUtf8(scanner.arg(1))}' names no key that would tell the server to ask`));
+  } else client.reply(command, wrongArityError(command.name));
+}
+
+/** Any server that is up answers for all. */
+export function forwardToAny(client: ProxyClient, command: ProxyCommand): void {
+  const server = client.pool.anyServer();
+  if (server < 0) client.reply(command, errorReply('ERR no server of the pool can be reached'));
+  else forward(client, command, server);
+}
+
+const indexes: number[] = [];
+
+/** The keys of the request just read, copied; undefined when it says no sensible number of them. */
+export function keysOfRequest(client: ProxyClient, command: ProxyCommand): Bytes[] | undefined {
+  indexes.length = 0;
+  if (!keyIndexes(command, client.scanner, indexes)) return undefined;
+  return indexes.map((i) => client.scanner.arg(i));
+}
+
+/** The one server of all keys; the error that the command deserves else. No keys: any server. */
+export function oneServer(client: ProxyClient, command: ProxyCommand, keys: readonly Bytes[] | undefined): number | TaggedReply {
+  const { pool } = client;
+  // A count of keys that is wrong, a word that is missing: for a server to refuse, in its own words.
+  if (keys === undefined || keys.length === 0) {
+    const server = pool.anyServer();
+    return server < 0 ? errorReply('ERR no server of the pool can be reached') : server;
+  }
+  const server = pool.serverOf(keys[0]!);
+  for (let i = 1; i < keys.length; i++) {
+    if (pool.serverOf(keys[i]!) !== server) return crossSlot(command, keys[0]!, keys[i]!);
+  }
+  return server;
+}
+
+function crossSlot(command: ProxyCommand, one: Bytes, other: Bytes): TaggedReply {
+  return errorReply(
+    `CROSSSLOT Keys in request don't hash to the same slot: '${command.name}' needs all its keys on one server, and ${shown(one)} and ${shown(other)} are not`,
+  );
+}
+
+export function shown(key: Bytes): string {
+  const text = JSON.stringify(fromUtf8(key.length > 64 ? key.subarray(0, 64) : key));
+  return key.length > 64 ? `${text}…` : text;
+}
+
+function dispatchKeyed(client: ProxyClient, command: ProxyCommand): void {
+  const { pool, scanner } = client;
+  const refusal = refusalOfArguments(client, command);
+  if (refusal) {
+    client.reply(command, refusal);
+    return;
+  }
+  const keys = keysOfRequest(client, command);
+  if (command.isSplit && keys !== undefined && keys.length > 0) {
+    split(client, command, keys);
+    return;
+  }
+  const server = oneServer(client, command, keys);
+  if (typeof server !== 'number') {
+    client.reply(command, server);
+    return;
+  }
+  if (pool.isSlow) {
+    if (pool.isCongested(server)) {
+      pool.wakeWhenDrained(client, server);
+      return;
+    }
+    if (keys !== undefined && keys.length > 0 && pool.special?.takes(client, command, server, keys) === true) return;
+  }
+  forward(client, command, server, scanner.argCount > 1 ? 1 : 0);
+}
+
+/** What would look for keys that no argument names. */
+function refusalOfArguments(client: ProxyClient, command: ProxyCommand): TaggedReply | undefined {
+  if (command.name !== 'sort' && command.name !== 'sort_ro') return undefined;
+  const { scanner } = client;
+  for (let i = 2; i + 1 < scanner.argCount; i++) {
+    const word = scanner.arg(i);
+    if (!isWord(word, 'by') && !isWord(word, 'get')) continue;
+    const pattern = scanner.arg(++i);
+    if (pattern.includes(0x2a)) {
+      return errorReply(
+        `ERR '${command.name}' with a pattern of other keys (${shown(pattern)}) is not served by a pool: they may lie on other servers`,
+      );
+    }
+  }
+  return undefined;
+}
+
+/** MGET, MSET, DEL and their like: one command to each server, the answers joined. */
+function split(client: ProxyClient, command: ProxyCommand, keys: readonly Bytes[]): void {
+  const { pool, scanner } = client;
+  const [place] = command.places;
+  const step = place!.kind === 'range' ? place!.step : 1;
+  if ((scanner.argCount - 1) % step !== 0) {
+    client.reply(command, wrongArityError(command.name));
+    return;
+  }
+  const parts = new Map<number, { readonly args: Bytes[]; readonly orders: number[]; readonly keys: Bytes[] }>();
+  for (const [order, key] of keys.entries()) {
+    const server = pool.serverOf(key);
+    let part = parts.get(server);
+    if (part === undefined) parts.set(server, (part = { args: [scanner.arg(0)], orders: [], keys: [] }));
+    part.orders.push(order);
+    part.keys.push(key);
+    for (let i = 0; i < step; i++) part.args.push(scanner.arg(1 + order * step + i));
+  }
+  if (pool.isSlow) {
+    for (const server of parts.keys()) {
+      if (pool.isCongested(server)) {
+        pool.wakeWhenDrained(client, server);
+        return;
+      }
+    }
+    if (pool.special?.takesSplit(client, command, parts) === true) return;
+  }
+  if (parts.size === 1) {
+    forward(client, command, [...parts.keys()][0]!, 1);
+    return;
+  }
+  const token = client.open(command, NO_SERVER, 1);
+  const join = new Join(
+    client,
+    token,
+    command.join!,
+    parts.size,
+    command.join === 'array' ? [...parts.values()].map(({ orders }) => orders) : [],
+  );
+  const backends = pool.backends(client.version);
+  let index = 0;
+  for (const [server, { args }] of parts) {
+    const request = encodeRequest(args);
+    pool.stats.server(server).requests++;
+    backends[server]!.send(request, join, index++, client.id);
+  }
+}

@@ -1,0 +1,389 @@
+import { type Bytes, fromUtf8 } from '../base/bytes.ts';
+import { wrongArityError } from '../shard/redis/error-replies.ts';
+import { errorReply, OK, type Reply, type TaggedReply } from '../shard/redis/reply.ts';
+import { NO_SERVER, type ProxyClient } from './proxy-client.ts';
+import type { ProxyCommand } from './proxy-commands.ts';
+import { forward, keysOfRequest, oneServer } from './proxy-dispatch.ts';
+import type { PrivateConnection } from './proxy-private.ts';
+import type { EncodedRequest, ReplySink } from './reply-sink.ts';
+
+// Transactions, blocking commands and subscriptions: what needs a connection of its own to one server.
+//
+// A client's requests go over the shared connections, or over its private one, never over both at once: before the first use of the private one,
+// and after its last, all earlier answers are awaited. So what a client sends in a row happens in that row, on every key.
+
+const NO_MULTI = errorReply('ERR EXEC without MULTI');
+const NO_MULTI_TO_DISCARD = errorReply('ERR DISCARD without MULTI');
+const NESTED = errorReply('ERR MULTI calls can not be nested');
+const WATCH_INSIDE = errorReply('ERR WATCH inside MULTI is not allowed');
+const ABORTED = errorReply('EXECABORT Transaction discarded because of previous errors.');
+const LOST = errorReply('EXECABORT Transaction discarded: the connection to its server was lost before EXEC; nothing was carried out');
+const TOO_MANY_QUEUED = errorReply('ERR too many commands in MULTI before the first with a key');
+const QUEUED: Reply = { kind: 'status', text: 'QUEUED' };
+
+const NOBODY: ReplySink<unknown> = { onReply: () => undefined, onFailure: () => undefined };
+
+const IN_SUBSCRIBED = new Set([
+  'subscribe',
+  'unsubscribe',
+  'psubscribe',
+  'punsubscribe',
+  'ssubscribe',
+  'sunsubscribe',
+  'ping',
+  'quit',
+  'reset',
+]);
+
+/** MULTI, EXEC, WATCH, SUBSCRIBE and their like, from a client that has no session. */
+export function beginSession(client: ProxyClient, command: ProxyCommand): void {
+  const { scanner } = client;
+  switch (command.name) {
+    case 'exec':
+      client.reply(command, NO_MULTI);
+      return;
+    case 'discard':
+      client.reply(command, NO_MULTI_TO_DISCARD);
+      return;
+    case 'unwatch':
+      client.reply(command, OK);
+      return;
+    case 'publish':
+    case 'pubsub':
+      forward(client, command, pubSubServer(client));
+      return;
+    case 'unsubscribe':
+    case 'punsubscribe':
+    case 'sunsubscribe':
+      unsubscribedAlready(client, command);
+      return;
+  }
+  if (command.name !== 'multi' && scanner.argCount < 2) client.reply(command, wrongArityError(command.name));
+  else if (command.name === 'multi' && scanner.argCount > 1) client.reply(command, wrongArityError(command.name));
+  else if (client.inFlight > 0) client.hold('drained');
+  else new PrivateSession(client).handles(command);
+}
+
+/** Channels belong to no key: all of a pool are on its first server. Sharded channels are spread like keys. */
+function pubSubServer(client: ProxyClient): number {
+  return client.pool.liveServers()[0] ?? 0;
+}
+
+function unsubscribedAlready(client: ProxyClient, command: ProxyCommand): void {
+  const channels: (Bytes | null)[] = client.scanner.argCount === 1 ? [null] : client.scanner.args(1);
+  for (const channel of channels) {
+    client.replyAlways({ kind: 'push', items: [Buffer.from(command.name), channel, 0] });
+  }
+}
+
+/** Sends a command that may wait at its server over a connection of its own; nothing behind it starts before its answer. */
+export function block(client: ProxyClient, command: ProxyCommand): void {
+  if (client.inFlight > 0) {
+    client.hold('drained');
+    return;
+  }
+  const { pool } = client;
+  const keys = keysOfRequest(client, command);
+  const server = oneServer(client, command, keys);
+  if (typeof server !== 'number') {
+    client.reply(command, server);
+    return;
+  }
+  if (keys !== undefined && keys.length > 0 && pool.special?.takes(client, command, server, keys) === true) return;
+  const own = pool.privates.take(server, client.version, true, {});
+  pool.stats.server(server).requests++;
+  const request = client.frame();
+  const token = client.open(command, server, 1);
+  const unblock = (): void => {
+    client.isBlocked = false;
+    client.abandon = undefined;
+    pool.privates.give(own);
+    client.release();
+  };
+  client.isBlocked = true;
+  client.abandon = () => pool.privates.drop(own);
+  own.connection.send(
+    request,
+    {
+      onReply: (_, bytes, start, end) => {
+        client.onReply(token, bytes, start, end);
+        unblock();
+      },
+      onFailure: (_, error) => {
+        client.onFailure(token, error);
+        unblock();
+      },
+    },
+    undefined,
+  );
+}
+
+interface Transaction {
+  /** An error was answered: EXEC refuses. */
+  isSpoiled: boolean;
+  /** Commands without keys, until one with keys says which server it is. */
+  readonly held: EncodedRequest[];
+  /** MULTI has been sent. */
+  isOpen: boolean;
+}
+
+/** What a client with a private connection does; see above. */
+export class PrivateSession {
+  readonly #client: ProxyClient;
+  #own: PrivateConnection | undefined;
+  #transaction: Transaction | undefined;
+  #isWatching = false;
+  #isSubscribed = false;
+  #isLost = false;
+
+  constructor(client: ProxyClient) {
+    this.#client = client;
+    client.session = this;
+  }
+
+  get isInTransaction(): boolean {
+    return this.#transaction !== undefined;
+  }
+
+  get isSubscribed(): boolean {
+    return this.#isSubscribed;
+  }
+
+  /** An error was answered inside MULTI. */
+  spoil(): void {
+    if (this.#transaction) this.#transaction.isSpoiled = true;
+  }
+
+  /** Takes the request just read; false leaves it to the ordinary ways. */
+  handles(command: ProxyCommand): boolean {
+    const { name } = command;
+    if (name === 'quit' || name === 'reset' || name === 'hello' || name === 'auth') return false;
+    if (this.#transaction) {
+      this.#inTransaction(command, this.#transaction);
+      return true;
+    }
+    if (this.#isSubscribed || name.endsWith('subscribe')) return this.#whileSubscribed(command);
+    if (this.#isWatching || name === 'watch' || name === 'multi') return this.#whileWatching(command);
+    // Over. What is under way on the private connection comes first.
+    if (this.#client.inFlight > 0) {
+      this.#client.hold('drained');
+      return true;
+    }
+    this.end();
+    return false;
+  }
+
+  // ── transactions ──
+
+  #whileWatching(command: ProxyCommand): boolean {
+    const client = this.#client;
+    switch (command.name) {
+      case 'multi':
+        this.#transaction = { isSpoiled: false, held: [], isOpen: false };
+        if (this.#own) this.#openTransaction(this.#transaction, this.#own.server);
+        client.reply(command, OK);
+        return true;
+      case 'exec':
+        client.reply(command, NO_MULTI);
+        return true;
+      case 'discard':
+        client.reply(command, NO_MULTI_TO_DISCARD);
+        return true;
+      case 'watch': {
+        const keys = keysOfRequest(client, command);
+        const server = oneServer(client, command, keys);
+        if (typeof server !== 'number') client.reply(command, server);
+        else if (this.#own && this.#own.server !== server) client.reply(command, this.#elsewhere(command));
+        else {
+          this.#isWatching = true;
+          this.#send(command, server);
+        }
+        return true;
+      }
+      case 'unwatch':
+        this.#isWatching = false;
+        if (this.#own && !this.#isLost) this.#send(command, this.#own.server);
+        else client.reply(command, OK);
+        return true;
+    }
+    // Keys of the watched server go the same way as WATCH did; all others are elsewhere, and go the ordinary way.
+    if (command.kind !== 'keyed' || this.#isLost) return false;
+    const keys = keysOfRequest(client, command);
+    const server = keys === undefined || keys.length === 0 ? NO_SERVER : oneServer(client, command, keys);
+    if (server !== this.#own?.server) {
+      if (!command.isSplit || client.inFlight === 0) return false;
+      client.hold('drained');
+      return true;
+    }
+    this.#send(command, this.#own.server);
+    return true;
+  }
+
+  #inTransaction(command: ProxyCommand, transaction: Transaction): void {
+    const client = this.#client;
+    switch (command.name) {
+      case 'exec':
+        this.#exec(command, transaction);
+        return;
+      case 'discard':
+        this.#transaction = undefined;
+        this.#isWatching = false;
+        if (transaction.isOpen && !this.#isLost) this.#send(command, this.#own!.server);
+        else client.reply(command, OK);
+        return;
+      case 'multi':
+        client.reply(command, NESTED);
+        return;
+      case 'watch':
+        client.reply(command, WATCH_INSIDE);
+        return;
+    }
+    const isKeyed = command.kind === 'keyed' || command.kind === 'blocking';
+    const isPlain = command.kind === 'any' || command.name === 'ping' || command.name === 'echo' || command.name === 'publish';
+    if (!isKeyed && !isPlain) {
+      this.#spoil(command, errorReply(`ERR '${command.name}' inside MULTI is not served by a pool`));
+      return;
+    }
+    const keys = isKeyed ? keysOfRequest(client, command) : [];
+    if (keys === undefined || keys.length === 0) {
+      if (isKeyed && command.soleKey > 0) this.#spoil(command, wrongArityError(command.name));
+      else this.#queueKeyless(command, transaction);
+      return;
+    }
+    const server = oneServer(client, command, keys);
+    if (typeof server !== 'number') this.#spoil(command, server);
+    else if (this.#own && this.#own.server !== server) this.#spoil(command, this.#elsewhere(command));
+    else {
+      if (!transaction.isOpen) this.#openTransaction(transaction, server);
+      this.#send(command, server);
+    }
+  }
+
+  #queueKeyless(command: ProxyCommand, transaction: Transaction): void {
+    const client = this.#client;
+    if (transaction.isOpen) this.#send(command, this.#own!.server);
+    else if (transaction.held.length >= client.pool.limits.queuedCommands) this.#spoil(command, TOO_MANY_QUEUED);
+    else {
+      transaction.held.push(client.frame());
+      client.reply(command, QUEUED);
+    }
+  }
+
+  #exec(command: ProxyCommand, transaction: Transaction): void {
+    const client = this.#client;
+    this.#transaction = undefined;
+    this.#isWatching = false;
+    if (this.#isLost) client.reply(command, LOST);
+    else if (transaction.isSpoiled) {
+      if (transaction.isOpen) this.#own!.connection.send('*1\r\n$7\r\nDISCARD\r\n', NOBODY, undefined);
+      client.reply(command, ABORTED);
+    } else if (!transaction.isOpen && transaction.held.length === 0 && !this.#own) client.reply(command, []);
+    else {
+      if (!transaction.isOpen) this.#openTransaction(transaction, this.#own?.server ?? Math.max(0, client.pool.anyServer()));
+      this.#send(command, this.#own!.server);
+    }
+  }
+
+  #openTransaction(transaction: Transaction, server: number): void {
+    const { connection } = this.#connect(server);
+    transaction.isOpen = true;
+    connection.send('*1\r\n$5\r\nMULTI\r\n', NOBODY, undefined);
+    for (const request of transaction.held) connection.send(request, NOBODY, undefined);
+    transaction.held.length = 0;
+  }
+
+  #spoil(command: ProxyCommand, error: TaggedReply): void {
+    this.spoil();
+    this.#client.reply(command, error);
+  }
+
+  #elsewhere(command: ProxyCommand): TaggedReply {
+    return errorReply(
+      `CROSSSLOT Keys in request don't hash to the same slot: the keys of '${command.name}' are not on the server of this transaction's other keys`,
+    );
+  }
+
+  // ── subscriptions ──
+
+  #whileSubscribed(command: ProxyCommand): boolean {
+    const client = this.#client;
+    const { name } = command;
+    if (!IN_SUBSCRIBED.has(name)) {
+      if (client.version === 3) return false;
+      client.reply(
+        command,
+        errorReply(`ERR Can't execute '${name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context`),
+      );
+      return true;
+    }
+    if (name === 'ping') {
+      if (client.version === 3) return false;
+    } else if (client.scanner.argCount < 2 && !name.includes('un')) {
+      client.reply(command, wrongArityError(name));
+      return true;
+    }
+    let server = this.#own?.server ?? pubSubServer(client);
+    if (name === 'ssubscribe') {
+      const found = oneServer(client, command, keysOfRequest(client, command));
+      if (typeof found !== 'number' || (this.#own && found !== this.#own.server)) {
+        client.reply(command, typeof found === 'number' ? this.#elsewhere(command) : found);
+        return true;
+      }
+      server = found;
+    } else if (this.#own && !name.includes('un') && name !== 'ping' && server !== pubSubServer(client)) {
+      client.reply(command, errorReply(`ERR '${name}' beside sharded channels of another server is not served by a pool`));
+      return true;
+    }
+    const own = this.#connect(server);
+    own.connection.pushing = true;
+    this.#isSubscribed = true;
+    client.lastCommand = command;
+    client.pool.stats.commands[command.index]! += 1;
+    own.connection.write(client.frame());
+    return true;
+  }
+
+  #onPush(bytes: Bytes, start: number, end: number): void {
+    this.#client.push(bytes, start, end);
+    // `… unsubscribe … :0`: nothing is left to hear.
+    if (bytes[end - 4] === 58 && bytes[end - 3] === 48 && isUnsubscribed(bytes, start, end)) this.#isSubscribed = false;
+  }
+
+  // ── the connection ──
+
+  #connect(server: number): PrivateConnection {
+    this.#own ??= this.#client.pool.privates.take(server, this.#client.version, false, {
+      onPush: (bytes, start, end) => this.#onPush(bytes, start, end),
+      onLost: () => this.#onLost(),
+    });
+    return this.#own;
+  }
+
+  #send(command: ProxyCommand, server: number): void {
+    const client = this.#client;
+    const own = this.#connect(server);
+    client.pool.stats.server(server).requests++;
+    own.connection.send(client.frame(), client, client.open(command, server, 1));
+  }
+
+  #onLost(): void {
+    this.#isLost = true;
+    // Whoever waits for messages must learn that some may have been missed, as from a server that dies.
+    if (this.#isSubscribed) this.#client.closeAfterReplies();
+  }
+
+  /** Gives the connection back, or ends it when it is in the middle of something. */
+  end(): void {
+    const own = this.#own;
+    this.#own = undefined;
+    this.#client.session = undefined;
+    if (own === undefined) return;
+    if (this.#transaction || this.#isWatching || this.#isSubscribed || own.connection.pushing) this.#client.pool.privates.drop(own);
+    else this.#client.pool.privates.give(own);
+  }
+}
+
+function isUnsubscribed(bytes: Bytes, start: number, end: number): boolean {
+  if (end - start > 1024) return false;
+  return /^[*>]3\r\n\$\d+\r\n[ps]?unsubscribe\r\n/.test(fromUtf8(bytes.subarray(start, Math.min(end, start + 40))));
+}
