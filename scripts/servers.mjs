@@ -3,9 +3,16 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 
 /** Debian package by the binary we look for. */
-const WANTED = { 'redis-server': 'redis-server', 'redis-cli': 'redis-tools', 'redis-benchmark': 'redis-tools', chromium: 'chromium' };
+const WANTED = {
+  'redis-server': 'redis-server',
+  'redis-cli': 'redis-tools',
+  'redis-benchmark': 'redis-tools',
+  nutcracker: 'nutcracker',
+  chromium: 'chromium',
+};
 
-const onPath = (binary) => (process.env.PATH ?? '').split(':').some((dir) => existsSync(`${dir}/${binary}`));
+/** Debian keeps daemons where a user's path does not lead. */
+const onPath = (binary) => [...(process.env.PATH ?? '').split(':'), '/usr/sbin'].some((dir) => existsSync(`${dir}/${binary}`));
 
 /** Installs what can be installed; returns the names of the binaries that are still missing. */
 export function setUpServers() {

@@ -22,6 +22,8 @@ export interface BackendOptions {
   readonly db?: number | undefined;
   /** Ask for RESP3 (HELLO 3). RESP2 when absent. */
   readonly resp3?: boolean | undefined;
+  /** Send PING before anything else, and stand only once it is answered well: for a server that failed before. */
+  readonly probe?: boolean | undefined;
   readonly tls?: BackendTls | undefined;
   readonly tcpKeepalive?: boolean | undefined;
   readonly connectTimeoutMs?: number | undefined;
@@ -265,13 +267,14 @@ export class BackendConnection implements Flushable {
     socket.on('drain', () => this.#events.onDrain?.());
   }
 
-  /** AUTH, SELECT and HELLO, before anything else. */
+  /** AUTH, SELECT, HELLO and PING, before anything else. */
   #greet(): void {
-    const { auth, username, db, resp3 } = this.options;
+    const { auth, username, db, resp3, probe } = this.options;
     const greeting: string[][] = [];
     if (resp3 === true) greeting.push(auth === undefined ? ['HELLO', '3'] : ['HELLO', '3', 'AUTH', username ?? 'default', auth]);
     else if (auth !== undefined) greeting.push(username === undefined ? ['AUTH', auth] : ['AUTH', username, auth]);
     if (db !== undefined && db !== 0) greeting.push(['SELECT', String(db)]);
+    if (probe === true) greeting.push(['PING']);
     if (greeting.length === 0) {
       this.#stand();
       return;

@@ -47,7 +47,8 @@ export function backendSettings(pool: PoolConfig, server: PoolServer): BackendSe
  * One server of a pool behind its shared connections. Requests are pipelined; see {@link BackendConnection} for what is promised of each.
  *
  * A lost connection is made again with a growing pause. While one is being made for the first time requests wait for it; once an attempt
- * has failed they fail at once, until an attempt succeeds.
+ * has failed they fail at once, until an attempt succeeds, for which the server has to answer a PING: one that takes connections but stalls, or
+ * is still loading, stays down.
  */
 export class Backend {
   readonly settings: BackendSettings;
@@ -145,22 +146,25 @@ export class Backend {
   }
 
   #openAt(index: number): BackendConnection {
-    const connection: BackendConnection = new BackendConnection(this.settings, {
-      onReady: () => {
-        const wasDown = this.#failures > 0 || this.#lastError === undefined;
-        this.#failures = 0;
-        if (wasDown) this.#events.onUp?.(this);
+    const connection: BackendConnection = new BackendConnection(
+      { ...this.settings, probe: this.#failures > 0 },
+      {
+        onReady: () => {
+          const wasDown = this.#failures > 0 || this.#lastError === undefined;
+          this.#failures = 0;
+          if (wasDown) this.#events.onUp?.(this);
+        },
+        onClose: (error) => {
+          if (this.#connections[index] === connection) this.#connections[index] = undefined;
+          if (error === undefined || this.#closed) return;
+          this.#failures++;
+          this.#lastError = error;
+          this.#events.onDown?.(this, error, this.#failures);
+          this.#retry();
+        },
+        onDrain: () => this.#events.onDrain?.(this),
       },
-      onClose: (error) => {
-        if (this.#connections[index] === connection) this.#connections[index] = undefined;
-        if (error === undefined || this.#closed) return;
-        this.#failures++;
-        this.#lastError = error;
-        this.#events.onDown?.(this, error, this.#failures);
-        this.#retry();
-      },
-      onDrain: () => this.#events.onDrain?.(this),
-    });
+    );
     this.#connections[index] = connection;
     return connection;
   }

@@ -1,0 +1,402 @@
+import { KeyfleetError } from '../base/errors.ts';
+import type { KeyInput } from '../partition/hasher.ts';
+import { Backend, backendSettings } from './backend.ts';
+import type { BackendConnection } from './backend-connection.ts';
+import type { BackendError } from './backend-error.ts';
+import type { BatchResult } from './batch.ts';
+import { argBytes, commandNamed, keyOf, keyPlaces } from './client-command.ts';
+import { type PoolOptions, resolvePool } from './client-settings.ts';
+import { Ejection } from './ejection.ts';
+import type { PoolConfig, PoolServer } from './pool-config.ts';
+import { PoolMap } from './pool-map.ts';
+import { PrivateConnections } from './private-connections.ts';
+import type { ProxyCommand } from './proxy-commands.ts';
+import { JoinedReplies } from './replies-join.ts';
+import type { ReplyValue } from './reply-value.ts';
+import type { CommandArg } from './request-encoder.ts';
+import { BackendLink, ClientLink, type Pending, type ServerLink } from './server-link.ts';
+
+/** What a pool tells those who listen. */
+export interface PoolListener {
+  /** A server was connected to. */
+  up(server: PoolServer): void;
+  /** A connection to a server was lost or could not be made, `failures` times in a row. */
+  down(server: PoolServer, error: BackendError, failures: number): void;
+  /** Cache mode: its keys go to other servers for now. */
+  ejected(server: PoolServer): void;
+  /** Cache mode: it has its keys again. */
+  returned(server: PoolServer): void;
+}
+
+/** Takes commands whose slots are on the move out of the ordinary way. */
+export interface MovingSlots {
+  /** True when it answers `pending` itself. */
+  takes(
+    command: {
+      readonly args: readonly CommandArg[];
+      readonly keys: readonly KeyInput[];
+      readonly slot: number;
+      readonly write: boolean;
+      readonly scriptable: boolean;
+    },
+    pending: Pending,
+  ): boolean;
+}
+
+/** Where a command goes when its keys do not say. */
+export interface CallOptions {
+  /** The key to route by. */
+  readonly key?: string | Uint8Array;
+  /** The name of the server. */
+  readonly server?: string;
+  /** Strings as Buffers instead of text. */
+  readonly asBuffers?: boolean;
+}
+
+/**
+ * Commands to the servers of a pool: each goes to the server of its keys, is split over several, or is refused. No queue of its own: what is on its
+ * way waits at its server's connection. See {@link ./client.ts} for what users see of it.
+ */
+export class PoolCore {
+  readonly config: PoolConfig;
+  /** Undefined while no slot can be on the move. */
+  moving: MovingSlots | undefined;
+  readonly #options: PoolOptions;
+  readonly #listener: PoolListener;
+  readonly #ejection: Ejection | undefined;
+  #map: PoolMap;
+  #links: ServerLink[];
+  #private: PrivateConnections | undefined;
+  #closed = false;
+
+  /** @throws KF_CONFIG. */
+  constructor(options: PoolOptions, listener: PoolListener) {
+    this.#options = options;
+    this.#listener = listener;
+    this.config = resolvePool(options);
+    this.#map = PoolMap.of(this.config);
+    this.#links = this.#map.servers.map((server) => this.#linkTo(server));
+    if (this.config.autoEjectHosts) {
+      this.#ejection = new Ejection(this.config, {
+        onEjected: (server) => listener.ejected(server),
+        onReturned: (server) => listener.returned(server),
+      });
+    }
+  }
+
+  get map(): PoolMap {
+    return this.#map;
+  }
+
+  get links(): readonly ServerLink[] {
+    return this.#links;
+  }
+
+  /** Takes another map, between two commands: servers it adds are connected to, those it leaves out are closed. */
+  setMap(map: PoolMap): void {
+    const old = new Map(this.#links.map((link) => [link.name, link]));
+    this.#links = map.servers.map((server) => old.get(server.name) ?? this.#linkTo(server));
+    for (const [name, link] of old) if (!map.servers.some((server) => server.name === name)) link.close();
+    this.#map = map;
+  }
+
+  /** Index of the server that a key is on now. */
+  serverOf(key: KeyInput): number {
+    const slot = this.#map.slotOf(key);
+    if (this.#ejection?.isActive) return this.#ejection.serverOf(key);
+    return this.#map.ownerOf(slot);
+  }
+
+  /** Sends any command. Never throws; `pending` hears. */
+  run(args: readonly CommandArg[], pending: Pending, options: CallOptions = {}): void {
+    try {
+      this.#route(args, pending, options);
+    } catch (error) {
+      pending.reject(error);
+    }
+  }
+
+  /** Sends a command whose one key is `args[place]`: the quick way for most commands. */
+  runKeyed(command: ProxyCommand, place: number, args: readonly CommandArg[], pending: Pending): void {
+    const arg = args[place];
+    if (arg === undefined || this.moving !== undefined || this.#ejection !== undefined) {
+      this.run(args, pending);
+      return;
+    }
+    let link: ServerLink;
+    try {
+      const key = typeof arg === 'string' || typeof arg === 'object' ? arg : String(arg);
+      link = this.#links[this.#map.ownerOf(this.#map.slotOf(key))]!;
+    } catch (error) {
+      pending.reject(error);
+      return;
+    }
+    if (command.kind === 'blocking') this.run(args, pending);
+    else link.send(args, pending);
+  }
+
+  sendTo(server: number, args: readonly CommandArg[], pending: Pending, lane = -1): void {
+    this.#links[server]!.send(args, pending, lane);
+  }
+
+  /** A connection of one's own to a server. @throws KF_NOT_SUPPORTED over clients of the user's. */
+  openPrivate(server: number, events: ConstructorParameters<typeof BackendConnection>[1]): BackendConnection {
+    const link = this.#links[server]!;
+    if (!(link instanceof BackendLink))
+      throw notSupported('subscriptions and transactions', 'over clients of your own; use the client itself');
+    return link.backend.openPrivate(events, { timeoutMs: undefined });
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#ejection?.close();
+    this.#private?.close();
+    for (const link of this.#links) link.close();
+  }
+
+  /** The one server of all keys. @throws KF_CROSS_SLOT. */
+  oneServer(name: string, keys: readonly KeyInput[]): number {
+    const server = this.serverOf(keys[0]!);
+    for (let i = 1; i < keys.length; i++)
+      if (this.serverOf(keys[i]!) !== server)
+        throw new KeyfleetError(
+          'KF_CROSS_SLOT',
+          `${name} needs all its keys on one server; ${shown(keys[0]!)} is on ${this.#links[server]!.name} and ${shown(keys[i]!)} on ${this.#links[this.serverOf(keys[i]!)]!.name}: keep them together with a hash tag`,
+        );
+    return server;
+  }
+
+  serverNamed(name: string): number {
+    const index = this.#map.servers.findIndex((server) => server.name === name);
+    if (index < 0)
+      throw new KeyfleetError(
+        'KF_UNKNOWN_NODE',
+        `pool ${this.config.name} has no server ${name}; it has ${this.#map.servers.map((one) => one.name).join(', ')}`,
+      );
+    return index;
+  }
+
+  /** MULTI, `commands`, EXEC to the one server of all their keys, without anything between. */
+  async multi(commands: readonly (readonly CommandArg[])[]): Promise<BatchResult[]> {
+    const keys = commands.flatMap((args) => this.#keysOf(args));
+    if (keys.length === 0) throw new KeyfleetError('KF_BAD_COMMAND', 'a transaction needs a key that tells its server');
+    const server = this.oneServer('MULTI', keys);
+    if (!(this.#links[server] instanceof BackendLink)) throw notSupported('MULTI', 'over clients of your own; use the client itself');
+    const ask = (args: readonly CommandArg[]): Promise<ReplyValue> => promised((pending) => this.sendTo(server, args, pending, 0), false);
+    const begun = ask(['MULTI']);
+    const answers = commands.map((args) => ask(args).catch((error: KeyfleetError) => error));
+    const done = ask(['EXEC']);
+    await begun;
+    const refusals = (await Promise.all(answers)).filter((answer) => answer instanceof KeyfleetError);
+    try {
+      return (await done) as BatchResult[];
+    } catch (error) {
+      // EXECABORT says only that there was something; the command's own error says what.
+      throw refusals[0] ?? error;
+    }
+  }
+
+  /** @throws KF_CROSS_SLOT when a command has a key that is not on this server. */
+  checkOn(server: number, args: readonly CommandArg[]): void {
+    const stray = this.#keysOf(args).find((key) => this.serverOf(key) !== server);
+    if (stray !== undefined)
+      throw new KeyfleetError(
+        'KF_CROSS_SLOT',
+        `${shown(stray)} is not on ${this.#links[server]!.name}, where the watched keys are: keep them together with a hash tag`,
+      );
+  }
+
+  #keysOf(args: readonly CommandArg[]): KeyInput[] {
+    const command = commandNamed(String(args[0]));
+    if (command === undefined) return args.length > 1 ? [keyOf(args[1]!)] : [];
+    return keyPlaces(command, args).map((place) => keyOf(args[place]!));
+  }
+
+  /** Servers that have keys now. */
+  liveServers(): number[] {
+    return this.#links.map((_, index) => index).filter((index) => this.#ejection?.isEjected(index) !== true);
+  }
+
+  #route(args: readonly CommandArg[], pending: Pending, options: CallOptions): void {
+    if (args.length === 0) throw new KeyfleetError('KF_BAD_COMMAND', 'a command has a name');
+    const name = String(args[0]);
+    if (options.server !== undefined) {
+      this.sendTo(this.serverNamed(options.server), args, pending);
+      return;
+    }
+    const command = commandNamed(name);
+    if (options.key !== undefined || command === undefined) {
+      const key = options.key ?? args[1];
+      if (key === undefined)
+        throw new KeyfleetError(
+          'KF_BAD_COMMAND',
+          `${name} is not known here and has no argument to route by; say which key or server it is for`,
+        );
+      this.#send(command, args, [keyOf(key)], pending);
+      return;
+    }
+    switch (command.kind) {
+      case 'keyed':
+      case 'blocking': {
+        const keys = keyPlaces(command, args).map((place) => keyOf(args[place]!));
+        if (keys.length === 0) throw new KeyfleetError('KF_BAD_COMMAND', `${name.toUpperCase()} names no key that would tell its server`);
+        if (command.isSplit) this.#split(command, args, keys, pending);
+        else this.#send(command, args, keys, pending);
+        return;
+      }
+      case 'any':
+        this.sendTo(this.#anyServer(), args, pending);
+        return;
+      case 'all': {
+        const servers = this.liveServers();
+        const join = new JoinedReplies(
+          pending,
+          command.name === 'script' && String(args[1]).toLowerCase() === 'exists' ? 'every' : (command.join ?? 'first'),
+          servers.length,
+        );
+        servers.forEach((server, part) => {
+          this.sendTo(server, args, join.part(part));
+        });
+        return;
+      }
+      case 'pubsub':
+        if (command.name !== 'publish' && command.name !== 'spublish') throw notSupported(name, 'as a command; use subscribe()');
+        this.#send(command, args, [keyOf(args[1] ?? '')], pending);
+        return;
+      case 'transaction':
+        throw notSupported(name, 'as a command, since connections are shared; use multi() or watch()');
+      case 'local':
+        if (command.name === 'ping' || command.name === 'echo') {
+          this.sendTo(this.#anyServer(), args, pending);
+          return;
+        }
+        throw notSupported(
+          name,
+          name.toLowerCase() === 'scan'
+            ? 'as a command; use scan(), which goes over all servers'
+            : 'by a pool as a whole; say which server: call([…], { server })',
+        );
+      case 'refused':
+        throw notSupported(name, `by a pool: ${command.why}`);
+    }
+  }
+
+  #send(command: ProxyCommand | undefined, args: readonly CommandArg[], keys: readonly KeyInput[], pending: Pending): void {
+    const server = this.oneServer(String(args[0]), keys);
+    const blocks = command?.kind === 'blocking' && mayBlock(command.name, args);
+    if (this.moving !== undefined && this.#map.hasMoves) {
+      const slot = this.#map.slotOf(keys[0]!);
+      const scriptable = !blocks && command !== undefined && !/^(eval|fcall)/.test(command.name);
+      if (this.moving.takes({ args, keys, slot, write: command?.isWrite ?? true, scriptable }, pending)) return;
+    }
+    if (blocks) this.#block(server, args, pending);
+    else this.sendTo(server, args, pending);
+  }
+
+  /** One command to each server, the answers joined. */
+  #split(command: ProxyCommand, args: readonly CommandArg[], keys: readonly KeyInput[], pending: Pending): void {
+    const place = command.places[0]!;
+    const step = place.kind === 'range' ? place.step : 1;
+    if ((args.length - 1) % step !== 0) throw new KeyfleetError('KF_BAD_COMMAND', `${String(args[0])}: every key needs its value`);
+    const parts = new Map<number, { readonly args: CommandArg[]; readonly keys: KeyInput[]; readonly orders: number[] }>();
+    const moving = this.moving !== undefined && this.#map.hasMoves;
+    keys.forEach((key, order) => {
+      // Slots on the move are asked for key by key; -1 - order keeps them apart from servers.
+      const alone = moving && this.#map.moveOf(this.#map.slotOf(key)) !== undefined;
+      const where = alone ? -1 - order : this.serverOf(key);
+      let part = parts.get(where);
+      if (part === undefined) parts.set(where, (part = { args: [args[0]!], keys: [], orders: [] }));
+      part.keys.push(key);
+      part.orders.push(order);
+      for (let i = 0; i < step; i++) part.args.push(args[1 + order * step + i]!);
+    });
+    if (parts.size === 1) {
+      const [part] = parts.values();
+      this.#send(command, part!.args, part!.keys, pending);
+      return;
+    }
+    const join = new JoinedReplies(
+      pending,
+      command.join!,
+      parts.size,
+      [...parts.values()].map(({ orders }) => orders),
+    );
+    [...parts.values()].forEach((part, index) => {
+      this.#send(command, part.args, part.keys, join.part(index));
+    });
+  }
+
+  /** What waits at the server must not keep others waiting: it gets a connection of its own. */
+  #block(server: number, args: readonly CommandArg[], pending: Pending): void {
+    const link = this.#links[server]!;
+    if (!(link instanceof BackendLink)) {
+      link.send(args, pending);
+      return;
+    }
+    this.#private ??= new PrivateConnections();
+    this.#private.send(link, args, pending);
+  }
+
+  #anyServer(): number {
+    const live = this.liveServers();
+    const up = live.find((server) => {
+      const link = this.#links[server]!;
+      return !(link instanceof BackendLink) || link.backend.failures === 0;
+    });
+    return up ?? live[0]!;
+  }
+
+  #linkTo(server: PoolServer): ServerLink {
+    const { clients } = this.#options;
+    if (clients !== undefined) {
+      const client =
+        clients instanceof Map
+          ? clients.get(server.name)
+          : (clients as Record<string, ConstructorParameters<typeof ClientLink>[1]>)[server.name];
+      if (client === undefined)
+        throw new KeyfleetError('KF_CONFIG', `pool ${this.config.name}: there is no client for server ${server.name}`);
+      return new ClientLink(server.name, client);
+    }
+    const settings = backendSettings(this.config, server);
+    const backend = new Backend(
+      { ...settings, ...(this.#options.limits === undefined ? {} : { limits: this.#options.limits }) },
+      {
+        onUp: () => {
+          this.#ejection?.succeeded(this.#indexOf(server));
+          this.#listener.up(server);
+        },
+        onDown: (_, error, failures) => {
+          this.#ejection?.failed(this.#indexOf(server), failures);
+          this.#listener.down(server, error, failures);
+        },
+      },
+    );
+    return new BackendLink(backend);
+  }
+
+  #indexOf(server: PoolServer): number {
+    return this.#map.servers.findIndex(({ name }) => name === server.name);
+  }
+}
+
+/** Reading streams waits only when it says so. */
+function mayBlock(name: string, args: readonly CommandArg[]): boolean {
+  if (name !== 'xread' && name !== 'xreadgroup') return true;
+  return args.some((arg) => typeof arg === 'string' && /^block$/i.test(arg));
+}
+
+function notSupported(name: string, why: string): KeyfleetError {
+  return new KeyfleetError('KF_NOT_SUPPORTED', `${name} is not served ${why}`);
+}
+
+function shown(key: KeyInput): string {
+  return JSON.stringify(typeof key === 'string' ? key : Buffer.from(argBytes(key)).toString());
+}
+
+/** A promise of a command's answer. */
+export function promised(run: (pending: Pending) => void, asBuffers: boolean): Promise<ReplyValue> {
+  return new Promise((resolve, reject) => {
+    run({ asBuffers, resolve, reject });
+  });
+}
