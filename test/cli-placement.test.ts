@@ -110,6 +110,19 @@ describe('keyfleet locate', () => {
     expect(Math.max(...nodes.map(({ owned }) => owned))).toBeLessThanOrEqual(13);
   });
 
+  test('counts only the tag of a key, whatever the algorithm', async () => {
+    for (const algorithm of ['keyspace', 'rendezvous', 'ketama']) {
+      const args = ['locate', '-a', algorithm, '-n', 'a', 'b', 'c', 'd', 'e', 'f', 'g', '--hash-tag', '{}'];
+      const owners = (out: string): (string | undefined)[] => out.split('\n').map((line) => line.split('\t')[1]);
+      const tagged = owners((await keyfleet([...args, '--', 'x{user:7}y', '{user:7}', 'user:7', '{}user:9', '{user:9'])).out);
+      expect(tagged.slice(0, 2)).toEqual([tagged[2], tagged[2]]);
+      const plain = owners((await keyfleet([...args.slice(0, -2), '--', '{}user:9', '{user:9'])).out);
+      expect(tagged.slice(3)).toEqual(plain);
+      const hex = ['x{user:7}y', 'user:7'].map((key) => Buffer.from(key).toString('hex'));
+      expect(owners((await keyfleet([...args, '--hex', '--', ...hex])).out).slice(0, 2)).toEqual([tagged[2], tagged[2]]);
+    }
+  });
+
   test('takes slots and splits from flags or a file', async () => {
     const inFile = fileWith('ranges.yml', 'algorithm: range\nsplits: [g, p]\nnodes: [a, b, c]\n');
     expect((await keyfleet(['locate', '-f', inFile, '--', 'a', 'golf', 'zulu'])).out).toBe('a\ta\ngolf\tb\nzulu\tc\n');
@@ -247,6 +260,8 @@ describe('what is wrong is told by flag or line, with exit code 2', () => {
     [['locate', '-n', 'a', '-a', 'maglev', '--slots', '9', '--', 'k'], 'KF_USAGE', '--slots: a Maglev table has a prime size'],
     [['locate', '-n', 'a', '--slots', '2_000_000', '--', 'k'], 'KF_USAGE', '--slots: a slot count'],
     [['locate', '-n', 'a', '--summary', '--explain', '--', 'k'], 'KF_USAGE', '--explain'],
+    [['locate', '-n', 'a', '--hash-tag', '{', '--', 'k'], 'KF_USAGE', '--hash-tag: "{"'],
+    [['plan', '-n', 'a', 'b', '--remove', 'a', 'b'], 'KF_USAGE', '--remove: no node would be left'],
     [['plan', '-n', 'a', 'b'], 'KF_USAGE', 'nothing changes'],
     [['plan', '-n', 'a', 'b', '--remove', 'z'], 'KF_USAGE', '--remove: there is no node "z"'],
     [['plan', '-n', 'a', 'b', '--add', 'a'], 'KF_USAGE', '--add: node "a" is there already'],

@@ -24,7 +24,7 @@ import { NumberedNodes, renumberedAnchor } from './numbered-nodes.ts';
 import { usage } from './usage.ts';
 
 /** Settings of a fleet that only some algorithms know, and how they are asked for. */
-const SETTINGS = { hashTag: '--hash-tag', virtualNodes: '--virtual-nodes', slots: '--slots', splits: '--split' } as const;
+const SETTINGS = { virtualNodes: '--virtual-nodes', slots: '--slots', splits: '--split' } as const;
 type Setting = keyof typeof SETTINGS;
 
 /** A way to choose nodes, by the name that `--algorithm` knows it by. */
@@ -33,6 +33,8 @@ export interface Algorithm {
   readonly summary: string;
   /** Settings that mean something to it, of those that do not to all. */
   readonly takes?: readonly Setting[];
+  /** It cuts hash tags out of keys itself. */
+  readonly knowsTags?: boolean;
   readonly make: (fleet: Fleet) => Partitioner<FleetNode>;
   /** For an algorithm with a memory: who holds keys after a change, which depends on who held them before. */
   readonly next?: (before: Partitioner<FleetNode>, after: Fleet) => Partitioner<FleetNode>;
@@ -130,7 +132,7 @@ export const ALGORITHMS: readonly Algorithm[] = [
   {
     name: 'modula',
     summary: "as twemproxy's modula",
-    takes: ['hashTag'],
+    knowsTags: true,
     make: (fleet) => new Modulo(fleet.nodes, { dialect: 'twemproxy', ...hashkitOptions(fleet) }),
   },
   { name: 'modulo', summary: 'hash modulo nodes, the naive scheme', make: (fleet) => new Modulo(fleet.nodes, withHasher(fleet)) },
@@ -239,7 +241,7 @@ function ketama(name: string, dialect: KetamaDialect, as: string): Algorithm {
   return {
     name,
     summary: `ketama ${as}`,
-    takes: ['hashTag'],
+    knowsTags: true,
     make: (fleet) =>
       new Ketama(fleet.nodes, {
         dialect,

@@ -31,9 +31,9 @@ export function addFleetFlags(command: Command): Command {
     .addOption(new Option('-f, --nodes <file>', 'nodes and settings from a YAML or JSON file; a twemproxy configuration works as it is'))
     .addOption(new Option('--pool <name>', 'which pool of a twemproxy configuration'))
     .addOption(new Option('-a, --algorithm <name>', `how nodes are chosen (default: ${DEFAULT_ALGORITHM})`))
-    .addOption(new Option('-r, --replicas <count>', 'how many nodes hold a key (default: 1)'))
+    .addOption(new Option('-r, --replicas <count>', 'how many nodes hold a key, all when there are fewer (default: 1)'))
     .addOption(new Option('--hash <name>', "the hash of keys (default: the algorithm's own)"))
-    .addOption(new Option('--hash-tag <two characters>', 'only what stands between them is hashed, {} for example (ketama, modula)'))
+    .addOption(new Option('--hash-tag <two characters>', 'only what stands between them counts, {} for example'))
     .addOption(new Option('--virtual-nodes <count>', 'points of a node of weight 1 (ring)'))
     .addOption(
       new Option('--slots <count>', 'slots of the table (keyspace, fair), or entries, a prime (maglev); default: 65,536 or 65,537'),
@@ -64,13 +64,16 @@ export function fleetOf(flags: FleetFlags): Fleet {
     if (seen.has(id)) throw usage(`--node: node ${JSON.stringify(id)} is there already; ids are distinct`);
     seen.add(id);
   }
+  const hashTag = flags.hashTag ?? file.hashTag;
+  if (hashTag !== undefined && !/^[ -~]{2}$/.test(hashTag))
+    throw usage(`--hash-tag: ${JSON.stringify(hashTag)} is not two ASCII characters, such as {}`);
   if (nodes.length === 0) throw usage('no nodes: give them with --node a b c or --nodes FILE');
   return {
     nodes,
     algorithm: algorithmNamed(flags.algorithm ?? file.algorithm ?? DEFAULT_ALGORITHM).name,
     replicas: wholeNumber('--replicas', flags.replicas) ?? file.replicas ?? 1,
     hash: flags.hash ?? file.hash,
-    hashTag: flags.hashTag ?? file.hashTag,
+    hashTag,
     virtualNodes: wholeNumber('--virtual-nodes', flags.virtualNodes) ?? file.virtualNodes,
     slots: wholeNumber('--slots', flags.slots) ?? file.slots,
     splits: flags.split ?? file.splits,
@@ -105,6 +108,7 @@ export function changed(fleet: Fleet, changes: ChangeFlags): Fleet {
     if (nodes.has(node.id)) throw usage(`--add: node ${JSON.stringify(node.id)} is there already`);
     nodes.set(node.id, node);
   }
+  if (nodes.size === 0) throw usage('--remove: no node would be left');
   return { ...fleet, nodes: [...nodes.values()] };
 }
 

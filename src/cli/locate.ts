@@ -5,6 +5,7 @@ import type { Partitioner } from '../partition/partitioner.ts';
 import { partitionerOf } from './algorithms.ts';
 import type { Fleet, FleetNode } from './fleet.ts';
 import { addFleetFlags, algorithmHelp, type FleetFlags, fleetOf } from './fleet-flags.ts';
+import { keyCutter } from './hash-tag.ts';
 import { KEY_FLAGS, type KeyFlags, keysOfArguments, readKeys } from './key-source.ts';
 import { bar, columns, percent, TextOutput } from './text-output.ts';
 import { usage } from './usage.ts';
@@ -42,6 +43,7 @@ Examples:
 async function runLocate(keys: readonly string[], flags: LocateFlags): Promise<void> {
   const fleet = fleetOf(flags);
   const partitioner = partitionerOf(fleet);
+  const cut = keyCutter(fleet);
   const out = new TextOutput();
   if (keys.length > 0 && flags.keys !== undefined) throw usage('keys are given as arguments and with --keys; choose one');
   const batches = keys.length > 0 ? [keysOfArguments(keys, flags.hex === true)] : readKeys(flags.keys ?? '-', flags.hex === true);
@@ -51,7 +53,8 @@ async function runLocate(keys: readonly string[], flags: LocateFlags): Promise<v
   const rows: string[][] = [];
   const nodes: FleetNode[] = [];
   for await (const batch of batches) {
-    for (const [i, key] of batch.keys.entries()) {
+    for (const [i, whole] of batch.keys.entries()) {
+      const key = cut(whole);
       const found = holders(partitioner, key, fleet, nodes);
       if (counts) counts.count(found);
       else if (flags.json || flags.explain) {

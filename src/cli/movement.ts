@@ -2,6 +2,7 @@ import type { KeyInput } from '../partition/hasher.ts';
 import type { Partitioner } from '../partition/partitioner.ts';
 import { partitionersOf } from './algorithms.ts';
 import type { Fleet, FleetNode } from './fleet.ts';
+import { keyCutter } from './hash-tag.ts';
 
 /** How evenly keys lie: each node's keys over its fair share by weight. 1 is exact. */
 export interface Balance {
@@ -87,14 +88,17 @@ class Side {
   readonly #owned = new Map<string, number>();
   readonly #held = new Map<string, number>();
   readonly #found: FleetNode[] = [];
+  readonly #cut: (key: KeyInput) => KeyInput;
 
   constructor(fleet: Fleet, partitioner: Partitioner<FleetNode>) {
     this.#fleet = fleet;
     this.copies = Math.min(fleet.replicas, fleet.nodes.length);
     this.#partitioner = partitioner;
+    this.#cut = keyCutter(fleet);
   }
 
-  place(key: KeyInput): readonly FleetNode[] {
+  place(whole: KeyInput): readonly FleetNode[] {
+    const key = this.#cut(whole);
     const found = this.#found;
     if (this.copies > 1) this.#partitioner.replicas(key, this.copies, found);
     else found[0] = this.#partitioner.owner(key);
