@@ -33,10 +33,12 @@ interface Route {
   readonly local: LocalCommand | undefined;
 }
 
+const SEEDED: readonly string[] = ['hrandfield', 'srandmember', 'zrandmember'];
+
 const ROUTES: readonly Route[] = everySpec().map((spec) => {
   const needsPassword = !spec.flags.includes('no_auth');
   const local = LOCAL_COMMANDS.get(spec.name);
-  const common = { keyAt: spec.firstKey, needsPassword, needsSeed: spec.name === 'hrandfield', local };
+  const common = { keyAt: spec.firstKey, needsPassword, needsSeed: SEEDED.includes(spec.name), local };
   if (local) return { kind: 'local', ...common };
   switch (spec.route.kind) {
     case 'one-key':
@@ -129,6 +131,8 @@ export class Door {
       case 'write-many': {
         this.stats.calls[spec.index]! += 1;
         const keys = keysOf(spec, args);
+        // None where their number is wrong: the module says so, whichever shard it is asked in.
+        if (keys.length === 0) keys.push(args[1]!);
         const token = conn.open(spec);
         if (!allInOneSlot(keys)) conn.settled(token, CROSS_SLOT);
         else if (route.kind === 'read-many') keyspace.askMany(keys, args, conn, token);

@@ -12,15 +12,27 @@ export function normalise(command: readonly Bytes[], reply: Reply): string {
   if (isError(reply)) return show(reply);
   if (isPairs(reply)) return normalise(command, reply.pairs);
   switch (name) {
+    case 'smembers':
+    case 'sinter':
+    case 'sdiff':
+    case 'sunion':
+      return showUnordered(reply);
+    case 'spop':
+    case 'srandmember':
+      // Which members is left to chance.
+      return Array.isArray(reply) || isSet(reply) ? `${itemsIn(reply).length} members` : shape(reply);
     case 'hkeys':
     case 'hvals':
       return Array.isArray(reply) ? `[${reply.map(show).sort().join(' ')}]` : show(reply);
     case 'hgetall':
       return showUnorderedMap(reply);
     case 'hrandfield':
+    case 'zrandmember':
       // Which fields is left to chance.
       return Array.isArray(reply) ? `${reply.length} of ${Array.isArray(reply[0]) ? 'pairs' : 'fields'}` : shape(reply);
     case 'hscan':
+    case 'sscan':
+    case 'zscan':
     case 'scan':
       return showScan(reply);
     case 'keys':
@@ -109,6 +121,20 @@ export function show(reply: Reply): string {
   }
 }
 
+function isSet(reply: Reply): reply is Extract<TaggedReply, { kind: 'set' }> {
+  return reply !== null && typeof reply === 'object' && 'kind' in reply && reply.kind === 'set';
+}
+
+function itemsIn(reply: Reply): readonly Reply[] {
+  return isSet(reply) ? reply.items : Array.isArray(reply) ? reply : [];
+}
+
+/** RESP2: an array. */
+function showUnordered(reply: Reply): string {
+  if (!isSet(reply) && !Array.isArray(reply)) return show(reply);
+  return `${isSet(reply) ? 'set' : ''}[${itemsIn(reply).map(show).sort().join(' ')}]`;
+}
+
 function shape(reply: Reply): string {
   if (reply === null) return 'nil';
   if (isInteger(reply)) return 'an integer';
@@ -136,7 +162,7 @@ function showScan(reply: Reply): string {
 /** Takes a scan that was answered with `first` on to its end; what it found in no order: keys, or fields with their values. */
 export async function walkToEnd(subject: Subject, command: readonly Bytes[], first: Reply): Promise<string> {
   const cursorAt = cursorPlace(command)!;
-  const step = cursorAt === 1 ? 1 : 2;
+  const step = cursorAt === 1 || nameOf(command) === 'sscan' ? 1 : 2;
   const found: string[] = [];
   let reply = first;
   for (let steps = 0; steps < 1_000; steps++) {
@@ -156,6 +182,10 @@ export async function walkToEnd(subject: Subject, command: readonly Bytes[], fir
 
 /** Where a scan has its cursor; undefined for other commands. */
 export function cursorPlace(command: readonly Bytes[]): number | undefined {
-  const name = Buffer.from(command[0]!).toString('latin1').toLowerCase();
-  return name === 'scan' ? 1 : name === 'hscan' ? 2 : undefined;
+  const name = nameOf(command);
+  return name === 'scan' ? 1 : ['hscan', 'sscan', 'zscan'].includes(name) ? 2 : undefined;
+}
+
+function nameOf(command: readonly Bytes[]): string {
+  return Buffer.from(command[0]!).toString('latin1').toLowerCase();
 }

@@ -1,8 +1,10 @@
 import { type Bytes, utf8 } from '../../src/base/bytes.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { isSpec, keysOf, resolveCommand } from '../../src/shard/redis/command-table.ts';
+import { LIST_COMMANDS, SET_COMMANDS } from './generated-collections.ts';
 import { BIT_COMMANDS, HASH_COMMANDS, KEY_COMMANDS, STRING_COMMANDS } from './generated-commands.ts';
 import { DOOR_COMMANDS } from './generated-door-commands.ts';
+import { SORTED_SET_COMMANDS } from './generated-sorted-sets.ts';
 
 type Arg = string | Bytes;
 
@@ -16,6 +18,7 @@ export class Generator {
   /** Of the protocol that is spoken. */
   readonly version: number;
   readonly #doorShare: number;
+  #next: Bytes[] | undefined;
 
   /**
    * `tag` stands before every key: `{x}` keeps all keys in one slot, where every command may take several. `doorShare` of the commands are
@@ -28,7 +31,15 @@ export class Generator {
     this.#doorShare = options.doorShare ?? 0;
   }
 
+  /** What comes next, whatever chance says: puts the two sides back into one state. */
+  follow(...command: readonly Arg[]): void {
+    this.#next = command.map((arg) => (typeof arg === 'string' ? utf8(arg) : arg));
+  }
+
   command(): Bytes[] {
+    const next = this.#next;
+    this.#next = undefined;
+    if (next !== undefined) return next;
     return this.#doorShare > 0 && this.chance(this.#doorShare) ? this.#make(DOOR_COMMANDS) : this.moduleCommand();
   }
 
@@ -103,8 +114,48 @@ export class Generator {
     return this.chance(0.06) ? this.stringKey() : this.named(`h${this.prng.below(4)}`);
   }
 
+  listKey(): string {
+    return this.chance(0.04) ? this.stringKey() : this.named(`q${this.prng.below(3)}`);
+  }
+
+  setKey(): string {
+    return this.chance(0.04) ? this.stringKey() : this.named(`m${this.prng.below(4)}`);
+  }
+
+  /** Of the sets m0 and m1 all are whole numbers, mostly. */
+  member(key: string): Arg {
+    if (this.chance(0.05)) return this.value();
+    return /m[01]$/.test(key) ? String(this.prng.below(20)) : `e${this.prng.below(15)}`;
+  }
+
+  sortedSetKey(): string {
+    return this.chance(0.04) ? this.stringKey() : this.named(`z${this.prng.below(4)}`);
+  }
+
+  /** A score: never minus zero, which Redis keeps in large sets and not in small ones. */
+  score(): string {
+    const kind = this.prng.below(20);
+    if (kind < 10) return String(this.prng.below(9) - 4);
+    if (kind < 16) return `${this.pick(['', '-'])}${1 + this.prng.below(9)}${this.digits(3)}.${this.digits(12)}`;
+    if (kind < 18)
+      return this.pick(['inf', '-inf', '+inf', '1e300', '-1.5e-7', '1e17', '123456789012345678', '9007199254740993', '0.1', '3.3']);
+    return this.pick(['nan', 'abc', '', '1e400', '1e-400', ' 1', '1 ', '0x1p3', '1\0', 'Infinity', '1e5', '1_0']);
+  }
+
+  item(): Arg {
+    return this.chance(0.8) ? `i${this.prng.below(6)}` : this.value();
+  }
+
   key(): string {
-    return this.pick([() => this.stringKey(), () => this.counterKey(), () => this.hashKey(), () => this.named('absent')])();
+    return this.pick([
+      () => this.listKey(),
+      () => this.setKey(),
+      () => this.sortedSetKey(),
+      () => this.stringKey(),
+      () => this.counterKey(),
+      () => this.hashKey(),
+      () => this.named('absent'),
+    ])();
   }
 
   field(): Arg {
@@ -197,6 +248,9 @@ export const COMMANDS: Readonly<Record<string, (g: Generator) => Arg[]>> = {
   ...STRING_COMMANDS,
   ...BIT_COMMANDS,
   ...HASH_COMMANDS,
+  ...LIST_COMMANDS,
+  ...SET_COMMANDS,
+  ...SORTED_SET_COMMANDS,
 };
 
 /** A mutilated HRANDFIELD may ask for so many fields that Redis is busy for hours; those below -(2^63 - 1) it refuses. */

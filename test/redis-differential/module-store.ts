@@ -37,6 +37,7 @@ export class ModuleStore {
     const spec = resolveCommand(args);
     if (!isSpec(spec)) return spec;
     const keys = keysOf(spec, args);
+    if (keys.length === 0 && spec.access !== 'none') keys.push(args[1]!);
     const isMany = spec.route.kind === 'many-keys-one-slot' || keys.length > 1;
     if (spec.access === 'read') return isMany ? this.#queryMany(args) : this.#query(keys[0]!, args);
     if (spec.access === 'write') return isMany ? this.#commandMany(args) : this.#command(keys[0]!, args);
@@ -123,10 +124,12 @@ export class ModuleStore {
       const known = opened.get(name);
       if (known !== undefined) return known.record;
       const state = this.#open(key);
-      const record: OpenRecord<RedisValue> = {
+      const record: { -readonly [name in keyof OpenRecord<RedisValue>]: OpenRecord<RedisValue>[name] } = {
         key,
         ...state,
         set: (value, options = {}) => {
+          record.value = value;
+          record.sizeBytes = options.sizeBytes ?? record.sizeBytes;
           opened.get(name)!.keep = () => this.#keep(key, state.value, value, state.expireAtMs, options);
         },
       };
@@ -146,8 +149,8 @@ function nameOf(bytes: Bytes): string {
 class MapCells implements Cells {
   bytes = 0;
   readonly #cells = new Map<string, Cell>();
-  /** In order; undefined when a cell has come or gone since. */
-  #sorted: readonly Cell[] | undefined;
+  /** In order; undefined until somebody asks. */
+  #sorted: Cell[] | undefined;
 
   get(cell: Bytes): Bytes | undefined {
     return this.#cells.get(nameOf(cell))?.value;
@@ -158,17 +161,19 @@ class MapCells implements Cells {
   }
 
   set(cell: Bytes, value: Bytes): void {
-    this.delete(cell);
-    this.#cells.set(nameOf(cell), { cell, value });
-    this.bytes += cell.length + value.length;
+    const known = this.#cells.get(nameOf(cell));
+    const now = { cell, value };
+    this.#cells.set(nameOf(cell), now);
+    this.bytes += cell.length + value.length - (known === undefined ? 0 : cell.length + known.value.length);
+    if (this.#sorted !== undefined) this.#sorted.splice(firstFrom(this.#sorted, cell), known === undefined ? 0 : 1, now);
   }
 
   delete(cell: Bytes): void {
-    this.#sorted = undefined;
     const known = this.#cells.get(nameOf(cell));
     if (known === undefined) return;
     this.#cells.delete(nameOf(cell));
     this.bytes -= cell.length + known.value.length;
+    if (this.#sorted !== undefined) this.#sorted.splice(firstFrom(this.#sorted, cell), 1);
   }
 
   clear(): void {
@@ -184,8 +189,10 @@ class MapCells implements Cells {
     const from = options.from === undefined ? 0 : firstFrom(this.#sorted, options.from);
     const to = options.to === undefined ? this.#sorted.length : firstFrom(this.#sorted, options.to);
     const limit = Math.min(options.limit ?? Number.POSITIVE_INFINITY, to - from);
-    const sorted = this.#sorted;
-    for (let i = 0; i < limit; i++) yield sorted[options.reverse ? to - 1 - i : from + i]!;
+    // A copy: the cells may change while the caller looks.
+    const found = limit === 1 ? [this.#sorted[options.reverse ? to - 1 : from]!] : this.#sorted.slice(from, to);
+    if (options.reverse && limit > 1) found.reverse();
+    for (let i = 0; i < limit; i++) yield found[i]!;
   }
 }
 

@@ -71,7 +71,7 @@ function describeKeys(keys: KeySpec): Reply {
           kind: 'map',
           pairs: [
             [bulk('type'), bulk('index')],
-            [bulk('spec'), { kind: 'map', pairs: [[bulk('index'), keys.firstKey]] }],
+            [bulk('spec'), { kind: 'map', pairs: [[bulk('index'), keys.countAt ?? keys.firstKey]] }],
           ],
         },
       ],
@@ -80,23 +80,28 @@ function describeKeys(keys: KeySpec): Reply {
         {
           kind: 'map',
           pairs: [
-            [bulk('type'), bulk('range')],
-            [
-              bulk('spec'),
-              {
-                kind: 'map',
-                pairs: [
-                  [bulk('lastkey'), keys.lastKey],
-                  [bulk('keystep'), keys.step],
-                  [bulk('limit'), 0],
-                ],
-              },
-            ],
+            [bulk('type'), bulk(keys.countAt === undefined ? 'range' : 'keynum')],
+            [bulk('spec'), { kind: 'map', pairs: whereKeysEnd(keys) }],
           ],
         },
       ],
     ],
   };
+}
+
+function whereKeysEnd(keys: KeySpec): readonly [Reply, Reply][] {
+  if (keys.countAt !== undefined) {
+    return [
+      [bulk('keynumidx'), 0],
+      [bulk('firstkey'), 1],
+      [bulk('keystep'), keys.step],
+    ];
+  }
+  return [
+    [bulk('lastkey'), keys.lastKey],
+    [bulk('keystep'), keys.step],
+    [bulk('limit'), 0],
+  ];
 }
 
 function docs({ args }: LocalCall): Reply {
@@ -147,14 +152,20 @@ function inner(args: CommandArgs): { readonly spec: CommandSpec; readonly args: 
   return { spec, args: own };
 }
 
+/** The command says of its keys that they are more than it has. */
+const NO_SUCH_KEYS = errorReply('ERR Invalid arguments specified for command');
+
 function getKeys({ args }: LocalCall): Reply {
   const found = inner(args);
-  return isInner(found) ? keysOf(found.spec, found.args) : found;
+  if (!isInner(found)) return found;
+  const keys = keysOf(found.spec, found.args);
+  return keys.length === 0 ? NO_SUCH_KEYS : keys;
 }
 
 function getKeysAndFlags({ args }: LocalCall): Reply {
   const found = inner(args);
   if (!isInner(found)) return found;
+  if (keysOf(found.spec, found.args).length === 0) return NO_SUCH_KEYS;
   return found.spec.keySpecs.flatMap((keySpec) =>
     keysOf({ ...found.spec, keySpecs: [keySpec] }, found.args).map(
       (key): Reply => [key, { kind: 'set', items: keyFlagsOf(found.spec, keySpec, found.args).map(status) }],

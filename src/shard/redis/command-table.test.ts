@@ -32,7 +32,7 @@ describe('the command table', () => {
     for (const [name, spec] of COMMANDS) {
       expect(findCommand(utf8(name))).toBe(spec);
       expect(findCommand(utf8(name.toUpperCase()))).toBe(spec);
-      expect(findCommand(utf8(`${name}x`))).toBeUndefined();
+      expect(findCommand(utf8(`${name}~`))).toBeUndefined();
     }
     expect(findCommand(utf8(''))).toBeUndefined();
     expect(findCommand(utf8('bitfield\x7fro'))).toBeUndefined();
@@ -167,10 +167,13 @@ function asInfo(spec: CommandSpec): object {
     step: spec.keyStep,
     acl: spec.aclCategories.map((category) => `@${category}`),
     tips: spec.tips,
-    keySpecs: spec.keySpecs.map(({ firstKey, lastKey, step, flags }) => ({
+    keySpecs: spec.keySpecs.map(({ firstKey, lastKey, step, flags, countAt }) => ({
       flags,
-      begin_search: ['type', 'index', 'spec', ['index', firstKey]],
-      find_keys: ['type', 'range', 'spec', ['lastkey', lastKey, 'keystep', step, 'limit', 0]],
+      begin_search: ['type', 'index', 'spec', ['index', countAt ?? firstKey]],
+      find_keys:
+        countAt === undefined
+          ? ['type', 'range', 'spec', ['lastkey', lastKey, 'keystep', step, 'limit', 0]]
+          : ['type', 'keynum', 'spec', ['keynumidx', 0, 'firstkey', 1, 'keystep', step]],
     })),
   };
 }

@@ -4,10 +4,14 @@ import type { CommandArgs, CommandGroup, CommandSpec } from './commands/command-
 import { CONNECTION_ROWS } from './commands/connection-rows.ts';
 import { HASH_ROWS } from './commands/hash-rows.ts';
 import { KEY_ROWS } from './commands/keys-rows.ts';
+import { LIST_ROWS } from './commands/list-rows.ts';
 import { parseRows } from './commands/parse-rows.ts';
 import { SERVER_ROWS } from './commands/server-rows.ts';
+import { SET_ROWS } from './commands/set-rows.ts';
+import { SORTED_SET_ROWS } from './commands/sorted-set-rows.ts';
 import { STRING_ROWS } from './commands/string-rows.ts';
 import { unknownCommandError, unknownSubcommandError, wrongArityError } from './error-replies.ts';
+import { parseInteger } from './integer.ts';
 import type { TaggedReply } from './reply.ts';
 
 // All commands that the RESP door answers, as Redis 7.0 describes them, plus CLIENT SETINFO and CLIENT NO-TOUCH of 7.2, which today's client
@@ -20,6 +24,9 @@ const GROUPS: readonly { readonly group: CommandGroup; readonly rows: string }[]
   { group: 'string', rows: STRING_ROWS },
   { group: 'bitmap', rows: BITMAP_ROWS },
   { group: 'hash', rows: HASH_ROWS },
+  { group: 'list', rows: LIST_ROWS },
+  { group: 'set', rows: SET_ROWS },
+  { group: 'sorted-set', rows: SORTED_SET_ROWS },
   { group: 'connection', rows: CONNECTION_ROWS },
   { group: 'server', rows: SERVER_ROWS },
 ];
@@ -103,10 +110,16 @@ function hasArity(spec: CommandSpec, args: CommandArgs): boolean {
   return spec.arity < 0 ? args.length >= -spec.arity : args.length === spec.arity;
 }
 
-/** The keys of a command of right arity, in order, repeated ones too. */
+/** The keys of a command of right arity, in order, repeated ones too; none when the number of keys that it states is wrong. */
 export function keysOf(spec: CommandSpec, args: CommandArgs): Bytes[] {
   const keys: Bytes[] = [];
-  for (const { firstKey, lastKey, step } of spec.keySpecs) {
+  for (const { firstKey, lastKey, step, countAt } of spec.keySpecs) {
+    if (countAt !== undefined) {
+      const count = parseInteger(args[countAt]!);
+      if (count === undefined || count < 1 || count > args.length - countAt - 1) return [];
+      keys.push(...args.slice(firstKey, firstKey + Number(count)));
+      continue;
+    }
     const last = lastKey < 0 ? args.length + lastKey : firstKey + lastKey;
     for (let i = firstKey; i <= last && i < args.length; i += step) keys.push(args[i]!);
   }

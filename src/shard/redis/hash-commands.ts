@@ -8,7 +8,7 @@ import { hScan } from './hash-scan.ts';
 import { addIntegers, integerBytes, parseInteger } from './integer.ts';
 import { addLongDoubles, type LongDouble, longDoubleBytes, parseLongDouble } from './long-double.ts';
 import { errorReply, OK, type Reply } from './reply.ts';
-import { isString } from './value.ts';
+import { isNot } from './value.ts';
 
 const HASH_VALUE_NOT_INTEGER = errorReply('ERR hash value is not an integer');
 const HASH_VALUE_NOT_FLOAT = errorReply('ERR hash value is not a float');
@@ -17,38 +17,38 @@ const AMOUNT_IS_NO_NUMBER = errorReply('ERR value is NaN or Infinity');
 const FLOAT_ZERO: LongDouble = { mantissa: 0n, exponent: 0 };
 
 const hGet: ReadHandler = (ctx, value, args) =>
-  value === undefined ? null : isString(value) ? WRONG_TYPE : (ctx.cells.get(cellOf(args[2]!)) ?? null);
+  value === undefined ? null : isNot(value, 'hash') ? WRONG_TYPE : (ctx.cells.get(cellOf(args[2]!)) ?? null);
 
 const hExists: ReadHandler = (ctx, value, args) =>
-  value === undefined ? 0 : isString(value) ? WRONG_TYPE : ctx.cells.has(cellOf(args[2]!)) ? 1 : 0;
+  value === undefined ? 0 : isNot(value, 'hash') ? WRONG_TYPE : ctx.cells.has(cellOf(args[2]!)) ? 1 : 0;
 
 const hStrLen: ReadHandler = (ctx, value, args) =>
-  value === undefined ? 0 : isString(value) ? WRONG_TYPE : (ctx.cells.get(cellOf(args[2]!))?.length ?? 0);
+  value === undefined ? 0 : isNot(value, 'hash') ? WRONG_TYPE : (ctx.cells.get(cellOf(args[2]!))?.length ?? 0);
 
-const hLen: ReadHandler = (_ctx, value) => (value === undefined ? 0 : isString(value) ? WRONG_TYPE : value.fieldCount);
+const hLen: ReadHandler = (_ctx, value) => (value === undefined ? 0 : isNot(value, 'hash') ? WRONG_TYPE : value.fieldCount);
 
 const hMGet: ReadHandler = (ctx, value, args) => {
-  if (isString(value)) return WRONG_TYPE;
+  if (isNot(value, 'hash')) return WRONG_TYPE;
   return args.slice(2).map((field) => (value === undefined ? null : (ctx.cells.get(cellOf(field)) ?? null)));
 };
 
 const hGetAll: ReadHandler = (ctx, value) => {
-  if (isString(value)) return WRONG_TYPE;
+  if (isNot(value, 'hash')) return WRONG_TYPE;
   return { kind: 'map', pairs: value === undefined ? [] : allFields(ctx.cells).map((one): [Reply, Reply] => [one.field, one.value]) };
 };
 
 const hKeys: ReadHandler = (ctx, value) =>
-  value === undefined ? [] : isString(value) ? WRONG_TYPE : allFields(ctx.cells).map(({ field }) => field);
+  value === undefined ? [] : isNot(value, 'hash') ? WRONG_TYPE : allFields(ctx.cells).map(({ field }) => field);
 
 const hVals: ReadHandler = (ctx, value) =>
-  value === undefined ? [] : isString(value) ? WRONG_TYPE : allFields(ctx.cells).map((one) => one.value);
+  value === undefined ? [] : isNot(value, 'hash') ? WRONG_TYPE : allFields(ctx.cells).map((one) => one.value);
 
 /** HSET answers the new fields, HMSET OK. */
 function setFields(command: 'hset' | 'hmset'): WriteHandler {
   const arityError = wrongArityError(command);
   return (ctx, value, args) => {
     if (args.length % 2 !== 0) return unchanged(value, arityError);
-    if (isString(value)) return unchanged(value, WRONG_TYPE);
+    if (isNot(value, 'hash')) return unchanged(value, WRONG_TYPE);
     const edit = new HashEdit(ctx, value);
     let added = 0;
     for (let i = 2; i < args.length; i += 2) if (edit.set(args[i]!, args[i + 1]!)) added++;
@@ -57,7 +57,7 @@ function setFields(command: 'hset' | 'hmset'): WriteHandler {
 }
 
 const hSetNx: WriteHandler = (ctx, value, args) => {
-  if (isString(value)) return unchanged(value, WRONG_TYPE);
+  if (isNot(value, 'hash')) return unchanged(value, WRONG_TYPE);
   const edit = new HashEdit(ctx, value);
   if (edit.has(args[2]!)) return unchanged(value, 0);
   edit.set(args[2]!, args[3]!);
@@ -66,7 +66,7 @@ const hSetNx: WriteHandler = (ctx, value, args) => {
 
 const hDel: WriteHandler = (ctx, value, args) => {
   if (value === undefined) return unchanged(value, 0);
-  if (isString(value)) return unchanged(value, WRONG_TYPE);
+  if (isNot(value, 'hash')) return unchanged(value, WRONG_TYPE);
   const edit = new HashEdit(ctx, value);
   let removed = 0;
   for (let i = 2; i < args.length; i++) if (edit.delete(args[i]!)) removed++;
@@ -76,7 +76,7 @@ const hDel: WriteHandler = (ctx, value, args) => {
 const hIncrBy: WriteHandler = (ctx, value, args) => {
   const amount = parseInteger(args[3]!);
   if (amount === undefined) return unchanged(value, NOT_AN_INTEGER);
-  if (isString(value)) return unchanged(value, WRONG_TYPE);
+  if (isNot(value, 'hash')) return unchanged(value, WRONG_TYPE);
   const edit = new HashEdit(ctx, value);
   const before = edit.get(args[2]!);
   const current = before === undefined ? 0 : parseInteger(before);
@@ -91,7 +91,7 @@ const hIncrByFloat: WriteHandler = (ctx, value, args) => {
   const amount = parseLongDouble(args[3]!);
   if (amount === undefined) return unchanged(value, NOT_A_FLOAT);
   if (typeof amount === 'string') return unchanged(value, AMOUNT_IS_NO_NUMBER);
-  if (isString(value)) return unchanged(value, WRONG_TYPE);
+  if (isNot(value, 'hash')) return unchanged(value, WRONG_TYPE);
   const edit = new HashEdit(ctx, value);
   const before: Bytes | undefined = edit.get(args[2]!);
   const current = before === undefined ? FLOAT_ZERO : parseLongDouble(before);

@@ -1,5 +1,6 @@
 import { type Bytes, freshBytes } from '../../base/bytes.ts';
-import type { CellReader, CommandContext } from '../value-module.ts';
+import type { CellReader } from '../value-module.ts';
+import type { CellHost } from './cell-host.ts';
 import type { RedisResult } from './handler.ts';
 import type { Reply } from './reply.ts';
 import { HASH_BASE_BYTES, type HashValue } from './value.ts';
@@ -65,13 +66,13 @@ const NARROW_BYTES = 64;
 
 /** Changes to one hash, summed up for the result: fields come and go, and with them its size. */
 export class HashEdit {
-  readonly #ctx: CommandContext;
+  readonly #ctx: CellHost;
   readonly #before: HashValue | undefined;
   #fieldCount: number;
   #isWide: boolean;
   #sizeBytes: number;
 
-  constructor(ctx: CommandContext, value: HashValue | undefined) {
+  constructor(ctx: CellHost, value: HashValue | undefined) {
     this.#ctx = ctx;
     this.#before = value;
     this.#fieldCount = value?.fieldCount ?? 0;

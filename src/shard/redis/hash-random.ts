@@ -1,12 +1,12 @@
-import type { Bytes } from '../../base/bytes.ts';
 import { Prng } from '../../base/prng.ts';
 import type { CellReader } from '../value-module.ts';
-import { NOT_AN_INTEGER, SYNTAX_ERROR, WRONG_TYPE } from './error-replies.ts';
+import { asLatin1 } from './ascii.ts';
+import { LONG_RANGE_ERROR, NOT_AN_INTEGER, SYNTAX_ERROR, WRONG_TYPE } from './error-replies.ts';
 import type { ReadHandler } from './handler.ts';
 import { allFields, cellAtPlace, type Field, fieldHash, fieldOf } from './hash-fields.ts';
 import { parseInteger } from './integer.ts';
 import { errorReply, type Reply } from './reply.ts';
-import { isString } from './value.ts';
+import { isNot } from './value.ts';
 import { isWord } from './word.ts';
 
 // HRANDFIELD: fields by chance. The chance comes with the query, as a seed from the door; without one, from the time and the key.
@@ -17,11 +17,10 @@ import { isWord } from './word.ts';
 
 const LONG_MAX = 2n ** 63n - 1n;
 const OUT_OF_RANGE = errorReply('ERR value is out of range');
-const BELOW_MINIMUM = errorReply(`ERR value is out of range, value must between -${LONG_MAX} and ${LONG_MAX}`);
 const SMALL_FIELDS = 128;
 const WINDOW = 16;
 /** More than so many with repetition are not answered: each is picked anew, and nobody reads them. */
-const MAX_REPEATED = 2 ** 22;
+export const MAX_REPEATED = 2 ** 22;
 const TOO_MANY = errorReply('ERR value is out of range');
 
 /** `HRANDFIELD key [count [WITHVALUES]]`: a positive count answers different fields, a negative one may repeat them. */
@@ -31,13 +30,13 @@ export const hRandField: ReadHandler = (ctx, value, args) => {
   if (args.length > 2) {
     const parsed = parseInteger(args[2]!);
     if (parsed === undefined) return NOT_AN_INTEGER;
-    if (parsed < -LONG_MAX) return BELOW_MINIMUM;
+    if (parsed < -LONG_MAX) return LONG_RANGE_ERROR;
     if (args.length > 4 || (isWithValues && !isWord(args[3]!, 'WITHVALUES'))) return SYNTAX_ERROR;
     if (isWithValues && (parsed > LONG_MAX / 2n || parsed < -(LONG_MAX / 2n))) return OUT_OF_RANGE;
     count = Number(parsed);
   }
   if (value === undefined) return count === undefined ? null : isWithValues ? { kind: 'pairs', pairs: [] } : [];
-  if (isString(value)) return WRONG_TYPE;
+  if (isNot(value, 'hash')) return WRONG_TYPE;
   const prng = new Prng((args.seed ?? ctx.nowMs ^ fieldHash(ctx.key)) >>> 0);
   const chooser: Chooser = { cells: ctx.cells, fieldCount: value.fieldCount, prng };
   if (count === undefined) return pickOne(chooser).field;
@@ -48,13 +47,14 @@ export const hRandField: ReadHandler = (ctx, value, args) => {
     : chosen.map(({ field }) => field);
 };
 
-interface Chooser {
+/** Cells that begin with the hash of what they name, and how many. */
+export interface Chooser {
   readonly cells: CellReader;
   readonly fieldCount: number;
   readonly prng: Prng;
 }
 
-function pickOne(chooser: Chooser): Field {
+export function pickOne(chooser: Chooser): Field {
   if (chooser.fieldCount <= SMALL_FIELDS) return chooser.prng.pick(allFields(chooser.cells));
   const window = [...chooser.cells.scan({ from: cellAtPlace(chooser.prng.u32()), limit: WINDOW })];
   if (window.length < WINDOW) window.push(...chooser.cells.scan({ limit: WINDOW - window.length }));
@@ -62,7 +62,8 @@ function pickOne(chooser: Chooser): Field {
   return { field: fieldOf(cell), value };
 }
 
-function pickRepeated(chooser: Chooser, count: number): Field[] {
+/** `count` fields, perhaps some of them often. */
+export function pickRepeated(chooser: Chooser, count: number): Field[] {
   if (chooser.fieldCount <= Math.max(SMALL_FIELDS, count)) {
     const fields = allFields(chooser.cells);
     return Array.from({ length: count }, () => chooser.prng.pick(fields));
@@ -70,7 +71,8 @@ function pickRepeated(chooser: Chooser, count: number): Field[] {
   return Array.from({ length: count }, () => pickOne(chooser));
 }
 
-function pickDifferent(chooser: Chooser, count: number): Field[] {
+/** `count` fields, none twice; all of them when they are fewer. */
+export function pickDifferent(chooser: Chooser, count: number): Field[] {
   if (count === 0) return [];
   if (chooser.fieldCount <= SMALL_FIELDS || count * 3 > chooser.fieldCount) {
     const fields = allFields(chooser.cells);
@@ -89,10 +91,4 @@ function pickDifferent(chooser: Chooser, count: number): Field[] {
     chosen.set(asLatin1(picked.field), picked);
   }
   return [...chosen.values()];
-}
-
-function asLatin1(bytes: Bytes): string {
-  let text = '';
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return text;
 }

@@ -5,7 +5,7 @@ import { EX, EXAT, type ExpiryUnit, expiryMs, invalidExpireTime, PX, PXAT } from
 import { type Handlers, type ReadHandler, unchanged, type WriteHandler } from './handler.ts';
 import { asciiBytes, parseInteger } from './integer.ts';
 import { errorReply, type TaggedReply } from './reply.ts';
-import { isString, type RedisValue } from './value.ts';
+import { type CollectionKind, isString, type RedisValue } from './value.ts';
 import { isWord } from './word.ts';
 
 // Keys of any type: is it there, of what type, when does it expire.
@@ -17,14 +17,12 @@ const del: WriteHandler = (_ctx, value) => ({ reply: value === undefined ? 0 : 1
 const exists: ReadHandler = (_ctx, value, args) => (value === undefined ? 0 : args.length - 1);
 
 const TYPE_NONE: TaggedReply = { kind: 'status', text: 'none' };
-const TYPE_STRING: TaggedReply = { kind: 'status', text: 'string' };
-const TYPE_HASH: TaggedReply = { kind: 'status', text: 'hash' };
 
-const type: ReadHandler = (_ctx, value) => (value === undefined ? TYPE_NONE : isString(value) ? TYPE_STRING : TYPE_HASH);
+const type: ReadHandler = (_ctx, value) => (value === undefined ? TYPE_NONE : { kind: 'status', text: typeName(value) });
 
 /** The type's name as TYPE and `SCAN … TYPE` have it. */
-export function typeName(value: RedisValue): 'string' | 'hash' {
-  return isString(value) ? 'string' : 'hash';
+export function typeName(value: RedisValue): 'string' | CollectionKind {
+  return isString(value) ? 'string' : value.kind;
 }
 
 interface Conditions {
@@ -117,9 +115,17 @@ const object: ReadHandler = (_ctx, value, args) => {
 /** The longest string that Redis keeps in one allocation with its header. */
 const EMBEDDED_BYTES = 44;
 
+/** Small, and once outgrown. */
+const COLLECTION_ENCODINGS: Readonly<Record<CollectionKind, readonly [string, string]>> = {
+  hash: ['listpack', 'hashtable'],
+  list: ['quicklist', 'quicklist'],
+  set: ['intset', 'hashtable'],
+  zset: ['listpack', 'skiplist'],
+};
+
 /** How Redis lays out such a value when it is set as a whole. */
 function encodingOf(value: RedisValue): string {
-  if (!isString(value)) return value.isWide ? 'hashtable' : 'listpack';
+  if (!isString(value)) return COLLECTION_ENCODINGS[value.kind][value.isWide ? 1 : 0];
   if (parseInteger(value) !== undefined) return 'int';
   return value.length <= EMBEDDED_BYTES ? 'embstr' : 'raw';
 }

@@ -10,9 +10,14 @@ import type { Handlers, ReadHandler, ReadManyHandler, RedisQuery, RedisSettings,
 import { HASH_READS, HASH_WRITES } from './hash-commands.ts';
 import { KEY_READS, KEY_WRITES } from './key-commands.ts';
 import { lcs } from './lcs.ts';
+import { LIST_MANY_WRITES, LIST_READS, LIST_WRITES } from './list-commands.ts';
 import { loadOfCommand, loadOfReply } from './load.ts';
 import { asStringOrNil, KEY_MANY_READS, KEY_MANY_WRITES, mSetNxOne, mSetOne } from './many-key-commands.ts';
 import type { Reply, TaggedReply } from './reply.ts';
+import { SET_MANY_READS } from './set-algebra.ts';
+import { SET_MANY_WRITES, SET_READS, SET_WRITES } from './set-commands.ts';
+import { SORTED_SET_MANY_READS } from './sorted-set-algebra.ts';
+import { SORTED_SET_MANY_WRITES, SORTED_SET_READS, SORTED_SET_WRITES } from './sorted-set-commands.ts';
 import { STRING_READS, STRING_WRITES } from './string-commands.ts';
 import { type RedisValue, redisValueCodec } from './value.ts';
 
@@ -27,6 +32,9 @@ const READS: Handlers<ReadHandler> = {
   ...STRING_READS,
   ...BIT_READS,
   ...HASH_READS,
+  ...LIST_READS,
+  ...SET_READS,
+  ...SORTED_SET_READS,
   mget: (_ctx, value, args) => args.slice(1).map(() => asStringOrNil(value)),
 };
 const WRITES: Handlers<WriteHandler> = {
@@ -35,11 +43,20 @@ const WRITES: Handlers<WriteHandler> = {
   ...COUNTER_WRITES,
   ...BIT_WRITES,
   ...HASH_WRITES,
+  ...LIST_WRITES,
+  ...SET_WRITES,
+  ...SORTED_SET_WRITES,
   mset: mSetOne,
   msetnx: mSetNxOne,
 };
-const READS_MANY: Handlers<ReadManyHandler> = { ...KEY_MANY_READS, lcs };
-const WRITES_MANY: Handlers<WriteManyHandler> = { ...KEY_MANY_WRITES, ...BIT_MANY_WRITES };
+const READS_MANY: Handlers<ReadManyHandler> = { ...KEY_MANY_READS, ...SET_MANY_READS, ...SORTED_SET_MANY_READS, lcs };
+const WRITES_MANY: Handlers<WriteManyHandler> = {
+  ...KEY_MANY_WRITES,
+  ...BIT_MANY_WRITES,
+  ...LIST_MANY_WRITES,
+  ...SET_MANY_WRITES,
+  ...SORTED_SET_MANY_WRITES,
+};
 
 /** Handlers by the index of their command, so that running one costs a look-up in an array. */
 function byIndex<Handler>(handlers: Handlers<Handler>): readonly (Handler | undefined)[] {

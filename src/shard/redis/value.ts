@@ -3,10 +3,14 @@ import { type Bytes, freshBytes } from '../../base/bytes.ts';
 import type { ValueCodec } from '../value-module.ts';
 
 /**
- * What a Redis key holds, as the module handles it: a string is its bytes (integers too are kept as text), a hash is a summary
- * whose fields lie in cells (see {@link ./hash-fields.ts}). Never changed in place: a command that changes a value returns a new one.
+ * What a Redis key holds, as the module handles it: a string is its bytes (integers too are kept as text), anything else a summary
+ * whose parts lie in cells (see hash-fields.ts, list-items.ts, set-members.ts, sorted-set-members.ts). Never changed in place: a command
+ * that changes a value returns a new one.
  */
-export type RedisValue = Bytes | HashValue;
+export type RedisValue = Bytes | CollectionValue;
+
+export type CollectionValue = HashValue | ListValue | SetValue | SortedSetValue;
+export type CollectionKind = CollectionValue['kind'];
 
 export interface HashValue {
   readonly kind: 'hash';
@@ -16,15 +20,61 @@ export interface HashValue {
   readonly isWide: boolean;
 }
 
+export interface ListValue {
+  readonly kind: 'list';
+  /** Items, at least one. */
+  readonly length: number;
+  /** The index of the first item; those of the others follow without a gap. Negative after pushes to the front. */
+  readonly head: number;
+  /** Lists have one layout. */
+  readonly isWide: false;
+}
+
+export interface SetValue {
+  readonly kind: 'set';
+  /** Members, at least one. */
+  readonly memberCount: number;
+  /** It once outgrew what Redis keeps as an intset (512 members, all whole numbers): SSCAN then walks it in steps. */
+  readonly isWide: boolean;
+}
+
+export interface SortedSetValue {
+  readonly kind: 'zset';
+  /** Members, at least one. */
+  readonly memberCount: number;
+  /** It once outgrew what Redis keeps as a listpack (128 members of 64 bytes): ZSCAN then walks it in steps. */
+  readonly isWide: boolean;
+  /** Levels of counts above the members in order; see sorted-set-order.ts. */
+  readonly height: number;
+}
+
 export function isString(value: RedisValue | undefined): value is Bytes {
   return value instanceof Uint8Array;
 }
 
+/** Whether there is a value, of another type than `kind`: a WRONGTYPE. */
+export function isNot<Kind extends CollectionKind>(
+  value: RedisValue | undefined,
+  kind: Kind,
+): value is Exclude<RedisValue, { readonly kind: Kind }> {
+  return value !== undefined && (isString(value) || value.kind !== kind);
+}
+
 const STRING_TAG = 0;
 const HASH_TAG = 1;
-const HASH_BYTES = 10;
+const LIST_TAG = 2;
+const SET_TAG = 3;
+const SORTED_SET_TAG = 4;
+const WIDE = 1;
+/** Tag, flags, count. */
+const SUMMARY_BYTES = 10;
+const LIST_BYTES = SUMMARY_BYTES + 8;
+const SORTED_SET_BYTES = SUMMARY_BYTES + 1;
 
-/** A byte for the type; then a string's bytes, or a hash's flags (bit 0: wide) and count (8 bytes, most significant first). */
+/**
+ * A byte for the type; then a string's bytes, or a collection's flags (bit 0: wide) and count (8 bytes, most significant first), and
+ * of a list the first index (a float64), of a sorted set the height (a byte).
+ */
 export const redisValueCodec: ValueCodec<RedisValue> = {
   encode(value) {
     if (isString(value)) {
@@ -33,26 +83,61 @@ export const redisValueCodec: ValueCodec<RedisValue> = {
       bytes.set(value, 1);
       return bytes;
     }
-    const bytes = new Uint8Array(HASH_BYTES);
-    const view = new DataView(bytes.buffer);
-    bytes[0] = HASH_TAG;
-    bytes[1] = value.isWide ? 1 : 0;
-    view.setUint32(2, Math.floor(value.fieldCount / 0x1_0000_0000));
-    view.setUint32(6, value.fieldCount >>> 0);
-    return bytes;
+    switch (value.kind) {
+      case 'hash':
+        return summary(HASH_TAG, value.isWide, value.fieldCount, SUMMARY_BYTES);
+      case 'list': {
+        const bytes = summary(LIST_TAG, false, value.length, LIST_BYTES);
+        new DataView(bytes.buffer).setFloat64(SUMMARY_BYTES, value.head);
+        return bytes;
+      }
+      case 'set':
+        return summary(SET_TAG, value.isWide, value.memberCount, SUMMARY_BYTES);
+      case 'zset': {
+        const bytes = summary(SORTED_SET_TAG, value.isWide, value.memberCount, SORTED_SET_BYTES);
+        bytes[SUMMARY_BYTES] = value.height;
+        return bytes;
+      }
+    }
   },
   decode(bytes) {
-    if (bytes[0] === STRING_TAG) return bytes.subarray(1);
-    assert(bytes[0] === HASH_TAG && bytes.length === HASH_BYTES, () => `no Redis value begins with ${bytes[0]}`);
+    const tag = bytes[0];
+    if (tag === STRING_TAG) return bytes.subarray(1);
+    assert(bytes.length >= SUMMARY_BYTES, () => `a Redis value of ${bytes.length} bytes begins with ${tag}`);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    return { kind: 'hash', fieldCount: view.getUint32(2) * 0x1_0000_0000 + view.getUint32(6), isWide: (bytes[1]! & 1) !== 0 };
+    const count = view.getUint32(2) * 0x1_0000_0000 + view.getUint32(6);
+    const isWide = (bytes[1]! & WIDE) !== 0;
+    switch (tag) {
+      case HASH_TAG:
+        return { kind: 'hash', fieldCount: count, isWide };
+      case LIST_TAG:
+        return { kind: 'list', length: count, head: view.getFloat64(SUMMARY_BYTES), isWide: false };
+      case SET_TAG:
+        return { kind: 'set', memberCount: count, isWide };
+      default:
+        assert(tag === SORTED_SET_TAG, () => `no Redis value begins with ${tag}`);
+        return { kind: 'zset', memberCount: count, isWide, height: bytes[SUMMARY_BYTES]! };
+    }
   },
 };
+
+function summary(tag: number, isWide: boolean, count: number, length: number): Bytes {
+  const bytes = new Uint8Array(length);
+  const view = new DataView(bytes.buffer);
+  bytes[0] = tag;
+  bytes[1] = isWide ? WIDE : 0;
+  view.setUint32(2, Math.floor(count / 0x1_0000_0000));
+  view.setUint32(6, count >>> 0);
+  return bytes;
+}
 
 /** The size of a stored string, in the terms of `sizeBytes`. */
 export function stringSizeBytes(value: Bytes): number {
   return value.length + 1;
 }
 
-/** The size of a stored hash without its cells. */
-export const HASH_BASE_BYTES: number = HASH_BYTES;
+/** The sizes of stored collections without their cells. */
+export const HASH_BASE_BYTES: number = SUMMARY_BYTES;
+export const LIST_BASE_BYTES: number = LIST_BYTES;
+export const SET_BASE_BYTES: number = SUMMARY_BYTES;
+export const SORTED_SET_BASE_BYTES: number = SORTED_SET_BYTES;

@@ -28,7 +28,17 @@ export interface CommandSpec {
   readonly subcommands: ReadonlyMap<string, CommandSpec>;
 }
 
-export type CommandGroup = 'generic' | 'string' | 'bitmap' | 'hash' | 'connection' | 'server';
+export type CommandGroup =
+  | 'generic'
+  | 'string'
+  | 'bitmap'
+  | 'hash'
+  | 'list'
+  | 'set'
+  | 'sorted-set'
+  | 'transactions'
+  | 'connection'
+  | 'server';
 
 /** Who carries a command out, and with which keys. */
 export type CommandRoute =
@@ -52,6 +62,8 @@ export interface KeySpec {
   /** Counted from `firstKey`; negative: from the end of the command, -1 the last argument. */
   readonly lastKey: number;
   readonly step: number;
+  /** Where their number stands, when it is an argument; they begin right behind it. `firstKey` and `lastKey` then say nothing. */
+  readonly countAt?: number;
   /** What happens to them: `RO access`, `OW update`, … in the words of COMMAND INFO. */
   readonly flags: readonly string[];
 }
