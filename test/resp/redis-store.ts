@@ -1,7 +1,8 @@
 import { StoreNode } from '../../src/node/store-node.ts';
 import { type RespServer, type RespServerOptions, startRespServer } from '../../src/resp/server.ts';
+import { typeName } from '../../src/shard/redis/key-commands.ts';
 import { createRedisModule } from '../../src/shard/redis/redis-module.ts';
-import { isString, type RedisValue } from '../../src/shard/redis/value.ts';
+import type { RedisValue } from '../../src/shard/redis/value.ts';
 import { MemoryStorage } from '../../src/storage/memory.ts';
 
 export interface RedisStore {
@@ -18,7 +19,7 @@ export async function startRedisStore(options: Partial<RespServerOptions> = {}):
     keyspace,
     info: {
       version: '0.0.0',
-      typeOf: (value) => (isString(value as RedisValue) ? 'string' : 'hash'),
+      typeOf: (value) => typeName(value as RedisValue),
       storage: () => node.stats().storage,
       shards: () => node.stats().keyspaces[0]!.shards,
     },
