@@ -38,7 +38,7 @@ const DIGITS = 17;
 /** `%.17g`. */
 export function doubleText(value: number): string {
   if (!Number.isFinite(value)) return value > 0 ? 'inf' : '-inf';
-  if (value === 0) return '0';
+  if (value === 0) return Object.is(value, -0) ? '-0' : '0';
   const sign = value < 0 ? '-' : '';
   const [digits, exponent] = significantDigits(Math.abs(value));
   const shown = digits.replace(/0+$/, '');

@@ -29,7 +29,7 @@ interface ScannedCells {
   readonly prefix?: Bytes;
   readonly isWithValues: boolean;
   /** How a value is answered; as it is when absent. */
-  readonly show?: (value: Bytes) => Bytes;
+  readonly show?: (value: Bytes, isWide: boolean) => Bytes;
 }
 
 /** `HSCAN key cursor [MATCH pattern] [COUNT n]`. */
@@ -62,7 +62,7 @@ export function scanHandler(kind: CollectionKind, cells: ScannedCells): ReadHand
       const field = fieldOf(name);
       if (options.pattern === undefined || matchesGlob(options.pattern, field)) {
         items.push(field);
-        if (isWithValues) items.push(show(fieldValue));
+        if (isWithValues) items.push(show(fieldValue, value.isWide));
       }
     }
     return [NO_MORE, items];

@@ -160,6 +160,15 @@ export function isPopped(
   return typeof popped === 'object' && popped !== null && 'pairs' in popped && 'key' in popped;
 }
 
+/** Redis keeps whole scores of small sets as integers, and shows them as such here. */
+function scannedScore(stored: Bytes, isWide: boolean): Bytes {
+  const score = decodeScore(stored);
+  const isInteger = !isWide && Number.isInteger(score) && Math.abs(score) <= MAX_KEPT_INTEGER;
+  return asciiBytes(isInteger ? String(BigInt(score)) : doubleText(score));
+}
+
+const MAX_KEPT_INTEGER = 2 ** 62;
+
 export const SORTED_SET_READS: Handlers<ReadHandler> = {
   zcard: zCard,
   zscore: zScore,
@@ -175,7 +184,7 @@ export const SORTED_SET_READS: Handlers<ReadHandler> = {
   zrevrangebyscore: rangeHandler({ by: 'score', reverse: true }),
   zrevrangebylex: rangeHandler({ by: 'lex', reverse: true }),
   zrandmember: zRandMember,
-  zscan: scanHandler('zset', { prefix: MEMBER, isWithValues: true, show: (score) => asciiBytes(doubleText(decodeScore(score))) }),
+  zscan: scanHandler('zset', { prefix: MEMBER, isWithValues: true, show: scannedScore }),
 };
 
 export const SORTED_SET_WRITES: Handlers<WriteHandler> = {

@@ -37,7 +37,9 @@ export class SortedSetEdit {
   }
 
   /** `before`: the member's score, undefined when it is not there. O(log n). */
-  set(member: Bytes, score: number, before: number | undefined): void {
+  set(member: Bytes, givenScore: number, before: number | undefined): void {
+    // Minus zero counts as zero.
+    const score = givenScore + 0;
     const cell = memberCell(member);
     if (before !== undefined) {
       if (before === score) return;
