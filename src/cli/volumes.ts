@@ -113,6 +113,7 @@ async function verify(flags: Flags): Promise<void> {
     const lines = (rest + decoder.decode(piece as Uint8Array, { stream: true })).split('\n');
     rest = lines.pop() ?? '';
     for (const line of lines) {
+      if (line === '') continue;
       const event = JSON.parse(line) as VerifyLine;
       if (event.kind === 'end') ended = true;
       else if (event.kind === 'progress') process.stderr.write(`${showCount(event.files ?? 0)} files read\n`);

@@ -116,7 +116,7 @@ export function sendError(request: IncomingMessage, response: ServerResponse, er
     response,
     status,
     { error: { code, message: messageOf(error) } },
-    { ...(unread ? { connection: 'close' } : {}), ...(status === 401 ? { 'www-authenticate': 'Bearer' } : {}) },
+    { 'keyfleet-error': code, ...(unread ? { connection: 'close' } : {}), ...(status === 401 ? { 'www-authenticate': 'Bearer' } : {}) },
   );
   if (unread) response.once('finish', () => setTimeout(() => request.destroy(), 500).unref());
 }

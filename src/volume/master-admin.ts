@@ -9,6 +9,7 @@ import type { MoveProgress, Mover } from './mover.ts';
 import { verify } from './verify.ts';
 import { isHttpAddress } from './volume-config.ts';
 import { callTheRoll, requireEmpty } from './volume-roll-call.ts';
+import { withBeat } from './with-beat.ts';
 
 /** What `GET /admin/status` tells. */
 export interface MasterStatus {
@@ -215,7 +216,7 @@ export class MasterAdmin {
       }
       yield Buffer.from(`${JSON.stringify({ kind: 'end' })}\n`);
     }
-    await sendPieces(response, lines());
+    await sendPieces(response, withBeat(lines(), Buffer.from('\n')));
   }
 
   #authorize(request: IncomingMessage): void {

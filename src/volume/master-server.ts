@@ -84,7 +84,8 @@ export async function startMasterServer(options: MasterServerOptions): Promise<M
     await close();
     throw error;
   }
-  if (master.metakeys.moveState === 'moving') await mover.start();
+  const { moveState } = master.metakeys;
+  if (moveState === 'moving' || (moveState === 'settled' && master.hasUnfinished)) await mover.start();
   return {
     host: door.host,
     port: door.port,
@@ -167,6 +168,8 @@ class MasterService {
         const kept = page.metakeys.filter(({ key, deleting }) => !deleting && prefix.equals(key.subarray(0, prefix.length)));
         yield Buffer.from(kept.map(({ key, sizeBytes, sha256 }) => `${JSON.stringify({ ...nameKey(key), sizeBytes, sha256 })}\n`).join(''));
         after = page.next;
+        // Pages without a key of the prefix give the sender no reason to wait; others are to be served in between.
+        await new Promise((resolve) => setImmediate(resolve));
       } while (after !== undefined);
       yield Buffer.from(`${JSON.stringify({ end: true })}\n`);
     }

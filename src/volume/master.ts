@@ -1,9 +1,11 @@
 import type { Bytes } from '../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import type { VolumeNumber } from './bucket-map.ts';
+import { isOutdated, needsLook, outdatedError } from './copy-rules.ts';
 import { InflightWrites } from './inflight-writes.ts';
-import type { Metakey, Metakeys, Suspicion, VolumeRecord } from './metakeys.ts';
+import { type Metakey, type Metakeys, movedVersion, type Suspicion, type VolumeRecord } from './metakeys.ts';
 import { tee } from './tee.ts';
+import { inParallel } from './value-directory.ts';
 import { errorOf, type StoredValue, type VolumeAnswer, VolumeClient, VolumeUnavailableError } from './volume-client.ts';
 
 // Reads, writes and deletes of keys over the volumes, and the bookkeeping that a move shares with them (mover.ts).
@@ -14,6 +16,8 @@ import { errorOf, type StoredValue, type VolumeAnswer, VolumeClient, VolumeUnava
 
 /** A GET asks again so often when the value moved between the look at the metakey and the request. */
 const CHASE_TRIES = 5;
+/** Suspicions that are looked into at the same time. */
+const LOOKS_AT_ONCE = 16;
 
 export interface MasterOptions {
   readonly metakeys: Metakeys;
@@ -50,7 +54,11 @@ export class Master {
   readonly #loads = new Map<VolumeNumber, VolumeLoad>();
   /** Suspicions whose write or move is still under way in this process: not to be looked into. */
   readonly #active = new Set<string>();
+  /** Writes under way per volume. */
+  readonly #writing = new Map<VolumeNumber, number>();
   #keyCount = 0;
+  /** At the start. */
+  #deletingCount = 0;
 
   private constructor(options: MasterOptions) {
     this.#options = options;
@@ -58,7 +66,10 @@ export class Master {
     let after: Bytes | undefined;
     do {
       const page = this.metakeys.page(after, 10_000);
-      for (const metakey of page.metakeys) this.#count(metakey, 1);
+      for (const metakey of page.metakeys) {
+        this.#count(metakey, 1);
+        if (metakey.deleting) this.#deletingCount++;
+      }
       after = page.next;
     } while (after !== undefined);
   }
@@ -68,6 +79,11 @@ export class Master {
     const master = new Master(options);
     await master.metakeys.beginEpoch();
     return master;
+  }
+
+  /** Whether an earlier process left something to look into: writes, moves or deletes that did not end. */
+  get hasUnfinished(): boolean {
+    return this.#deletingCount > 0 || this.metakeys.suspicions(undefined, 1).suspicions.length > 0;
   }
 
   get keyCount(): number {
@@ -127,7 +143,9 @@ export class Master {
     const current = this.metakeys.get(metakey.key);
     if (current === undefined || current.version !== metakey.version || current.volumes.length < 2) return false;
     const suspicion = { volume: number, key: current.key, version: current.version };
-    this.refer(current, { ...current, volumes: current.volumes.filter((one) => one !== number) }, { suspect: [suspicion] });
+    // A version more, so that the bad copy is not taken for one that belongs to this metakey.
+    const after = { ...current, version: movedVersion(current.version), volumes: current.volumes.filter((one) => one !== number) };
+    this.refer(current, after, { suspect: [suspicion] });
     await this.metakeys.commit();
     await this.clear([suspicion]);
     this.onMisplaced?.();
@@ -146,13 +164,16 @@ export class Master {
       if (volume === undefined || volume.state === 'lost') continue;
       try {
         const answer = await this.client(number).fetch(method, metakey.key, headers);
-        if (answer.status < 400 || answer.status === 416) return answer;
-        const error =
-          method === 'HEAD'
-            ? new KeyfleetError('KF_VALUE_DAMAGED', `volume ${volume.address} cannot give this value`)
-            : await errorOf(answer);
+        const sound = answer.status < 400 || answer.status === 416;
+        if (sound && !isOutdated(answer, metakey)) return answer;
+        const error = sound ? await outdatedError(answer, volume.address) : await errorOf(answer, volume.address);
+        if (error.code !== 'KF_NOT_FOUND' && error.code !== 'KF_VALUE_DAMAGED') {
+          // The volume refuses or fails; that says nothing about its copy.
+          failure = error;
+          continue;
+        }
         this.stats.damaged++;
-        failure =
+        failure ??=
           error.code === 'KF_NOT_FOUND' ? new KeyfleetError('KF_VALUE_LOST', `volume ${volume.address} no longer has this value`) : error;
         await this.dropCopy(metakey, number);
       } catch (error) {
@@ -174,25 +195,47 @@ export class Master {
   ): Promise<StoredValue> {
     this.stats.puts++;
     const end = this.#inflight.begin(key);
-    let suspicions: readonly Suspicion[] = [];
+    const version = this.metakeys.newVersion();
+    const places = this.metakeys.placeOf(key);
+    // Also where the key is held already: a write that never ended may have replaced the copy that is referred to.
+    const suspicions = places.map((volume) => ({ volume, key, version }));
+    this.#countWrites(places, 1);
+    let failed = true;
     try {
-      const version = this.metakeys.newVersion();
-      const places = this.metakeys.placeOf(key);
       if (places.length === 0)
         throw new KeyfleetError('KF_VOLUME_UNAVAILABLE', 'there is no volume to store this on: add one', { retryable: true });
-      const held = this.metakeys.get(key)?.volumes ?? [];
-      suspicions = places.filter((number) => !held.includes(number)).map((volume) => ({ volume, key, version }));
-      if (suspicions.length > 0) await this.suspect(suspicions);
+      await this.suspect(suspicions);
       const stored = await this.#send(key, places, body, { ...options, version });
       await this.#refer(key, version, stored, suspicions);
+      failed = false;
       return stored.value;
-    } catch (error) {
-      this.#endActive(suspicions);
-      if (suspicions.length > 0) void this.clear(suspicions).catch(() => {});
-      throw error;
     } finally {
+      this.#endActive(suspicions);
+      this.#countWrites(places, -1);
       end();
+      if (failed) void this.#lookLater(suspicions);
+      // A volume that was taken out meanwhile has waited for this write.
+      if (places.some((number) => this.metakeys.volume(number)?.state !== 'active')) this.onMisplaced?.();
     }
+  }
+
+  /** Whether a write to this volume is under way: it must not be forgotten then. */
+  isWritingTo(number: VolumeNumber): boolean {
+    return this.#writing.has(number);
+  }
+
+  #countWrites(places: readonly VolumeNumber[], change: 1 | -1): void {
+    for (const number of places) {
+      const count = (this.#writing.get(number) ?? 0) + change;
+      if (count > 0) this.#writing.set(number, count);
+      else this.#writing.delete(number);
+    }
+  }
+
+  /** Looks into suspicions now, and leaves to the mover what cannot be said yet. */
+  async #lookLater(suspicions: readonly Suspicion[]): Promise<void> {
+    const stay = await this.clear(suspicions).catch(() => suspicions.length);
+    if (stay > 0) this.onMisplaced?.();
   }
 
   /** Sends the value to its places; enough of them must take it. */
@@ -265,7 +308,8 @@ export class Master {
       .map((volume) => ({ volume, key, version: current!.version }));
     this.refer(current, metakey, { acquit: suspicions.filter(({ volume }) => stored.on.includes(volume)), suspect: outdated });
     await this.metakeys.commit();
-    if (outdated.length > 0) void this.clear(outdated).catch(() => {});
+    const missed = suspicions.filter(({ volume }) => !stored.on.includes(volume));
+    if (outdated.length + missed.length > 0) void this.#lookLater([...outdated, ...missed]);
     if (String(this.metakeys.placeOf(key)) !== String(stored.on)) this.onMisplaced?.();
   }
 
@@ -286,35 +330,47 @@ export class Master {
 
   /**
    * Removes a value from its volumes, then its metakey.
+   * With replicas, one volume may be away; what it has is removed when it is back.
    * @throws KF_NOT_FOUND, KF_VOLUME_UNAVAILABLE (the value is unreadable from now on, its removal goes on when the volume is back)
    */
   async delete(key: Bytes): Promise<void> {
     this.stats.deletes++;
     const metakey = this.metakeys.get(key);
     if (metakey === undefined) return this.#notFound();
-    const version = this.metakeys.newVersion();
-    this.refer(metakey, { ...metakey, version, deleting: true });
-    await this.metakeys.commit();
-    await this.finishDelete(key);
+    if (!metakey.deleting) {
+      this.refer(metakey, { ...metakey, version: this.metakeys.newVersion(), deleting: true });
+      await this.metakeys.commit();
+    }
+    try {
+      await this.finishDelete(key);
+    } catch (error) {
+      this.onMisplaced?.();
+      if (!(error instanceof DeleteUnfinishedError) || error.awayCount === metakey.volumes.length) throw error;
+    }
   }
 
   /** The second half of a delete; after a crash it is done again from here. */
   async finishDelete(key: Bytes): Promise<void> {
     const metakey = this.metakeys.get(key);
     if (metakey === undefined || !metakey.deleting) return;
-    for (const number of metakey.volumes) {
-      if (this.metakeys.volume(number)?.state === 'lost') continue;
+    const isLost = (number: VolumeNumber): boolean => this.metakeys.volume(number)?.state === 'lost';
+    const away: VolumeUnavailableError[] = [];
+    for (const number of metakey.volumes.filter((one) => !isLost(one) && this.metakeys.volume(one) !== undefined)) {
       try {
         await this.client(number).delete(key, metakey.version);
       } catch (error) {
-        if (error instanceof VolumeUnavailableError) this.stats.unavailable++;
-        throw error;
+        if (!(error instanceof VolumeUnavailableError)) throw error;
+        this.stats.unavailable++;
+        away.push(error);
       }
     }
-    const current = this.metakeys.get(key);
     this.#inflight.deleted(key, metakey.version);
+    if (away.length > 0) throw new DeleteUnfinishedError(away);
+    const current = this.metakeys.get(key);
     if (current?.version !== metakey.version) return;
-    this.refer(metakey, undefined);
+    // A lost volume may be found again; its copy must not outlive this.
+    const suspect = metakey.volumes.filter(isLost).map((volume) => ({ volume, key, version: metakey.version }));
+    this.refer(metakey, undefined, { suspect });
     await this.metakeys.commit();
   }
 
@@ -339,29 +395,55 @@ export class Master {
   }
 
   /**
-   * Looks into suspicions: a copy that is not referred to is removed from its volume. Returns how many stay because their volume is away;
-   * those of writes and moves under way are left alone.
+   * Looks into suspicions: a copy that is not referred to is removed from its volume; one that an unfinished write has put over the copy
+   * referred to, or beside it, is referred to. Returns how many stay because their volume is away or the key is being written; those of
+   * writes and moves under way, and on volumes that are lost, are left alone.
    */
   async clear(suspicions: readonly Suspicion[]): Promise<number> {
     const ripe = suspicions.filter((suspicion) => !this.#active.has(nameOf(suspicion)));
     let stay = 0;
     for (const number of new Set(ripe.map(({ volume }) => volume))) {
-      const all = ripe.filter((suspicion) => suspicion.volume === number);
       const volume = this.metakeys.volume(number);
-      const guilty = all.filter(({ key }) => !this.metakeys.get(key)?.volumes.includes(number));
+      if (volume?.state === 'lost') continue;
+      const all = ripe.filter((suspicion) => suspicion.volume === number);
       try {
-        if (guilty.length > 0 && volume !== undefined && volume.state !== 'lost') {
-          await this.client(number).batchDelete(guilty.map(({ key, version }) => ({ key, upToVersion: version })));
-        }
+        if (volume !== undefined) {
+          const open = new Set<Suspicion>();
+          const unclear = all.filter((suspicion) => needsLook(suspicion, this.metakeys.get(suspicion.key)));
+          await inParallel(unclear.length, LOOKS_AT_ONCE, async (index) => {
+            if (!(await this.#look(unclear[index]!))) open.add(unclear[index]!);
+          });
+          stay += open.size;
+          const guilty = all.filter((suspicion) => !open.has(suspicion) && !this.metakeys.get(suspicion.key)?.volumes.includes(number));
+          if (guilty.length > 0) await this.client(number).batchDelete(guilty.map(({ key, version }) => ({ key, upToVersion: version })));
+          for (const suspicion of all) if (!open.has(suspicion)) this.metakeys.acquit(suspicion);
+        } else for (const suspicion of all) this.metakeys.acquit(suspicion);
       } catch (error) {
         if (!isKeyfleetError(error)) throw error;
         stay += all.length;
-        continue;
       }
-      for (const suspicion of all) this.metakeys.acquit(suspicion);
     }
     await this.metakeys.commit();
     return stay;
+  }
+
+  /** Asks the volume what it has of a key, and refers to it when that is what an unfinished write left. False: it cannot be said yet. */
+  async #look({ volume, key }: Suspicion): Promise<boolean> {
+    if (this.#inflight.has(key)) return false;
+    const found = await this.client(volume).head(key);
+    if (this.#inflight.has(key)) return false;
+    const current = this.metakeys.get(key);
+    if (found === undefined || current === undefined || current.deleting) return true;
+    const { version, sha256, sizeBytes } = found;
+    const isHeld = current.volumes.includes(volume);
+    if (isHeld && version > current.version) {
+      const suspect = current.volumes.filter((one) => one !== volume).map((one) => ({ volume: one, key, version: current.version }));
+      this.refer(current, { key, version, sha256, sizeBytes, volumes: [volume], deleting: false }, { suspect });
+      this.onMisplaced?.();
+    } else if (!isHeld && version === current.version && sha256 === current.sha256 && this.metakeys.placeOf(key).includes(volume)) {
+      this.refer(current, { ...current, volumes: [...current.volumes, volume] });
+    }
+    return true;
   }
 
   /** A write of the key, or the very copy that a move makes, is under way in this process. */
@@ -395,6 +477,19 @@ export class Master {
       load.keyCount += sign;
       load.sizeBytes += sign * metakey.sizeBytes;
     }
+  }
+}
+
+/** A delete that is told to readers and not yet to all volumes that hold the value. */
+class DeleteUnfinishedError extends KeyfleetError {
+  override readonly name = 'DeleteUnfinishedError';
+  readonly awayCount: number;
+  constructor(away: readonly VolumeUnavailableError[]) {
+    super('KF_VOLUME_UNAVAILABLE', `${away[0]!.message}; the value cannot be read any more, and is removed when the volume is back`, {
+      cause: away[0],
+      retryable: true,
+    });
+    this.awayCount = away.length;
   }
 }
 

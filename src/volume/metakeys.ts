@@ -60,6 +60,8 @@ interface MasterRecord {
   readonly replicas: number;
   readonly buckets: readonly (VolumeNumber | null)[];
   readonly moveState: MoveState;
+  /** A rebuild has begun and not ended: not all keys are known. */
+  readonly isRebuilding?: boolean;
 }
 
 const FORMAT = 1;
@@ -110,6 +112,21 @@ export class Metakeys {
 
   get epoch(): number {
     return this.#master.epoch;
+  }
+
+  /** Volumes have seen the epoch `seen`, of a master that came before or of a database that is gone: this one comes after it. */
+  async raiseEpoch(seen: number): Promise<void> {
+    if (seen <= this.#master.epoch) return;
+    this.#setMaster({ epoch: seen + 1 });
+    await this.commit();
+  }
+
+  get isRebuilding(): boolean {
+    return this.#master.isRebuilding === true;
+  }
+
+  setRebuilding(isRebuilding: boolean): void {
+    this.#setMaster({ isRebuilding });
   }
 
   /** This process is the master from now on. */

@@ -124,7 +124,9 @@ export class Mover {
 
   #noteMisplaced(): void {
     if (['paused', 'cancelled'].includes(this.#master.metakeys.moveState)) return;
-    void this.start().catch(() => {});
+    // A pass that waits for a volume to come back is not hurried by every write that misses it.
+    if (this.#running === undefined) void this.start().catch(() => {});
+    else this.#again = true;
   }
 
   async #run(): Promise<void> {
@@ -154,7 +156,8 @@ export class Mover {
     this.#progress = { ...this.#progress, state: 'idle' };
     for (const { number, state } of this.#master.metakeys.volumes) {
       const leaving = state === 'removing' || state === 'lost';
-      if (leaving && this.#master.loadOf(number).keyCount === 0) this.#master.metakeys.forgetVolume(number);
+      if (leaving && this.#master.loadOf(number).keyCount === 0 && !this.#master.isWritingTo(number))
+        this.#master.metakeys.forgetVolume(number);
     }
     await this.#master.metakeys.commit();
     await this.#onSettled?.();
@@ -293,8 +296,8 @@ export class Mover {
     const target = this.#master.client(job.to);
     if (job.metakeys.length === 1 && job.bytes > BATCHED_VALUE_BYTES) {
       const metakey = job.metakeys[0]!;
-      await target.pull(metakey.key, source.address, movedVersion(metakey.version));
-      return [metakey];
+      const { sha256 } = await target.pull(metakey.key, source.address, movedVersion(metakey.version));
+      return this.#isCopyOf(metakey, sha256) ? [metakey] : [];
     }
     const results = await target.batchPull(
       source.address,
@@ -302,11 +305,19 @@ export class Mover {
     );
     return job.metakeys.filter((metakey, index) => {
       const result = results[index]!;
-      if (result.ok) return true;
+      if (result.ok) return this.#isCopyOf(metakey, result.sha256);
       const changed = this.#master.metakeys.get(metakey.key)?.version !== metakey.version;
       if (!changed) this.#fail(1, new KeyfleetError('KF_VALUE_LOST', `${result.code}: ${result.message}`));
       return false;
     });
+  }
+
+  /** Whether what arrived is the value that the metakey tells of, and not what a write has put over it on the source. */
+  #isCopyOf(metakey: Metakey, sha256: string): boolean {
+    if (sha256 === metakey.sha256) return true;
+    if (this.#master.metakeys.get(metakey.key)?.version === metakey.version)
+      this.#fail(1, new KeyfleetError('KF_CHECKSUM_MISMATCH', `the copy has SHA-256 ${sha256} instead of ${metakey.sha256}`));
+    return false;
   }
 
   /**

@@ -38,6 +38,8 @@ export class ValueDamagedError extends KeyfleetError {
 const MAGIC = Buffer.from('KFVALUE1', 'latin1');
 const HEADER_BYTES = 64;
 export const CHUNK_BYTES = MIB;
+/** A large value is synced as it grows, so that the sync at its end, during which nobody hears of us, is short. */
+const SYNC_EVERY_BYTES = 128 * MIB;
 const SHA256_BYTES = 32;
 const CRC_BYTES = 4;
 /** A file up to this size is read at once. */
@@ -145,6 +147,7 @@ export class ValueFileWriter {
   readonly #chunkCrcs: number[] = [];
   #crc = 0;
   #bodyBytes = 0;
+  #unsyncedBytes = 0;
 
   constructor(file: FileHandle, options: { readonly key: Bytes; readonly contentType: string }) {
     this.#file = file;
@@ -164,6 +167,10 @@ export class ValueFileWriter {
       if (this.#bodyBytes % CHUNK_BYTES === 0) this.#endChunk();
     }
     await writeFully(this.#file, piece, HEADER_BYTES + this.#meta.length + this.#bodyBytes - piece.length);
+    this.#unsyncedBytes += piece.length;
+    if (this.#unsyncedBytes < SYNC_EVERY_BYTES) return;
+    this.#unsyncedBytes = 0;
+    await this.#file.datasync();
   }
 
   #endChunk(): void {

@@ -9,7 +9,7 @@ export type VerifyFinding =
   | { readonly kind: 'damaged'; readonly volume: string; readonly name: string; readonly message: string }
   /** A metakey refers to a copy that is not there. */
   | { readonly kind: 'missing'; readonly volume: string; readonly key: Bytes }
-  /** The copy is not what the metakey says. */
+  /** The copy is not what the metakey says: an older value, or a newer one whose write never ended. */
   | { readonly kind: 'different'; readonly volume: string; readonly key: Bytes }
   /** A file that no metakey refers to. */
   | { readonly kind: 'unreferred'; readonly volume: string; readonly key: Bytes }
@@ -62,13 +62,19 @@ async function* filesOf(
     }
     const { key, version, sha256 } = listed;
     sound.add(listed.name);
+    const before = master.metakeys.get(key);
+    if (before?.volumes.includes(volume.number) && (before.deleting || before.sha256 === sha256)) continue;
+    if (master.isUnderWay({ volume: volume.number, key, version })) continue;
+    // The list is a little old: look again before anything is said.
+    const found = await master.client(volume.number).head(key);
     const metakey = master.metakeys.get(key);
-    if (metakey?.volumes.includes(volume.number)) {
-      if (metakey.sha256 !== sha256 && metakey.version === version) yield { kind: 'different', volume: volume.address, key };
-    } else if (!metakey?.deleting && !master.isUnderWay({ volume: volume.number, key, version })) {
-      yield { kind: 'unreferred', volume: volume.address, key };
-      if (repair) await master.clear([{ volume: volume.number, key, version }]);
-    }
+    if (found === undefined || metakey?.deleting || master.isUnderWay({ volume: volume.number, key, version: found.version })) continue;
+    const isReferred = metakey?.volumes.includes(volume.number) === true;
+    if (isReferred && metakey.sha256 === found.sha256) continue;
+    yield { kind: isReferred ? 'different' : 'unreferred', volume: volume.address, key };
+    if (!repair) continue;
+    if (isReferred && found.version < metakey.version) await master.dropCopy(metakey, volume.number);
+    else await master.clear([{ volume: volume.number, key, version: found.version }]);
   }
 }
 
@@ -90,5 +96,6 @@ async function* metakeysOf(master: Master, volume: VolumeRecord, { sound, damage
       if (repair) await master.dropCopy(metakey, volume.number);
     }
     after = page.next;
+    await new Promise((resolve) => setImmediate(resolve));
   } while (after !== undefined);
 }

@@ -30,6 +30,15 @@ export interface VolumeClientOptions {
   readonly connections?: number;
 }
 
+/** Who a volume is, and how full. */
+export interface VolumeIdentity {
+  readonly id: string;
+  /** The newest master's that has asked it. */
+  readonly epoch: number;
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+}
+
 export interface VolumeAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
@@ -61,7 +70,7 @@ export class VolumeClient {
     this.#basePath = url.pathname.replace(/\/$/, '');
     const answerMs = options.answerMs ?? 30_000;
     this.#pool = new Pool(url.origin, {
-      connections: options.connections ?? 64,
+      connections: options.connections ?? 256,
       connect: { timeout: options.connectMs ?? 2_000 },
       headersTimeout: answerMs,
       bodyTimeout: answerMs,
@@ -74,18 +83,36 @@ export class VolumeClient {
     };
   }
 
-  async identity(): Promise<{ readonly id: string; readonly freeBytes: number; readonly totalBytes: number }> {
-    const answer = (await this.#json('GET', '/')) as { keyfleet?: unknown; id?: unknown; freeBytes: number; totalBytes: number };
+  async identity(): Promise<VolumeIdentity> {
+    const answer = (await this.#json('GET', '/')) as Partial<VolumeIdentity> & { keyfleet?: unknown };
     if (answer.keyfleet !== 'volume' || typeof answer.id !== 'string') {
       throw new KeyfleetError('KF_NOT_A_VOLUME', `what answers at ${this.address} is not a Keyfleet volume`);
     }
-    return { id: answer.id, freeBytes: answer.freeBytes, totalBytes: answer.totalBytes };
+    const { id, epoch = 0, freeBytes = 0, totalBytes = 0 } = answer;
+    return { id, epoch, freeBytes, totalBytes };
   }
 
   /** The volume's answer to a GET or HEAD as it is (200, 206, 304, 404, 416 …), its body unread. */
   async fetch(method: 'GET' | 'HEAD', key: Bytes, headers: Readonly<Record<string, string>>): Promise<VolumeAnswer> {
     const { statusCode, headers: answered, body } = await this.#request(method, `/get/${keyToPath(key)}`, { headers });
+    if (answered['keyfleet-version'] === undefined && answered['keyfleet-error'] === undefined) {
+      await body.dump();
+      throw new VolumeUnavailableError(this.address, new Error(`what answers there (with ${statusCode}) is not a volume`), false);
+    }
     return { status: statusCode, headers: answered, body };
+  }
+
+  /** What the volume has of a key; undefined when nothing, or only a damaged file. */
+  async head(key: Bytes): Promise<{ readonly version: number; readonly sha256: string; readonly sizeBytes: number } | undefined> {
+    const answer = await this.fetch('HEAD', key, {});
+    if (answer.status !== 200) {
+      const error = await errorOf(answer, this.address);
+      if (error.code === 'KF_NOT_FOUND' || error.code === 'KF_VALUE_DAMAGED') return undefined;
+      throw error;
+    }
+    await answer.body.dump();
+    const { 'keyfleet-version': version, etag, 'content-length': length } = answer.headers;
+    return { version: Number(version), sha256: String(etag).replaceAll('"', ''), sizeBytes: Number(length) };
   }
 
   /** A whole value, to be streamed; undefined when the volume has none. */
@@ -98,7 +125,7 @@ export class VolumeClient {
       const { etag, 'content-type': contentType } = answer.headers;
       return { body: answer.body, contentType: String(contentType), sha256: String(etag).replaceAll('"', '') };
     }
-    const error = await errorOf(answer);
+    const error = await errorOf(answer, this.address);
     if (error.code === 'KF_NOT_FOUND') return undefined;
     throw error;
   }
@@ -126,7 +153,8 @@ export class VolumeClient {
 
   async *batchRead(keys: readonly Bytes[]): AsyncGenerator<WireValue, void> {
     const answer = await this.#request('POST', '/batch/read', { body: packr.pack({ keys }) });
-    if (answer.statusCode !== 200) throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body });
+    if (answer.statusCode !== 200)
+      throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body }, this.address);
     const stream = answer.body.pipe(documents());
     answer.body.on('error', (error) => stream.destroy(error));
     try {
@@ -143,7 +171,12 @@ export class VolumeClient {
 
   /** Has this volume fetch one value of any size from `from`. */
   async pull(key: Bytes, from: string, version: number): Promise<StoredValue> {
-    return (await this.#json('POST', `/pull/${keyToPath(key)}`, { body: packr.pack({ from, version }) })) as StoredValue;
+    const body = packr.pack({ from, version });
+    const answer = (await this.#json('POST', `/pull/${keyToPath(key)}`, { body })) as
+      | StoredValue
+      | { readonly error: { readonly code: ErrorCode; readonly message: string } };
+    if ('error' in answer) throw new KeyfleetError(answer.error.code, answer.error.message);
+    return answer;
   }
 
   async batchDelete(values: readonly { readonly key: Bytes; readonly upToVersion: number }[]): Promise<number> {
@@ -153,7 +186,8 @@ export class VolumeClient {
   /** All values of the volume. @throws when the list ends early */
   async *list(options: { readonly after?: string; readonly verify?: boolean } = {}): AsyncGenerator<ListedValue, void> {
     const answer = await this.#request('GET', `/values?after=${options.after ?? ''}${options.verify ? '&verify=1' : ''}`);
-    if (answer.statusCode !== 200) throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body });
+    if (answer.statusCode !== 200)
+      throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body }, this.address);
     let rest = '';
     let ended = false;
     try {
@@ -161,6 +195,7 @@ export class VolumeClient {
         const lines = (rest + (piece as Buffer).toString('latin1')).split('\n');
         rest = lines.pop() ?? '';
         for (const line of lines) {
+          if (line === '') continue;
           const entry = JSON.parse(line) as { end?: boolean; key64?: string } & StoredValue & { name: string };
           if (entry.end) ended = true;
           else yield entry.key64 === undefined ? (entry as unknown as ListedValue) : { ...entry, key: Buffer.from(entry.key64, 'base64') };
@@ -178,7 +213,8 @@ export class VolumeClient {
 
   async #unpacked(path: string, body: unknown): Promise<unknown> {
     const answer = await this.#request('POST', path, { body: packr.pack(body) });
-    if (answer.statusCode !== 200) throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body });
+    if (answer.statusCode !== 200)
+      throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body }, this.address);
     try {
       return packr.unpack(Buffer.from(await answer.body.arrayBuffer()));
     } catch (error) {
@@ -188,7 +224,8 @@ export class VolumeClient {
 
   async #json(method: Dispatcher.HttpMethod, path: string, options: RequestOptions = {}): Promise<unknown> {
     const answer = await this.#request(method, path, options);
-    if (answer.statusCode !== 200) throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body });
+    if (answer.statusCode !== 200)
+      throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body }, this.address);
     try {
       return await answer.body.json();
     } catch (error) {
@@ -220,11 +257,23 @@ interface RequestOptions {
   readonly body?: Buffer | AsyncIterable<Buffer>;
 }
 
-/** The error that a volume's answer stands for. */
-export async function errorOf(answer: VolumeAnswer): Promise<KeyfleetError> {
+/**
+ * The error that a volume's answer stands for. What lies between it and its master (another identity, another token) is no business of the
+ * master's clients: to them the volume is away.
+ */
+export async function errorOf(answer: VolumeAnswer, address: string): Promise<KeyfleetError> {
+  const error = await errorIn(answer);
+  if (error.code !== 'KF_WRONG_VOLUME' && error.code !== 'KF_UNAUTHORIZED') return error;
+  return new VolumeUnavailableError(address, error, false);
+}
+
+async function errorIn(answer: VolumeAnswer): Promise<KeyfleetError> {
   const pieces: Buffer[] = [];
   for await (const piece of answer.body) pieces.push(piece as Buffer);
   const text = Buffer.concat(pieces).toString('utf8');
+  const { 'keyfleet-error': code } = answer.headers;
+  // The answer to a HEAD has no body.
+  if (text === '' && typeof code === 'string') return new KeyfleetError(code as ErrorCode, `the volume says ${code}`);
   try {
     const { error } = JSON.parse(text) as { error: { code: ErrorCode; message: string } };
     return new KeyfleetError(error.code, error.message);

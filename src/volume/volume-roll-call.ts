@@ -65,6 +65,11 @@ async function askIdentity(
   try {
     return { address, id: (await client.identity()).id };
   } catch (error) {
+    // A volume that refuses our token is not away: that is for the configuration to mend.
+    if (error instanceof KeyfleetError && error.cause instanceof KeyfleetError && error.cause.code === 'KF_UNAUTHORIZED')
+      throw new KeyfleetError('KF_UNAUTHORIZED', `volume ${address} refuses the token of this master: ${error.cause.message}`, {
+        cause: error,
+      });
     if (!isRecorded || !(error instanceof KeyfleetError) || error.code !== 'KF_VOLUME_UNAVAILABLE') throw error;
     return { address, id: undefined };
   } finally {

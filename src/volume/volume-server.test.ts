@@ -78,6 +78,7 @@ describe('a value on a volume', () => {
     expect((await fetch(`${base}/get/big`, { headers: { range: `bytes=${big.length}-` } })).status).toBe(416);
     const head = await fetch(`${base}/get/big`, { method: 'HEAD' });
     expect([head.status, head.headers.get('content-length')]).toEqual([200, String(big.length)]);
+    expect((await fetch(`${base}/get/big`, { method: 'HEAD', headers: { range: 'bytes=0-9' } })).status).toBe(200);
   });
 
   test('is not stored when the sender goes away before its end', async () => {
@@ -134,6 +135,11 @@ describe('damage on disk', () => {
     bytes[3 * 1024 * 1024]! ^= 1;
     await writeFile(pathOf('big'), bytes);
     await expect(fetch(`${base}/get/big`).then((response) => response.arrayBuffer())).rejects.toThrow();
+    // From then on it is known, and said before the answer begins; sound parts can be had, and a new value heals it.
+    expect(await codeOf(await fetch(`${base}/get/big`))).toBe('KF_VALUE_DAMAGED');
+    expect((await fetch(`${base}/get/big`, { headers: { range: 'bytes=0-99' } })).status).toBe(206);
+    await put('big', 'new');
+    expect(await (await fetch(`${base}/get/big`)).text()).toBe('new');
   });
 
   test('is named by a verifying list, which leaves out nothing', async () => {

@@ -15,14 +15,20 @@ import {
   sendJson,
   sendPieces,
 } from './http-door.ts';
-import { type OpenValue, ValueDirectory } from './value-directory.ts';
-import type { ValueInfo } from './value-file.ts';
+import { fileName, type OpenValue, ValueDirectory } from './value-directory.ts';
+import { ValueDamagedError, type ValueInfo } from './value-file.ts';
 import { VolumeClient } from './volume-client.ts';
+import { isHttpAddress } from './volume-config.ts';
+import { withBeat } from './with-beat.ts';
 
 /** A body of known length up to this is taken in whole: one write instead of several. */
 const SMALL_BODY_BYTES = MIB;
 /** Values of a batch read that are in memory at the same time; each has at most a megabyte or so. */
 const BATCH_READ_VALUES = 64;
+/** An empty line, which JSON and lists of it allow: a sign of life. */
+const BEAT = Buffer.from('\n');
+/** Damaged values that are remembered. */
+const MAX_DAMAGED = 10_000;
 
 export interface VolumeServerOptions {
   /** The directory of the values. */
@@ -92,6 +98,8 @@ class VolumeService {
   readonly #directory: ValueDirectory;
   readonly #token: string | undefined;
   readonly #peers = new Map<string, VolumeClient>();
+  /** Name and version of values in which damage was found while they were sent. */
+  readonly #damaged = new Map<string, number>();
   /** The newest master's that has asked; what an older one had begun must not take effect any more. */
   #epoch = 0;
 
@@ -117,7 +125,13 @@ class VolumeService {
     if (path.startsWith('/delete/') && method === 'DELETE') return this.#delete(request, response, keyInPath(path, '/delete/'));
     if (path === '/healthz') return sendJson(response, 200, { status: 'ok' });
     if (path === '/' && method === 'GET')
-      return sendJson(response, 200, { keyfleet: 'volume', id: this.#directory.id, ...(await this.#directory.space()), stats: this.stats });
+      return sendJson(response, 200, {
+        keyfleet: 'volume',
+        id: this.#directory.id,
+        epoch: this.#epoch,
+        ...(await this.#directory.space()),
+        stats: this.stats,
+      });
     if (path === '/values' && method === 'GET') return this.#list(response, url);
     if (path === '/batch/read' && method === 'POST') return this.#batchRead(request, response);
     if (path === '/batch/pull' && method === 'POST') return this.#batchPull(request, response);
@@ -138,10 +152,17 @@ class VolumeService {
     const value = await this.#open(key);
     if (value === undefined) throw new KeyfleetError('KF_NOT_FOUND', 'there is no value under this key');
     try {
+      const { version } = value.reader.info;
+      // What was found damaged behind its beginning is refused from its beginning on, so that another copy can be asked for; parts can be had.
+      if (request.headers.range === undefined && this.#damaged.get(fileName(key)) === version)
+        throw new ValueDamagedError(`the value ${fileName(key)}`, 'damage was found when it was read before');
       await sendValue(request, response, value, headOnly);
-      this.stats.bytesOut += headOnly ? 0 : value.reader.info.sizeBytes;
     } catch (error) {
       this.#noteDamage(error);
+      if (response.headersSent && error instanceof ValueDamagedError) {
+        if (this.#damaged.size >= MAX_DAMAGED) this.#damaged.clear();
+        this.#damaged.set(fileName(key), value.reader.info.version);
+      }
       throw error;
     } finally {
       await value.close();
@@ -177,16 +198,19 @@ class VolumeService {
     const after = url.query.get('after') ?? '';
     const verify = url.query.get('verify') === '1';
     response.writeHead(200, { 'content-type': 'application/x-ndjson' });
-    await sendPieces(response, this.#listLines(after, verify));
+    await sendPieces(response, withBeat(this.#listLines(after, verify), BEAT));
   }
 
   async *#listLines(after: string, verify: boolean): AsyncGenerator<Buffer, void> {
     let lines = '';
+    let toldAtMs = performance.now();
     for await (const { name, found } of this.#directory.list({ after, verify })) {
       lines += `${JSON.stringify(isKeyfleetError(found) ? { name, error: found.code, message: found.message } : { name, ...stored(found), key64: Buffer.from(found.key).toString('base64') })}\n`;
-      if (lines.length < 32_768) continue;
+      // Reading large values takes long: what is known is told at least once a second.
+      if (lines.length < 32_768 && performance.now() - toldAtMs < 1_000) continue;
       yield Buffer.from(lines);
       lines = '';
+      toldAtMs = performance.now();
     }
     // The last line says that the list is whole.
     yield Buffer.from(`${lines}${JSON.stringify({ end: true })}\n`);
@@ -243,9 +267,30 @@ class VolumeService {
     response.end(body);
   }
 
-  /** Fetches one value, of any size, from another volume. */
+  /** Fetches one value, of any size, from another volume. That may take long: the answer begins at once, its end says how it went. */
   async #pull(request: IncomingMessage, response: ServerResponse, key: Bytes): Promise<void> {
-    const { from, version } = decode<{ from: string; version: number }>(await readBody(request));
+    const wanted = decode<{ from: string; version: number }>(await readBody(request));
+    const outcome = async (): Promise<object> => {
+      try {
+        return stored(await this.#pullOne(request, key, wanted));
+      } catch (error) {
+        if (!isKeyfleetError(error)) throw error;
+        return { error: { code: error.code, message: error.message } };
+      }
+    };
+    async function* answer(): AsyncGenerator<Buffer, void> {
+      yield BEAT;
+      yield Buffer.from(`${JSON.stringify(await outcome())}\n`);
+    }
+    response.writeHead(200, { 'content-type': 'application/json; charset=utf-8' });
+    await sendPieces(response, withBeat(answer(), BEAT));
+  }
+
+  async #pullOne(
+    request: IncomingMessage,
+    key: Bytes,
+    { from, version }: { readonly from: string; readonly version: number },
+  ): Promise<ValueInfo> {
     const source = await this.#peer(from).get(key, {});
     if (source === undefined) throw new KeyfleetError('KF_NOT_FOUND', 'the source has no such value');
     const info = await this.#directory.putStream(key, source.body, {
@@ -256,7 +301,7 @@ class VolumeService {
     });
     this.stats.puts++;
     this.stats.bytesIn += info.sizeBytes;
-    sendJson(response, 200, stored(info));
+    return info;
   }
 
   async #batchDelete(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -281,6 +326,7 @@ class VolumeService {
   }
 
   #peer(address: string): VolumeClient {
+    if (!isHttpAddress(address)) throw new KeyfleetError('KF_BAD_REQUEST', 'from should be the address of a volume');
     let peer = this.#peers.get(address);
     if (peer === undefined) {
       peer = new VolumeClient(address, { token: this.#token });
@@ -315,7 +361,9 @@ async function sendValue(request: IncomingMessage, response: ServerResponse, { r
     return;
   }
   const ifRange = request.headers['if-range'];
-  const range = ifRange !== undefined && ifRange !== etag ? undefined : parseRange(request.headers.range, info.sizeBytes);
+  // A HEAD tells of the whole (RFC 9110, 14.2).
+  const wanted = headOnly || (ifRange !== undefined && ifRange !== etag) ? undefined : request.headers.range;
+  const range = parseRange(wanted, info.sizeBytes);
   if (range === 'unsatisfiable') {
     response.writeHead(416, { ...headers, 'content-range': `bytes */${info.sizeBytes}`, 'content-length': 0 });
     response.end();

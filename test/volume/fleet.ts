@@ -76,9 +76,9 @@ export class Fleet {
     this.volumes[index] = await startVolumeServer({ path: this.dirs[index]!, port });
   }
 
-  /** The same volume again, at another port. */
-  async restartVolume(index: number): Promise<void> {
-    this.volumes[index] = await startVolumeServer({ path: this.dirs[index]!, port: 0 });
+  /** The same volume again, at another port when none is given. */
+  async restartVolume(index: number, port = 0): Promise<void> {
+    this.volumes[index] = await startVolumeServer({ path: this.dirs[index]!, port });
   }
 
   async filesOn(index: number): Promise<number> {
