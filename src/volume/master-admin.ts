@@ -57,8 +57,16 @@ export class MasterAdmin {
    */
   async takeIn(configured: readonly string[], options: { readonly replicas: number; readonly full?: boolean }): Promise<void> {
     const { metakeys } = this.#master;
-    const { added, moved } = await callTheRoll(this.#master, configured);
+    if (metakeys.isRebuilding && !options.full) {
+      throw new KeyfleetError(
+        'KF_REBUILD_UNFINISHED',
+        'a rebuild of these metakeys was interrupted, not all keys are known: start with --rebuild again',
+      );
+    }
+    const { added, moved, epoch } = await callTheRoll(this.#master, configured);
     if (!options.full) for (const volume of added) await requireEmpty(this.#master, volume);
+    await metakeys.raiseEpoch(epoch);
+    if (options.full && metakeys.isNew) metakeys.setRebuilding(true);
     for (const { volume, address } of moved) metakeys.changeVolume(volume.number, { address });
     for (const volume of added) metakeys.addVolume(volume);
     const changed = added.length > 0 || options.replicas !== metakeys.replicas;
@@ -71,9 +79,18 @@ export class MasterAdmin {
     if (!isHttpAddress(address)) throw new KeyfleetError('KF_BAD_REQUEST', `${address} is not an address such as http://127.0.0.1:3001`);
     const { metakeys } = this.#master;
     const client = this.#master.connect({ address });
-    const { id } = await client.identity().finally(() => client.close());
+    const { id, epoch } = await client.identity().finally(() => client.close());
     const known = metakeys.volumes.find((volume) => volume.id === id);
+    const other = metakeys.volumes.find((volume) => volume.id !== id && volume.address === address && volume.state !== 'lost');
+    if (other !== undefined) {
+      throw new KeyfleetError(
+        'KF_WRONG_VOLUMES',
+        `${address} is the address of volume ${other.number} (${other.id}), and another one (${id}) answers there; give it an address of its own, or say first that the old one is lost: keyfleet volumes remove --lost ${other.number}`,
+      );
+    }
+    await metakeys.raiseEpoch(epoch);
     if (known !== undefined) {
+      this.#master.disconnect(known.number);
       // Taken back: a drained volume, perhaps at another address.
       metakeys.changeVolume(known.number, { address, state: 'active' });
     } else {

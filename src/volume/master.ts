@@ -6,7 +6,14 @@ import { InflightWrites } from './inflight-writes.ts';
 import { type Metakey, type Metakeys, movedVersion, type Suspicion, type VolumeRecord } from './metakeys.ts';
 import { tee } from './tee.ts';
 import { inParallel } from './value-directory.ts';
-import { errorOf, type StoredValue, type VolumeAnswer, VolumeClient, VolumeUnavailableError } from './volume-client.ts';
+import {
+  DeleteUnfinishedError,
+  errorOf,
+  type StoredValue,
+  type VolumeAnswer,
+  VolumeClient,
+  VolumeUnavailableError,
+} from './volume-client.ts';
 
 // Reads, writes and deletes of keys over the volumes, and the bookkeeping that a move shares with them (mover.ts).
 //
@@ -105,6 +112,12 @@ export class Master {
       this.#clients.set(number, client);
     }
     return client;
+  }
+
+  /** Ends the connections to a volume; the next request makes new ones. */
+  disconnect(number: VolumeNumber): void {
+    void this.#clients.get(number)?.close();
+    this.#clients.delete(number);
   }
 
   /** A client for a volume that may not be one of ours yet. */
@@ -477,19 +490,6 @@ export class Master {
       load.keyCount += sign;
       load.sizeBytes += sign * metakey.sizeBytes;
     }
-  }
-}
-
-/** A delete that is told to readers and not yet to all volumes that hold the value. */
-class DeleteUnfinishedError extends KeyfleetError {
-  override readonly name = 'DeleteUnfinishedError';
-  readonly awayCount: number;
-  constructor(away: readonly VolumeUnavailableError[]) {
-    super('KF_VOLUME_UNAVAILABLE', `${away[0]!.message}; the value cannot be read any more, and is removed when the volume is back`, {
-      cause: away[0],
-      retryable: true,
-    });
-    this.awayCount = away.length;
   }
 }
 

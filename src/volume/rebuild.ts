@@ -13,10 +13,13 @@ export interface RebuildReport {
  * Makes the metakeys anew from the volumes alone: every file says its key and version; the newest copy of a key is its value, copies with
  * the same bytes on other volumes are its replicas. Values whose delete was not answered may come back.
  *
+ * One that was interrupted is begun anew; until it has ended, the master does not serve.
+ *
  * @throws KF_BUSY when there are metakeys already
  */
 export async function rebuild(master: Master, report: (progress: { readonly files: number }) => void): Promise<RebuildReport> {
   const { metakeys } = master;
+  if (metakeys.isRebuilding) await removeAll(master);
   if (master.keyCount > 0) {
     throw new KeyfleetError(
       'KF_BUSY',
@@ -27,6 +30,8 @@ export async function rebuild(master: Master, report: (progress: { readonly file
   let outdated = 0;
   let newest = 0;
   const damaged: string[] = [];
+  metakeys.setRebuilding(true);
+  await metakeys.commit();
   for (const volume of metakeys.volumes) {
     for await (const listed of master.client(volume.number).list()) {
       files++;
@@ -52,6 +57,20 @@ export async function rebuild(master: Master, report: (progress: { readonly file
       report({ files });
     }
   }
+  metakeys.setRebuilding(false);
   await metakeys.reserveVersions(newest);
   return { files, keys: master.keyCount, outdated, damaged };
+}
+
+/** What an interrupted rebuild has found so far. */
+async function removeAll(master: Master): Promise<void> {
+  const { metakeys } = master;
+  for (;;) {
+    const { metakeys: page } = metakeys.page(undefined, 1_000);
+    const { suspicions } = metakeys.suspicions(undefined, 1_000);
+    if (page.length + suspicions.length === 0) return;
+    for (const metakey of page) master.refer(metakey, undefined);
+    for (const suspicion of suspicions) metakeys.acquit(suspicion);
+    await metakeys.commit();
+  }
 }

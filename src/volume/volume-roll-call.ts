@@ -10,6 +10,8 @@ export interface RollCall {
   readonly moved: readonly { readonly volume: VolumeRecord; readonly address: string }[];
   /** Recorded volumes that do not answer; taken to be themselves at their recorded address. */
   readonly silent: readonly VolumeRecord[];
+  /** The newest epoch that any of them has seen. */
+  readonly epoch: number;
 }
 
 /**
@@ -51,8 +53,8 @@ export async function callTheRoll(master: Master, configured: readonly string[])
     }
   }
   const known = new Set(recorded.map(({ id }) => id));
-  const added = answers.filter((answer): answer is { address: string; id: string } => answer.id !== undefined && !known.has(answer.id));
-  return { added, moved, silent };
+  const added = answers.flatMap(({ address, id }) => (id === undefined || known.has(id) ? [] : [{ address, id }]));
+  return { added, moved, silent, epoch: Math.max(0, ...answers.map(({ epoch }) => epoch)) };
 }
 
 /** Who answers at `address`; no id when nobody does and the address is one that we know. */
@@ -60,10 +62,11 @@ async function askIdentity(
   master: Master,
   address: string,
   isRecorded: boolean,
-): Promise<{ readonly address: string; readonly id: string | undefined }> {
+): Promise<{ readonly address: string; readonly id: string | undefined; readonly epoch: number }> {
   const client = master.connect({ address });
   try {
-    return { address, id: (await client.identity()).id };
+    const { id, epoch } = await client.identity();
+    return { address, id, epoch };
   } catch (error) {
     // A volume that refuses our token is not away: that is for the configuration to mend.
     if (error instanceof KeyfleetError && error.cause instanceof KeyfleetError && error.cause.code === 'KF_UNAUTHORIZED')
@@ -71,7 +74,7 @@ async function askIdentity(
         cause: error,
       });
     if (!isRecorded || !(error instanceof KeyfleetError) || error.code !== 'KF_VOLUME_UNAVAILABLE') throw error;
-    return { address, id: undefined };
+    return { address, id: undefined, epoch: 0 };
   } finally {
     await client.close();
   }

@@ -162,4 +162,38 @@ describe('metakeys that are lost', () => {
     await fleet.master!.mover.settled();
     expect(await findings()).toEqual([]);
   });
+
+  test('may be rebuilt twice, and are not served half; volumes that have seen a later epoch follow the new master', async () => {
+    const { openMaster } = await import('../../src/volume/master-server.ts');
+    const { rebuild } = await import('../../src/volume/rebuild.ts');
+    // Five starts: five epochs, all seen by the volumes.
+    for (let start = 0; start < 5; start++) {
+      await fleet.start();
+      if (start === 0) await fill();
+      else await fleet.put('key 0', 'value of key 0');
+      await fleet.stopMaster();
+    }
+    fleet.storage = new MemoryStorage();
+    const first = await openMaster({ storage: fleet.storage, volumes: fleet.addresses });
+    await first.admin.takeIn(fleet.addresses, { replicas: 1, full: true });
+    const { metakeys } = first.master;
+    const reserve = metakeys.reserveVersions.bind(metakeys);
+    metakeys.setRebuilding = () => {};
+    metakeys.reserveVersions = () => Promise.reject(new Error('killed'));
+    await expect(rebuild(first.master, () => {})).rejects.toThrow('killed');
+    metakeys.reserveVersions = reserve;
+    await first.close();
+    fleet.storage = fleet.storage.crash();
+    await expect(fleet.start()).rejects.toMatchObject({ code: 'KF_REBUILD_UNFINISHED' });
+    fleet.storage = fleet.storage.crash();
+    const second = await openMaster({ storage: fleet.storage, volumes: fleet.addresses });
+    await second.admin.takeIn(fleet.addresses, { replicas: 1, full: true });
+    expect(await rebuild(second.master, () => {})).toMatchObject({ keys: COUNT, files: COUNT, outdated: 0 });
+    await second.close();
+    fleet.storage = fleet.storage.crash();
+    await fleet.start();
+    await expectAll();
+    expect((await fleet.put('key 1', 'after')).status).toBe(200);
+    expect(await fleet.get('key 1')).toBe('after');
+  });
 });
