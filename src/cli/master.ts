@@ -3,7 +3,6 @@ import type { Command } from 'commander';
 import { KeyfleetError } from '../base/errors.ts';
 import { showBytes, showCount } from '../base/units.ts';
 import type { Storage } from '../storage/storage.ts';
-import type { Master } from '../volume/master.ts';
 import { type MasterServerOptions, openMaster, startMasterServer } from '../volume/master-server.ts';
 import { rebuild } from '../volume/rebuild.ts';
 import { type MasterConfig, readMasterConfig, writeVolumeList } from '../volume/volume-config.ts';
@@ -48,6 +47,7 @@ async function openMetakeys(config: MasterConfig): Promise<Storage> {
 }
 
 async function masterOptions(config: MasterConfig, file: string, log: Logger): Promise<MasterServerOptions> {
+  let lastWrite = Promise.resolve();
   return {
     storage: await openMetakeys(config),
     host: config.host,
@@ -58,9 +58,12 @@ async function masterOptions(config: MasterConfig, file: string, log: Logger): P
     password: config.password,
     moves: { concurrency: config.moveConcurrency, bytesPerSecond: config.moveBytesPerSecond },
     onVolumesChanged: async (addresses) => {
-      await writeVolumeList(file, addresses).catch((error: unknown) =>
-        log.error({ err: error }, `${file} could not be rewritten; its volumes should be ${addresses.join(', ')}`),
+      lastWrite = lastWrite.then(() =>
+        writeVolumeList(file, addresses).catch((error: unknown) =>
+          log.error({ err: error }, `${file} could not be rewritten; its volumes should be ${addresses.join(', ')}`),
+        ),
       );
+      await lastWrite;
     },
     onError: (error) => log.error({ err: error }, 'a fault of ours'),
   };
@@ -79,7 +82,7 @@ async function serve(options: MasterServerOptions, config: MasterConfig, log: Lo
 }
 
 /** The volume with a place in the configured list. */
-function volumeAt(master: Master, config: MasterConfig, index: string): string {
+function volumeAt(config: MasterConfig, index: string): string {
   const address = /^\d+$/.test(index) ? config.volumes[Number(index)] : undefined;
   if (address === undefined) {
     throw new KeyfleetError(
@@ -87,18 +90,20 @@ function volumeAt(master: Master, config: MasterConfig, index: string): string {
       `--delete ${index}: there is no such place; the list has the places 0 to ${config.volumes.length - 1}`,
     );
   }
-  return master.volumeByName(address).address;
+  return address;
 }
 
 async function deleteVolume(options: MasterServerOptions, config: MasterConfig, index: string, onlySay: boolean): Promise<void> {
   const { master, mover, admin, close } = await openMaster(options);
   try {
-    await admin.takeIn(config.volumes, { replicas: config.replicas });
-    const address = volumeAt(master, config, index);
-    process.stdout.write(forecastText(admin.forecast({ leave: address }), master.metakeys.volumes));
+    const address = volumeAt(config, index);
+    process.stdout.write(forecastText(await admin.forecastConfigured(config.volumes, address), master.metakeys.volumes));
     if (onlySay) return;
+    await admin.takeIn(config.volumes, { replicas: config.replicas });
     await admin.leave(address, 'removing');
     await watchMoves(mover, true);
+    if (master.metakeys.volumes.some((volume) => volume.address === address))
+      throw new KeyfleetError('KF_BUSY', `${address} still has values; do the same again`);
     process.stdout.write(`${address} is empty and out of the list; its server may be stopped\n`);
   } finally {
     await close();

@@ -18,3 +18,8 @@ export async function outdatedError({ body }: VolumeAnswer, address: string): Pr
   await body.dump();
   return new KeyfleetError('KF_VALUE_DAMAGED', `volume ${address} has an older value than it was given; was its directory set back?`);
 }
+
+/** One text per suspicion. */
+export function nameOf({ volume, version, key }: Suspicion): string {
+  return `${volume} ${version} ${Buffer.from(key).toString('latin1')}`;
+}

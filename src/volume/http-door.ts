@@ -1,9 +1,10 @@
-import { timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Bytes } from '../base/bytes.ts';
 import { type ErrorCode, isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
 import { KIB, MIB } from '../base/units.ts';
+import { carriesSecret, isLoopbackHost, requireLoopbackHost, requireOwnOrigin } from './access.ts';
 
 // What the master and the volume server share as HTTP servers: keys in paths, errors as JSON, tokens, streaming with backpressure, a
 // graceful end. On node:http itself: a key in a path is any bytes, which routers that decode paths as UTF-8 cannot carry.
@@ -19,12 +20,17 @@ const STATUS: Readonly<Record<string, number>> = {
   KF_BAD_REQUEST: 400,
   KF_KEY_TOO_LARGE: 414,
   KF_UNAUTHORIZED: 401,
+  KF_HOST_REFUSED: 403,
+  KF_ORIGIN_REFUSED: 403,
   KF_NOT_FOUND: 404,
   KF_NEWER_VERSION: 409,
   KF_FENCED: 409,
   KF_BUSY: 409,
   KF_WRONG_VOLUME: 421,
   KF_WRONG_VOLUMES: 409,
+  KF_LAST_VOLUME: 409,
+  KF_VOLUME_NOT_EMPTY: 409,
+  KF_NOT_A_VOLUME: 409,
   KF_UNKNOWN_VOLUME: 404,
   KF_CHECKSUM_MISMATCH: 422,
   KF_VALUE_TOO_LARGE: 413,
@@ -56,6 +62,8 @@ export interface DoorOptions {
   readonly handler: Handler;
   /** When set, every request but health checks carries `Authorization: Bearer <token>`. */
   readonly token?: string | undefined;
+  /** Something else than the token keeps strangers from changing what must not be changed: other names than localhost are taken. */
+  readonly isGuarded?: boolean;
   readonly onError?: (error: unknown, request: IncomingMessage) => void;
 }
 
@@ -68,6 +76,7 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
     },
   );
   server.timeout = STALLED_MS;
+  server.on('clientError', refuseConnection);
   await listen(server, options);
   const address = server.address() as AddressInfo;
   return { host: options.host, port: address.port, close: (graceMs = 5_000) => closeServer(server, graceMs) };
@@ -77,10 +86,12 @@ async function answer(options: DoorOptions, request: IncomingMessage, response: 
   request.on('error', () => {});
   response.on('error', () => {});
   try {
+    if (options.token === undefined && !options.isGuarded && isLoopbackHost(options.host)) requireLoopbackHost(request);
+    requireOwnOrigin(request);
     const target = request.url ?? '/';
     const mark = target.indexOf('?');
     const url = { path: mark < 0 ? target : target.slice(0, mark), query: new URLSearchParams(mark < 0 ? '' : target.slice(mark + 1)) };
-    if (options.token !== undefined && url.path !== '/healthz' && !hasToken(request, options.token)) {
+    if (options.token !== undefined && url.path !== '/healthz' && !carriesSecret(request, options.token)) {
       throw new KeyfleetError('KF_UNAUTHORIZED', 'this server wants a token: send Authorization: Bearer <token>');
     }
     await options.handler(request, response, url);
@@ -90,10 +101,20 @@ async function answer(options: DoorOptions, request: IncomingMessage, response: 
   }
 }
 
-function hasToken(request: IncomingMessage, token: string): boolean {
-  const given = Buffer.from(request.headers.authorization ?? '');
-  const wanted = Buffer.from(`Bearer ${token}`);
-  return given.length === wanted.length && timingSafeEqual(given, wanted);
+/** What arrives is not HTTP, too long or too slow: there is no request to answer, only a socket. */
+function refuseConnection(error: Error & { readonly code?: string }, socket: Duplex): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const tooLong = error.code === 'HPE_HEADER_OVERFLOW';
+  const code = tooLong ? 'KF_KEY_TOO_LARGE' : 'KF_BAD_REQUEST';
+  let message = `this is not HTTP: ${error.message}`;
+  if (tooLong) message = `the key and the headers are too long; a key has at most ${MAX_KEY_BYTES} bytes`;
+  else if (error.code === 'HPE_INVALID_URL') message = 'the key in the path has bytes that are no ASCII letters: percent-encode them';
+  const body = `${JSON.stringify({ error: { code, message } })}\n`;
+  const head = `HTTP/1.1 ${STATUS[code]} ${code}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n`;
+  socket.end(head + body);
 }
 
 export function sendJson(response: ServerResponse, status: number, body: unknown, headers: Readonly<Record<string, string>> = {}): void {
@@ -111,7 +132,8 @@ export function sendError(request: IncomingMessage, response: ServerResponse, er
   const code: ErrorCode = isKeyfleetError(error) ? error.code : 'KF_INTERNAL';
   const status = STATUS[code] ?? 500;
   // A body that nobody will read is not waited for: say so and close.
-  const unread = !request.complete;
+  const hasBody = request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0;
+  const unread = hasBody && !request.complete;
   sendJson(
     response,
     status,

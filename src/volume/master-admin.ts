@@ -1,6 +1,6 @@
-import { timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { KeyfleetError } from '../base/errors.ts';
+import { KeyfleetError, messageOf } from '../base/errors.ts';
+import { carriesSecret, isFromHere } from './access.ts';
 import { type RequestTarget, readBody, sendJson, sendPieces } from './http-door.ts';
 import type { Master } from './master.ts';
 import { metricsText } from './metrics-text.ts';
@@ -75,7 +75,8 @@ export class MasterAdmin {
     await metakeys.commit();
   }
 
-  async add(address: string): Promise<void> {
+  async add(given: string): Promise<void> {
+    const address = given.replace(/\/$/, '');
     if (!isHttpAddress(address)) throw new KeyfleetError('KF_BAD_REQUEST', `${address} is not an address such as http://127.0.0.1:3001`);
     const { metakeys } = this.#master;
     const client = this.#master.connect({ address });
@@ -114,14 +115,20 @@ export class MasterAdmin {
     }
     metakeys.changeVolume(volume.number, { state: how });
     await metakeys.commit();
+    if (how === 'lost') await this.#tellVolumes();
     await this.#mover.start();
   }
 
-  /** What taking in `configured` would move; changes nothing. */
-  async forecastConfigured(configured: readonly string[]): Promise<MoveForecast[]> {
-    const { added } = await callTheRoll(this.#master, configured);
+  /** What taking in `configured`, and then out of it the volume at `leave`, would move; changes nothing. */
+  async forecastConfigured(configured: readonly string[], leave?: string): Promise<MoveForecast[]> {
+    const { added, moved } = await callTheRoll(this.#master, configured);
     let { map } = this.#master.metakeys;
     for (const [index] of added.entries()) map = map.add(-index);
+    if (leave !== undefined) {
+      const isNew = added.findIndex(({ address }) => address === leave);
+      const known = moved.find(({ address }) => address === leave)?.volume ?? (isNew < 0 ? this.#master.volumeByName(leave) : undefined);
+      map = map.remove(known?.number ?? -isNew);
+    }
     return forecastMoves(this.#master.metakeys, map);
   }
 
@@ -237,30 +244,29 @@ export class MasterAdmin {
   }
 
   #authorize(request: IncomingMessage): void {
-    const from = request.socket.remoteAddress ?? '';
-    const local = from === '::1' || from.startsWith('127.') || from.startsWith('::ffff:127.');
-    if (local && this.#password === undefined) return;
+    if (isFromHere(request) && this.#password === undefined) return;
     if (this.#password === undefined) {
       throw new KeyfleetError(
         'KF_UNAUTHORIZED',
         'administration from another machine needs a password: set one in the master’s configuration',
       );
     }
-    const given = Buffer.from(request.headers.authorization ?? '');
-    const wanted = Buffer.from(`Bearer ${this.#password}`);
-    if (given.length !== wanted.length || !timingSafeEqual(given, wanted))
+    if (!carriesSecret(request, this.#password))
       throw new KeyfleetError('KF_UNAUTHORIZED', 'administration needs the password: Authorization: Bearer <password>');
   }
 
   async #tellVolumes(): Promise<void> {
-    await this.#onVolumesChanged?.(this.#master.metakeys.volumes.map(({ address }) => address));
+    const there = this.#master.metakeys.volumes.filter(({ state }) => state !== 'lost');
+    await this.#onVolumesChanged?.(there.map(({ address }) => address));
   }
 }
 
 function parseBody(body: string): { readonly volume?: string; readonly lost?: boolean } {
   try {
-    return JSON.parse(body) as { volume?: string; lost?: boolean };
-  } catch {
-    throw new KeyfleetError('KF_BAD_REQUEST', 'the body is not JSON such as {"volume":"http://127.0.0.1:3004"}');
+    const { volume = '', lost = false } = JSON.parse(body) as { volume?: unknown; lost?: unknown };
+    if (typeof volume === 'string' && typeof lost === 'boolean') return { volume, lost };
+    throw new Error('volume is a text, and lost is true or false');
+  } catch (error) {
+    throw new KeyfleetError('KF_BAD_REQUEST', `the body is not JSON such as {"volume":"http://127.0.0.1:3004"}: ${messageOf(error)}`);
   }
 }

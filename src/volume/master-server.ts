@@ -12,6 +12,8 @@ import { type MoveLimits, Mover } from './mover.ts';
 import type { VolumeAnswer } from './volume-client.ts';
 
 const SMALL_BODY_BYTES = MIB;
+/** A move that has not ended so long after the end of the master was asked for is broken off. */
+const MOVES_END_MS = 4_000;
 /** What of a volume's answer the client sees. */
 const PASSED_HEADERS = ['content-type', 'content-length', 'content-range', 'etag', 'accept-ranges'] as const;
 
@@ -77,6 +79,7 @@ export async function startMasterServer(options: MasterServerOptions): Promise<M
     door = await openDoor({
       host: options.host ?? '127.0.0.1',
       port: options.port,
+      isGuarded: options.password !== undefined,
       handler: (request, response, url) => service.handle(request, response, url),
       onError: (error) => options.onError?.(error),
     });
@@ -94,7 +97,10 @@ export async function startMasterServer(options: MasterServerOptions): Promise<M
     admin,
     close: async () => {
       await door.close();
+      // A large value may be on its way for long: it is left, and its move begun again at the next start.
+      const impatience = setTimeout(() => master.disconnectAll(), MOVES_END_MS);
       await close();
+      clearTimeout(impatience);
     },
   };
 }

@@ -1,7 +1,7 @@
 import type { Bytes } from '../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import type { VolumeNumber } from './bucket-map.ts';
-import { isOutdated, needsLook, outdatedError } from './copy-rules.ts';
+import { isOutdated, nameOf, needsLook, outdatedError } from './copy-rules.ts';
 import { InflightWrites } from './inflight-writes.ts';
 import { type Metakey, type Metakeys, movedVersion, type Suspicion, type VolumeRecord } from './metakeys.ts';
 import { tee } from './tee.ts';
@@ -118,6 +118,10 @@ export class Master {
   disconnect(number: VolumeNumber): void {
     void this.#clients.get(number)?.close();
     this.#clients.delete(number);
+  }
+
+  disconnectAll(): void {
+    for (const number of [...this.#clients.keys()]) this.disconnect(number);
   }
 
   /** A client for a volume that may not be one of ours yet. */
@@ -491,8 +495,4 @@ export class Master {
       load.sizeBytes += sign * metakey.sizeBytes;
     }
   }
-}
-
-function nameOf({ volume, version, key }: Suspicion): string {
-  return `${volume} ${version} ${Buffer.from(key).toString('latin1')}`;
 }

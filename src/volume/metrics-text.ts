@@ -1,6 +1,6 @@
-import { Gauge, Registry } from 'prom-client';
+import { Counter, Gauge, Registry } from 'prom-client';
 
-/** Numbers as Prometheus text; names as docs/volumes.md lists them. */
+/** Numbers as Prometheus text; those whose name ends in `_total` only grow. */
 export async function metricsText(
   values: readonly {
     readonly name: string;
@@ -10,8 +10,14 @@ export async function metricsText(
 ): Promise<string> {
   const registry = new Registry();
   for (const { name, help, samples } of values) {
-    const gauge = new Gauge({ name, help, registers: [registry], labelNames: Object.keys(samples[0]?.labels ?? {}) });
-    for (const { labels, value } of samples) gauge.set(labels ?? {}, value);
+    const options = { name, help, registers: [registry], labelNames: Object.keys(samples[0]?.labels ?? {}) };
+    if (name.endsWith('_total')) {
+      const counter = new Counter(options);
+      for (const { labels, value } of samples) counter.inc(labels ?? {}, value);
+    } else {
+      const gauge = new Gauge(options);
+      for (const { labels, value } of samples) gauge.set(labels ?? {}, value);
+    }
   }
   return registry.metrics();
 }

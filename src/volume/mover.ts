@@ -111,6 +111,8 @@ export class Mover {
     this.#master.metakeys.setMoveState(state);
     await this.#master.metakeys.commit();
     await this.close();
+    // Somebody has begun anew while the batches under way ended.
+    if (this.#master.metakeys.moveState === 'moving') return this.start();
     this.#progress = { ...this.#progress, state: state === 'paused' ? 'paused' : 'idle' };
   }
 
@@ -118,6 +120,7 @@ export class Mover {
   async close(): Promise<void> {
     this.#stopping = true;
     this.#wake?.abort();
+    this.#throttle.release();
     await this.#running;
     this.#stopping = false;
   }

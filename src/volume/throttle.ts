@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export class Throttle {
   readonly #bytesPerSecond: number | undefined;
   #freeAtMs = 0;
+  #waiting = new AbortController();
 
   constructor(bytesPerSecond: number | undefined) {
     this.#bytesPerSecond = bytesPerSecond;
@@ -14,6 +15,13 @@ export class Throttle {
     const nowMs = performance.now();
     const startMs = Math.max(nowMs, this.#freeAtMs);
     this.#freeAtMs = startMs + (bytes / this.#bytesPerSecond) * 1_000;
-    if (startMs > nowMs) await sleep(startMs - nowMs);
+    if (startMs > nowMs) await sleep(startMs - nowMs, undefined, { signal: this.#waiting.signal }).catch(() => {});
+  }
+
+  /** Lets all who wait through. */
+  release(): void {
+    this.#freeAtMs = 0;
+    this.#waiting.abort();
+    this.#waiting = new AbortController();
   }
 }

@@ -1,4 +1,4 @@
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { open, readFile, realpath, rename, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { type Document, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
@@ -53,12 +53,30 @@ export function readMasterConfig(file: string): Promise<MasterConfig> {
   }));
 }
 
-/** Rewrites the list of volumes in a master's configuration, the rest of the file as it was, comments included. */
+/** Takes volumes out of the list in a master's configuration and adds new ones at its end; the rest of the file, comments included, stays. */
 export async function writeVolumeList(file: string, volumes: readonly string[]): Promise<void> {
-  const document = parseDocument(await readFile(file, 'utf8'));
-  document.set('volumes', document.createNode([...volumes]));
-  await writeFile(`${file}.new`, String(document));
-  await rename(`${file}.new`, file);
+  const path = await realpath(file);
+  const document = parseDocument(await readFile(path, 'utf8'));
+  const list = document.get('volumes', true);
+  const addressOf = (item: unknown): string => (isScalar(item) ? String(item.value).replace(/\/$/, '') : '');
+  const listed = isSeq(list) ? list.items.map(addressOf) : [];
+  const isSame = listed.length === volumes.length && listed.every((address) => volumes.includes(address));
+  if (isSame) return;
+  if (isSeq(list)) {
+    list.items = list.items.filter((item) => volumes.includes(addressOf(item)));
+    for (const address of volumes) if (!listed.includes(address)) list.add(document.createNode(address));
+  } else document.set('volumes', document.createNode([...volumes]));
+  // The file may hold secrets: who could not read it before still cannot.
+  const { mode } = await stat(path);
+  const handle = await open(`${path}.new`, 'w', mode & 0o777);
+  try {
+    await handle.chmod(mode & 0o777);
+    await handle.writeFile(String(document));
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(`${path}.new`, path);
 }
 
 async function withConfig<T>(file: string, known: readonly string[], read: (config: ConfigReader) => T): Promise<T> {

@@ -84,7 +84,7 @@ describe('a value on a volume', () => {
   test('is not stored when the sender goes away before its end', async () => {
     await put('k', 'kept');
     const socket = connect(volume.port, '127.0.0.1');
-    socket.write('PUT /set/k HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf');
+    socket.write('PUT /set/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf');
     await new Promise((resolve) => setTimeout(resolve, 100));
     socket.destroy();
     await new Promise((resolve) => setTimeout(resolve, 100));
@@ -156,7 +156,9 @@ describe('damage on disk', () => {
 describe('what a volume refuses', () => {
   test('a key with a broken escape, an unknown path, a directory of something else', async () => {
     const raw = await new Promise<string>((resolve) => {
-      const socket = connect(volume.port, '127.0.0.1', () => socket.write('GET /get/%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'));
+      const socket = connect(volume.port, '127.0.0.1', () =>
+        socket.write('GET /get/%zz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'),
+      );
       let text = '';
       socket.on('data', (piece) => {
         text += piece.toString();

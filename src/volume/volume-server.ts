@@ -15,6 +15,7 @@ import {
   sendJson,
   sendPieces,
 } from './http-door.ts';
+import { metricsText } from './metrics-text.ts';
 import { fileName, type OpenValue, ValueDirectory } from './value-directory.ts';
 import { ValueDamagedError, type ValueInfo } from './value-file.ts';
 import { VolumeClient } from './volume-client.ts';
@@ -123,7 +124,8 @@ class VolumeService {
       return this.#get(request, response, keyInPath(path, '/get/'), method === 'HEAD');
     if (path.startsWith('/set/') && (method === 'PUT' || method === 'POST')) return this.#set(request, response, keyInPath(path, '/set/'));
     if (path.startsWith('/delete/') && method === 'DELETE') return this.#delete(request, response, keyInPath(path, '/delete/'));
-    if (path === '/healthz') return sendJson(response, 200, { status: 'ok' });
+    if (path === '/metrics' && method === 'GET') return this.#metrics(response);
+    if (path === '/healthz' || path === '/readyz') return sendJson(response, 200, { status: 'ok' });
     if (path === '/' && method === 'GET')
       return sendJson(response, 200, {
         keyfleet: 'volume',
@@ -143,6 +145,23 @@ class VolumeService {
     );
   }
 
+  async #metrics(response: ServerResponse): Promise<void> {
+    const { gets, puts, deletes, bytesIn, bytesOut, damaged } = this.stats;
+    const { freeBytes, totalBytes } = await this.#directory.space();
+    const one = (name: string, help: string, value: number) => ({ name: `keyfleet_volume_server_${name}`, help, samples: [{ value }] });
+    const requests = Object.entries({ gets, puts, deletes }).map(([kind, value]) => ({ labels: { kind }, value }));
+    const text = await metricsText([
+      { name: 'keyfleet_volume_server_requests_total', help: 'Values asked for, stored and removed since the start.', samples: requests },
+      one('bytes_in_total', 'Bytes of values stored since the start.', bytesIn),
+      one('bytes_out_total', 'Bytes of values sent since the start.', bytesOut),
+      one('damaged_total', 'Damaged values met since the start.', damaged),
+      one('free_bytes', 'Free space where the values are.', freeBytes),
+      one('total_bytes', 'All space where the values are.', totalBytes),
+    ]);
+    response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' });
+    response.end(text);
+  }
+
   async close(): Promise<void> {
     for (const peer of this.#peers.values()) await peer.close();
   }
@@ -156,7 +175,7 @@ class VolumeService {
       // What was found damaged behind its beginning is refused from its beginning on, so that another copy can be asked for; parts can be had.
       if (request.headers.range === undefined && this.#damaged.get(fileName(key)) === version)
         throw new ValueDamagedError(`the value ${fileName(key)}`, 'damage was found when it was read before');
-      await sendValue(request, response, value, headOnly);
+      this.stats.bytesOut += await sendValue(request, response, value, headOnly);
     } catch (error) {
       this.#noteDamage(error);
       if (response.headersSent && error instanceof ValueDamagedError) {
@@ -316,6 +335,8 @@ class VolumeService {
   #fence(request: IncomingMessage): () => void {
     const epoch = epochOf(request);
     return () => {
+      // Whoever asked has given up, and may have looked already whether it happened.
+      if (request.socket.destroyed) throw new KeyfleetError('KF_REQUEST_INCOMPLETE', 'the one who asked is gone; nothing was stored');
       if (epoch !== undefined && epoch < this.#epoch) {
         throw new KeyfleetError(
           'KF_FENCED',
@@ -349,8 +370,8 @@ class VolumeService {
   }
 }
 
-/** Answers a GET or HEAD: ETag, Range, If-None-Match, every byte verified before it is sent. */
-async function sendValue(request: IncomingMessage, response: ServerResponse, { reader }: OpenValue, headOnly: boolean): Promise<void> {
+/** Answers a GET or HEAD and resolves to the bytes sent: ETag, Range, If-None-Match, every byte verified before it is sent. */
+async function sendValue(request: IncomingMessage, response: ServerResponse, { reader }: OpenValue, headOnly: boolean): Promise<number> {
   const { info } = reader;
   const etag = `"${info.sha256}"`;
   const headers = { etag, 'content-type': info.contentType, 'accept-ranges': 'bytes', 'keyfleet-version': String(info.version) };
@@ -358,7 +379,7 @@ async function sendValue(request: IncomingMessage, response: ServerResponse, { r
   if (match !== undefined && (match.trim() === '*' || match.split(',').some((one) => one.trim().replace(/^W\//, '') === etag))) {
     response.writeHead(304, headers);
     response.end();
-    return;
+    return 0;
   }
   const ifRange = request.headers['if-range'];
   // A HEAD tells of the whole (RFC 9110, 14.2).
@@ -367,7 +388,7 @@ async function sendValue(request: IncomingMessage, response: ServerResponse, { r
   if (range === 'unsatisfiable') {
     response.writeHead(416, { ...headers, 'content-range': `bytes */${info.sizeBytes}`, 'content-length': 0 });
     response.end();
-    return;
+    return 0;
   }
   const { from, to } = range ?? { from: 0, to: info.sizeBytes };
   const whole = {
@@ -380,7 +401,7 @@ async function sendValue(request: IncomingMessage, response: ServerResponse, { r
   if (headOnly || small !== undefined) {
     response.writeHead(status, whole);
     response.end(small?.subarray(from, to));
-    return;
+    return headOnly ? 0 : to - from;
   }
   const pieces = reader.read(from, to);
   // The first piece is verified before the status is sent, so that damage there is a clean error.
@@ -388,6 +409,7 @@ async function sendValue(request: IncomingMessage, response: ServerResponse, { r
   response.writeHead(status, whole);
   if (!first.done) response.write(first.value);
   await sendPieces(response, pieces);
+  return to - from;
 }
 
 function stored(info: ValueInfo): { sizeBytes: number; version: number; sha256: string; contentType: string } {
