@@ -1,4 +1,6 @@
-// npm run soak:volumes -- [--seconds N] [--seed N]: kills masters and volumes while values move, for as long as asked, and prints what it saw.
+// npm run soak:volumes -- [--seconds N] [--seed N]                 kills masters and volumes while values move
+// npm run soak:volumes -- --files 100000 --large-mib 2048          stores a large tree and fetches it back
+// Prints what it saw; ends with 1 when something was wrong.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -8,25 +10,38 @@ const option = (name, otherwise) => {
   const at = process.argv.indexOf(`--${name}`);
   return at < 0 ? otherwise : Number(process.argv[at + 1]);
 };
+
+/** A TypeScript file of test/volume, runnable. */
+async function load(name) {
+  const { build } = await import('esbuild');
+  const out = join(root, 'node_modules', '.cache', 'keyfleet-soak', `${name}.mjs`);
+  mkdirSync(join(out, '..'), { recursive: true });
+  const source = join(root, 'test', 'volume', `${name}.ts`);
+  await build({
+    entryPoints: [source],
+    outfile: out,
+    bundle: true,
+    packages: 'external',
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    define: { 'import.meta.url': JSON.stringify(pathToFileURL(source).href) },
+  });
+  return import(pathToFileURL(out).href);
+}
+
 ensureBuilt();
-const { build } = await import('esbuild');
-const outDir = join(root, 'test', 'volume');
-const out = join(root, 'node_modules', '.cache', 'keyfleet-soak', 'kill-loop.mjs');
-mkdirSync(join(out, '..'), { recursive: true });
-await build({
-  entryPoints: [join(outDir, 'kill-loop.ts')],
-  outfile: out,
-  bundle: true,
-  packages: 'external',
-  platform: 'node',
-  format: 'esm',
-  target: 'node20',
-  define: { 'import.meta.url': JSON.stringify(pathToFileURL(join(outDir, 'kill-loop.ts')).href) },
-});
-const { killLoop } = await import(pathToFileURL(out).href);
-const seconds = option('seconds', 60);
+const files = option('files', 0);
+if (files > 0) {
+  const { treeRun } = await load('tree-run');
+  const report = await treeRun({ files, largeBytes: option('large-mib', 0) * 1024 * 1024 });
+  console.log(report);
+  process.exit(report.same ? 0 : 1);
+}
+
+const { killLoop } = await load('kill-loop');
 let seed = option('seed', Math.floor(Math.random() * 1_000_000));
-for (let left = seconds; left > 0; left -= 60) {
+for (let left = option('seconds', 60); left > 0; left -= 60) {
   const report = await killLoop({ seed, seconds: Math.min(60, left), keys: 120 });
   console.log(JSON.stringify({ ...report, wrong: report.wrong.length }));
   if (report.wrong.length > 0) {

@@ -1,13 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { Prng } from '../../src/base/prng.ts';
-
-const BIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+import { makeFleet } from './member.ts';
 
 export interface KillReport {
   readonly seed: number;
@@ -17,55 +13,6 @@ export interface KillReport {
   readonly reads: number;
   readonly moves: number;
   readonly wrong: readonly string[];
-}
-
-/** One process of the fleet, killed and started again on the same port and directory. */
-class Member {
-  readonly #args: readonly string[];
-  readonly port: number;
-  #child: ChildProcess | undefined;
-  output = '';
-
-  constructor(args: readonly string[], port: number) {
-    this.#args = args;
-    this.port = port;
-  }
-
-  async start(): Promise<void> {
-    const child = spawn(process.execPath, [BIN, ...this.#args], { stdio: ['ignore', 'pipe', 'pipe'] });
-    this.#child = child;
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on('data', (piece: Buffer) => {
-        this.output = (this.output + piece.toString()).slice(-4_000);
-      });
-    }
-    for (let tries = 0; tries < 400; tries++) {
-      if (child.exitCode !== null) throw new Error(`${this.#args.join(' ')} ended with ${child.exitCode}: ${this.output}`);
-      const healthy = await fetch(`http://127.0.0.1:${this.port}/healthz`).then(
-        (response) => response.ok,
-        () => false,
-      );
-      if (healthy) return;
-      await sleep(50);
-    }
-    throw new Error(`${this.#args.join(' ')} did not come up: ${this.output}`);
-  }
-
-  async kill(): Promise<void> {
-    const child = this.#child;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
-    await ended;
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** What a key may hold: one value for sure, or, after a write whose answer never came, one of several. */
@@ -78,18 +25,7 @@ type Possible = readonly (string | undefined)[];
 export async function killLoop(options: { readonly seed: number; readonly seconds: number; readonly keys: number }): Promise<KillReport> {
   const prng = new Prng(options.seed);
   const dir = await mkdtemp(join(tmpdir(), 'keyfleet-kill-'));
-  const volumes: Member[] = [];
-  for (let index = 0; index < 4; index++) {
-    const port = await freePort();
-    const config = join(dir, `volume-${index}.yml`);
-    await writeFile(config, `port: ${port}\npath: ./volume-${index}\n`);
-    volumes.push(new Member(['volume', '--config', config], port));
-  }
-  const addresses = volumes.map(({ port }) => `http://127.0.0.1:${port}`);
-  const port = await freePort();
-  await writeFile(join(dir, 'master.yml'), `port: ${port}\nvolumes:\n${addresses.map((address) => `  - ${address}\n`).join('')}`);
-  const master = new Member(['master', '--config', join(dir, 'master.yml')], port);
-  const url = `http://127.0.0.1:${port}`;
+  const { volumes, master, url, addresses } = await makeFleet(dir, 4);
   const counts = { kills: 0, answered: 0, reads: 0, moves: 0 };
   const wrong: string[] = [];
   const possible = new Map<string, Possible>();
