@@ -134,7 +134,7 @@ export class LmdbTable {
         cursor.advance();
         if (count % SLICE_CHECK === 0 && performance.now() >= untilMs) break;
       }
-      if (last) waiting.push(last);
+      if (last) waiting.push(heard(last));
       if (waiting.length >= MAX_SLICES_WAITING) await waiting.shift();
       else await nextTurn();
       if (!goOn()) {
@@ -145,8 +145,8 @@ export class LmdbTable {
     const number = Buffer.alloc(8);
     number.writeDoubleLE(memtable.lastNumber);
     await Promise.all(waiting);
-    await this.#meta.put(FLUSHED, number);
-    await this.#root.flushed;
+    await heard(this.#meta.put(FLUSHED, number));
+    await heard(this.#root.flushed);
     this.#pairs.resetReadTxn();
     return true;
   }
@@ -158,6 +158,17 @@ export class LmdbTable {
   static dataPath(dir: string): string {
     return join(dir, 'data.mdb');
   }
+}
+
+/**
+ * The same promise, whose failure may come before anybody waits for it. LMDB's errors carry the promise of another one, which nobody else
+ * would hear either.
+ */
+function heard<T>(promise: Promise<T>): Promise<T> {
+  promise.catch((error: { readonly commitError?: Promise<unknown> }) => {
+    error.commitError?.catch(() => {});
+  });
+  return promise;
 }
 
 function nextTurn(): Promise<void> {
