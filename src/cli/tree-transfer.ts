@@ -12,6 +12,7 @@ import { Progress } from './progress.ts';
 /** Where a master is when nobody says otherwise. */
 export const MASTER_URL = 'http://127.0.0.1:3000';
 const PARALLEL = 16;
+const FILE_COST_BYTES = 256 * 1024;
 const SLASH = Buffer.from('/');
 
 interface TreeFile {
@@ -32,7 +33,8 @@ export async function importTree(options: { readonly dir: string; readonly url: 
     for await (const { key, sha256 } of client.keys(options.prefix)) there.set(Buffer.from(key).toString('latin1'), sha256);
     const { files, leftOut } = await filesBelow(root);
     const totalBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    const bar = new Progress('importing', totalBytes);
+    // A file costs about as much as these bytes, however small it is.
+    const bar = new Progress('importing', totalBytes + files.length * FILE_COST_BYTES);
     let doneBytes = 0;
     let doneFiles = 0;
     let unchanged = 0;
@@ -44,7 +46,7 @@ export async function importTree(options: { readonly dir: string; readonly url: 
         const sent = await sendFile(client, key, Buffer.concat([root, SLASH, path]), sizeBytes, known);
         if (!sent) unchanged++;
         doneBytes += sizeBytes;
-        bar.update(doneBytes, ++doneFiles);
+        bar.update(doneBytes + ++doneFiles * FILE_COST_BYTES, doneFiles);
       });
     } finally {
       bar.stop();
@@ -67,7 +69,7 @@ export async function exportTree(options: { readonly dir: string; readonly url: 
     const keys: { key: Bytes; sha256: string; sizeBytes: number }[] = [];
     for await (const listed of client.keys(options.prefix)) keys.push(listed);
     const totalBytes = keys.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    const bar = new Progress('exporting', totalBytes);
+    const bar = new Progress('exporting', totalBytes + keys.length * FILE_COST_BYTES);
     let doneBytes = 0;
     let doneFiles = 0;
     try {
@@ -75,7 +77,7 @@ export async function exportTree(options: { readonly dir: string; readonly url: 
         const { key, sha256, sizeBytes } = keys[index]!;
         await fetchFile(client, { key, sha256 }, root, Buffer.from(options.prefix).length);
         doneBytes += sizeBytes;
-        bar.update(doneBytes, ++doneFiles);
+        bar.update(doneBytes + ++doneFiles * FILE_COST_BYTES, doneFiles);
       });
     } finally {
       bar.stop();
