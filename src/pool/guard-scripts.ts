@@ -70,10 +70,15 @@ return redis.pcall(unpack(ARGV, 2))`);
 export const FENCE_SCRIPT = script(`local now = redis.call('GET', KEYS[1])
 local function number(token) return tonumber(string.match(token, '^(%d+)')) end
 if not now or number(now) < number(ARGV[1]) then
+  redis.call('DEL', KEYS[1])
   redis.call('SET', KEYS[1], ARGV[1])
   return ARGV[1]
 end
 return now`);
+
+/** KEYS = fence, open mark; ARGV = token. DEL goes first for the reason that LOCK gives. */
+export const OPEN_SCRIPT = script(`${FENCED}redis.call('DEL', KEYS[2])
+return redis.call('SET', KEYS[2], '1')`);
 
 /**
  * LOCK, at the source: KEYS = fence, busy, keys; ARGV = token, byte budget, large bytes, large elements, most bytes, 1 for by type.

@@ -277,7 +277,6 @@ export class MoveEngine {
   async #walkAll(walk: KeyWalk): Promise<void> {
     do {
       await walk.walk();
-      await this.#gate();
     } while ((await walk.left()) > 0);
   }
 

@@ -14,6 +14,7 @@ import {
   guardScript,
   isReservedKey,
   LOCK_SCRIPT,
+  OPEN_SCRIPT,
   openKey,
   PUT_SCRIPT,
   partPrefix,
@@ -86,7 +87,7 @@ export class KeyWalk {
   /** From here on, keys missing at the source are looked for at their targets. */
   async open(): Promise<void> {
     const { from, moveId, token } = this.#options;
-    await evaluate(from, FENCED_SCRIPT, [FENCE_KEY, openKey(moveId)], [token, 'SET', openKey(moveId), '1']);
+    await evaluate(from, OPEN_SCRIPT, [FENCE_KEY, openKey(moveId)], [token]);
     await from.call(['SCRIPT', 'LOAD', guardScript(moveId).text]);
   }
 
