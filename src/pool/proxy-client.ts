@@ -131,6 +131,7 @@ export class ProxyClient implements ReplySink<number>, Flushable {
   run(): void {
     if (this.#isRunning || this.#isClosed) return;
     this.#isRunning = true;
+    this.pool.lookForCongestion();
     const { scanner } = this;
     let usedUp = false;
     while (!this.#mustWait()) {

@@ -3,6 +3,7 @@ import { isWord } from '../resp/codec/ascii.ts';
 import { unknownCommandError, wrongArityError } from '../shard/redis/error-replies.ts';
 import { errorReply, type TaggedReply } from '../shard/redis/reply.ts';
 import { NO_SERVER, type ProxyClient } from './proxy-client.ts';
+import { movedReply } from './proxy-cluster.ts';
 import { findProxyCommand, keyIndexes, type ProxyCommand } from './proxy-commands.ts';
 import { fanOut } from './proxy-fan-out.ts';
 import { Join } from './proxy-join.ts';
@@ -44,13 +45,7 @@ export function dispatch(client: ProxyClient): void {
   const from = starts[key]!;
   const keyBytes = new Uint8Array(scanner.bytes.buffer, scanner.bytes.byteOffset + from, ends[key]! - from);
   const server = pool.serverOf(keyBytes);
-  if (pool.isSlow) {
-    if (pool.isCongested(server)) {
-      pool.wakeWhenDrained(client, server);
-      return;
-    }
-    if (pool.special?.takes(client, command, server, [keyBytes]) === true) return;
-  }
+  if (pool.isSlow && isTaken(client, command, server, [keyBytes])) return;
   if (pool.stats.wantsKey()) pool.stats.sampled(keyBytes);
   const counters = pool.stats.servers[server]!;
   counters.requests++;
@@ -65,6 +60,22 @@ export function forward(client: ProxyClient, command: ProxyCommand, server: numb
   counters.requests++;
   counters.requestBytes += client.scanner.requestBytes;
   pool.backends(client.version)[server]!.send(client.frame(), client, client.open(command, server, keyIndex), client.id);
+}
+
+/** Whether the request just read goes another way than over the shared connections now: it waits, is redirected, or is on the move. */
+function isTaken(client: ProxyClient, command: ProxyCommand, server: number, keys: readonly Bytes[]): boolean {
+  const { pool } = client;
+  if (pool.isCongested(server)) {
+    pool.wakeWhenDrained(client, server);
+    return true;
+  }
+  if (keys.length === 0) return false;
+  if (client.isRouting && !client.isAsking && pool.redirects === 'backends') {
+    client.reply(command, movedReply(pool, keys[0]!, server));
+    return true;
+  }
+  client.isAsking = false;
+  return pool.special?.takes(client, command, server, keys) === true;
 }
 
 function dispatchOther(client: ProxyClient, command: ProxyCommand): void {
@@ -175,13 +186,7 @@ function dispatchKeyed(client: ProxyClient, command: ProxyCommand): void {
     client.reply(command, server);
     return;
   }
-  if (pool.isSlow) {
-    if (pool.isCongested(server)) {
-      pool.wakeWhenDrained(client, server);
-      return;
-    }
-    if (keys !== undefined && keys.length > 0 && pool.special?.takes(client, command, server, keys) === true) return;
-  }
+  if (pool.isSlow && isTaken(client, command, server, keys ?? [])) return;
   forward(client, command, server, scanner.argCount > 1 ? 1 : 0);
 }
 

@@ -81,6 +81,7 @@ export class ProxyPool {
     this.workerCount = options.workerCount ?? 1;
     this.map = options.map ?? PoolMap.of(config);
     this.#connectServers();
+    this.lookForCongestion();
     this.#timer = setInterval(() => this.#check(), CHECK_MS);
     this.#timer.unref();
   }
@@ -126,6 +127,12 @@ export class ProxyPool {
     this.map = map;
     this.#connectServers();
     this.#remap();
+  }
+
+  /** Takes requests out of the ordinary way, from the next one on; undefined: no more. */
+  setSpecial(special: SpecialRoutes | undefined): void {
+    this.special = special;
+    this.isSlow = this.#congested.size > 0 || special !== undefined || this.redirects === 'backends';
   }
 
   /** Takes what can change while it runs: timeouts, limits on clients, the password. Which servers there are changes by {@link setMap}. */
@@ -211,14 +218,14 @@ export class ProxyPool {
   /** Cheap; called by clients once a chunk. */
   lookForCongestion(): void {
     const nowMs = this.clock.nowMs;
-    if (nowMs === this.#lastLook && this.#congested.size === 0) return;
+    if (nowMs === this.#lastLook) return;
     this.#lastLook = nowMs;
     for (let i = 0; i < this.#backends[2].length; i++) {
       const bytes = Math.max(this.#backends[2][i]!.unsentBytes, this.#backends[3][i]!.unsentBytes);
       if (bytes > CONGESTED_BYTES) this.#congested.add(i);
       else if (bytes < CONGESTED_BYTES / 2) this.#congested.delete(i);
     }
-    this.isSlow = this.#congested.size > 0 || this.special !== undefined;
+    this.isSlow = this.#congested.size > 0 || this.special !== undefined || this.redirects === 'backends';
   }
 
   #check(): void {
