@@ -75,6 +75,8 @@ export interface PoolConfig {
   readonly workers: number;
   /** What cluster clients are shown at the proxy's port; `off`: it is no cluster. */
   readonly redirects: 'off' | 'proxies' | 'backends';
+  /** The servers are nodes of one Redis Cluster, where to begin: its slots decide, and its MOVED and ASK are followed. */
+  readonly cluster: boolean;
   /** `host:port` of the statistics. */
   readonly stats?: { readonly host: string; readonly port: number };
   /** Slots of the distributions that have a table of them; a power of two is not needed. */
@@ -100,6 +102,7 @@ export const POOL_DEFAULTS = {
   serverFailureLimit: 2,
   workers: 1,
   redirects: 'off',
+  cluster: false,
   slots: 16_384,
   rangeBy: 'text',
 } as const satisfies Partial<PoolConfig>;

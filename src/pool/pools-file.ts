@@ -88,6 +88,7 @@ function readPool(name: string, node: Node | null, fail: Fail): PoolConfig {
     workers: fields.count('workers', { min: 1, max: 1_024 }) ?? POOL_DEFAULTS.workers,
     redirects:
       (fields.oneOf('redirects', ['off', 'proxies', 'backends']) as PoolConfig['redirects'] | undefined) ?? POOL_DEFAULTS.redirects,
+    cluster: fields.flag('cluster') ?? POOL_DEFAULTS.cluster,
     ...optional('stats', readStats(fields)),
     slots: fields.count('slots', { min: 1, max: 1 << 20 }) ?? POOL_DEFAULTS.slots,
     ...optional('ranges', readRanges(fields, servers)),
@@ -96,6 +97,8 @@ function readPool(name: string, node: Node | null, fail: Fail): PoolConfig {
   };
   if (distribution === 'ranges' && pool.ranges === undefined) fields.fail('distribution', 'distribution ranges needs the key ranges');
   if (pool.ranges !== undefined && distribution !== 'ranges') fields.fail('ranges', 'ranges are for distribution: ranges');
+  if (pool.cluster && (distribution !== 'slots' || pool.slots !== 16_384))
+    fields.fail('cluster', 'cluster: true needs distribution: slots, the slots of Redis Cluster');
   if (pool.redirects === 'backends' && (distribution !== 'slots' || pool.slots !== 16_384))
     fields.fail('redirects', 'redirects: backends needs distribution: slots, the slots of Redis Cluster');
   fields.refuseUnknown();

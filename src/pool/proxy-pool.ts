@@ -7,7 +7,9 @@ import { PoolMap } from './pool-map.ts';
 import type { ProxyClient } from './proxy-client.ts';
 import { TickClock } from './proxy-clock.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
+import { learnCommands } from './proxy-learn.ts';
 import { PrivateConnections } from './proxy-private.ts';
+import { ClusterRoutes } from './proxy-redirects.ts';
 import { PROXY_LIMITS, type ProxyLimits } from './proxy-settings.ts';
 import { ProxyStats } from './proxy-stats.ts';
 
@@ -58,6 +60,7 @@ export class ProxyPool {
   #congested = new Set<number>();
   #waiting: ProxyClient[] = [];
   #lastLook = 0;
+  #hasLearned = false;
   /** Servers out of the ring (cache mode), and when they may come back. */
   readonly #ejected = new Map<number, number>();
   readonly #failures: number[] = [];
@@ -81,6 +84,7 @@ export class ProxyPool {
     this.workerCount = options.workerCount ?? 1;
     this.map = options.map ?? PoolMap.of(config);
     this.#connectServers();
+    if (config.cluster) this.special = new ClusterRoutes(this);
     this.lookForCongestion();
     this.#timer = setInterval(() => this.#check(), CHECK_MS);
     this.#timer.unref();
@@ -162,7 +166,13 @@ export class ProxyPool {
       ...(version === 3 && { preconnect: false }),
     };
     const backend = new Backend(settings, {
-      onUp: () => this.#events.onServerUp?.(server),
+      onUp: (one) => {
+        if (!this.#hasLearned && version === 2) {
+          this.#hasLearned = true;
+          learnCommands(one);
+        }
+        this.#events.onServerUp?.(server);
+      },
       onDown: (_, error) => this.#onDown(index, server, error),
       onDrain: () => this.#onDrain(),
     });

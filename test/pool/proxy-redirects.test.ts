@@ -1,0 +1,77 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { utf8 } from '../../src/base/bytes.ts';
+import { redisSlot } from '../../src/partition/redis-slot.ts';
+import { findProxyCommand } from '../../src/pool/proxy-commands.ts';
+import { takeUp } from '../../src/pool/proxy-learn.ts';
+import { poolOf, startPoolProxy } from './proxy-fixture.ts';
+import { freePort, hasRedis, RedisServer } from './redis-servers.ts';
+
+describe.runIf(hasRedis)('a pool over a Redis Cluster', () => {
+  const nodes: RedisServer[] = [];
+  const busPorts: number[] = [];
+  const slots = (from: number, to: number): string[] => ['CLUSTER', 'ADDSLOTSRANGE', String(from), String(to)];
+
+  beforeAll(async () => {
+    for (let i = 0; i < 2; i++) {
+      busPorts.push(await freePort());
+      nodes.push(await RedisServer.start(['--cluster-enabled', 'yes', '--cluster-port', String(busPorts[i])]));
+    }
+  }, 30_000);
+  afterAll(async () => {
+    for (const node of nodes) await node.stop();
+  });
+
+  test('is served to plain clients: slots learned from one seed, MOVED and ASK followed', async () => {
+    const [one, two] = nodes as [RedisServer, RedisServer];
+    await one.client.request(...slots(0, 8_191));
+    await two.client.request(...slots(8_192, 16_383));
+    await one.client.request('CLUSTER', 'MEET', '127.0.0.1', String(two.port), String(busPorts[1]));
+    for (const node of nodes) {
+      for (let i = 0; i < 200; i++) {
+        const info = await node.client.request('CLUSTER', 'INFO');
+        if (
+          /cluster_state:ok/.test(Buffer.from(info as Uint8Array).toString()) &&
+          /slots_assigned:16384/.test(Buffer.from(info as Uint8Array).toString())
+        )
+          break;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    }
+    const started = await startPoolProxy(poolOf([one.port], 'distribution: slots\ncluster: true'));
+    const client = await started.connect();
+    try {
+      const keys = Array.from({ length: 40 }, (_, i) => `key${i}`);
+      for (const key of keys) expect(await client.call('SET', key, `v${key}`)).toBe('+OK');
+      expect(await client.call('MGET', ...keys)).toEqual(keys.map((key) => `v${key}`));
+      expect(Number(await one.client.request('DBSIZE'))).toBeGreaterThan(0);
+      expect(Number(await two.client.request('DBSIZE'))).toBeGreaterThan(0);
+      // A slot on its way: a key that is not there any more is asked for at the new owner.
+      const key = keys.find((name) => redisSlot(utf8(name)) < 8_192)!;
+      const slot = String(redisSlot(utf8(key)));
+      const idOf = async (node: RedisServer): Promise<string> =>
+        Buffer.from((await node.client.request('CLUSTER', 'MYID')) as Uint8Array).toString();
+      await two.client.request('CLUSTER', 'SETSLOT', slot, 'IMPORTING', await idOf(one));
+      await one.client.request('CLUSTER', 'SETSLOT', slot, 'MIGRATING', await idOf(two));
+      await one.client.request('DEL', key);
+      expect(await client.call('SET', key, 'moved')).toBe('+OK');
+      expect(await client.call('GET', key)).toBe('moved');
+      expect(await one.client.request('DBSIZE')).not.toBe(keys.length);
+      expect(started.proxy.pools[0]!.stats.redirects).toBeGreaterThan(0);
+    } finally {
+      client.socket.destroy();
+      await started.proxy.close({ graceMs: 100 });
+    }
+  }, 40_000);
+});
+
+test('commands that a server has and the table has not are learned', () => {
+  const status = (text: string) => ({ kind: 'status', text }) as const;
+  takeUp([
+    [utf8('JSON.GETX'), -2, [status('readonly')], 1, 1, 1],
+    [utf8('get'), 2, [status('readonly')], 3, 3, 1],
+    [utf8('odd.movable'), -2, [status('movablekeys')], 0, 0, 0],
+  ]);
+  expect(findProxyCommand(utf8('json.GETX'), 0, 9)).toMatchObject({ kind: 'keyed', soleKey: 1, isWrite: false });
+  expect(findProxyCommand(utf8('get'), 0, 3)).toMatchObject({ soleKey: 1 });
+  expect(findProxyCommand(utf8('odd.movable'), 0, 11)).toBeUndefined();
+});
