@@ -7,7 +7,8 @@
 //   os        the same, answered when the operating system has the bytes
 //   redis-…   redis-server with appendfsync always, everysec, and without persistence
 //
-// Several short rounds, servers taking turns; the best round of each counts, since other work on the machine only ever slows one down.
+// Several short rounds, servers taking turns, each warmed up first; the best round of each counts, since other work on the machine only ever
+// slows one down. --large: more requests a round; --rounds N; KEYFLEET_BENCH=sync,redis-always: only these.
 // CPU is that of the server process per request, all its threads: it moves less than the rate when the machine is busy.
 import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -128,7 +129,8 @@ interface Cell {
 
 async function measure(isLarge: boolean): Promise<void> {
   const names = (process.env['KEYFLEET_BENCH'] ?? 'bare,memory,sync,os,redis-always,redis-everysec,redis-none').split(',');
-  const rounds = isLarge ? 5 : 2;
+  const at = process.argv.indexOf('--rounds');
+  const rounds = at > 0 ? Number(process.argv[at + 1]) : isLarge ? 5 : 2;
   const cases = [1, 16].flatMap((depth) => (['set', 'get'] as const).map((command) => ({ depth, command })));
   const cells = new Map<string, Cell>();
   const checksums = new Map<string, string>();
@@ -137,6 +139,7 @@ async function measure(isLarge: boolean): Promise<void> {
     for (const name of names) {
       const target = await start(name);
       try {
+        for (const command of ['set', 'get'] as const) await benchmark(target, command, 16, isLarge ? 300_000 : 20_000);
         for (const { depth, command } of cases) {
           const requests = (depth === 1 ? 20_000 : 100_000) * (isLarge ? 5 : 1);
           const one = await benchmark(target, command, depth, requests);
