@@ -28,6 +28,11 @@ export interface KeyspaceHandle<Value, Command, Reply, Query, Answer> {
   whenShownIsDurable(): Promise<void> | undefined;
   /** A live record chosen by `unit`, a random number in [0, 1); undefined when there is none. */
   sample(unit: number): ScannedRecord<Value> | undefined;
+  /**
+   * Calls `listener` with each key that a command has changed or that has expired, at once and before that is durable; undefined stands for
+   * all keys. It must not throw, nor call the keyspace before it has returned. Returns how to stop.
+   */
+  onChange(listener: (key: Bytes | undefined) => void): () => void;
   /** Live keys, plus those that have expired and are not yet removed. Exact, O(shards). */
   readonly keyCount: number;
   readonly sizeBytes: number;

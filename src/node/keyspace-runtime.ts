@@ -34,6 +34,7 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
   readonly #now: () => number;
   readonly #clear: () => Promise<void>;
   readonly #scanner: RecordScanner<Value>;
+  readonly #listeners = new Set<(key: Bytes | undefined) => void>();
   /** Why requests are refused; undefined: they are not. */
   #refusal: KeyfleetError | undefined;
 
@@ -111,6 +112,19 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     }
     return undefined;
   }
+
+  onChange(listener: (key: Bytes | undefined) => void): () => void {
+    this.#listeners.add(listener);
+    for (const { machine } of this.shards) machine.onChange = this.#tell;
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) for (const { machine } of this.shards) machine.onChange = undefined;
+    };
+  }
+
+  readonly #tell = (key: Bytes | undefined): void => {
+    for (const listener of this.#listeners) listener(key);
+  };
 
   get keyCount(): number {
     let sum = 0;

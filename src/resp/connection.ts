@@ -9,6 +9,7 @@ import type { Door } from './door.ts';
 import { replyOfFailure } from './failure-replies.ts';
 import { ReplyQueue } from './reply-queue.ts';
 import { LATENCY_SAMPLE_EVERY } from './stats.ts';
+import { Transaction } from './transaction.ts';
 
 /**
  * One client. Requests are read and started in order; each takes a place in a queue, and answers leave in that order, whenever they come.
@@ -47,6 +48,7 @@ export class Connection implements ReplySink<Reply> {
   lastCommand: CommandSpec | undefined;
   commandCount = 0;
   readonly scanner: RequestScanner;
+  readonly transaction = new Transaction();
   /** True while it waits in {@link Door.schedule}'s list. */
   isScheduled = false;
 
@@ -91,6 +93,11 @@ export class Connection implements ReplySink<Reply> {
   /** Requests not answered yet. */
   get inFlight(): number {
     return this.#queue.length + this.#mutedInFlight;
+  }
+
+  /** It waits in BLPOP or its like: none of its requests is started meanwhile. */
+  get isBlocked(): boolean {
+    return this.#door.blocked.isBlocked(this);
   }
 
   /** Bytes that wait for the client to take them. */
@@ -146,16 +153,18 @@ export class Connection implements ReplySink<Reply> {
     if (sendsAtOnce || this.#isClosing || this.#hasEnded) this.flush();
     else if (this.#writer.length > 0) this.#door.schedule(this);
     if (this.#isClosed) return;
-    if (usedUp && scanner.pendingBytes > this.#door.settings['client-query-buffer-limit']) {
+    // A client that waits is read on, so that its going is noticed.
+    const { isBlocked } = this;
+    if ((usedUp || isBlocked) && scanner.pendingBytes > this.#door.settings['client-query-buffer-limit']) {
       this.#door.stats.closedQueryLimit++;
       this.destroy();
     } else if ((this.#isClosing || (usedUp && this.#hasEnded)) && this.inFlight === 0) this.#close();
-    else this.#read(usedUp);
+    else this.#read(usedUp || isBlocked);
   }
 
   #mustWait(): boolean {
     const { settings } = this.#door;
-    if (this.#isClosing || this.inFlight >= settings['client-pipeline-limit']) return true;
+    if (this.#isClosing || this.isBlocked || this.inFlight >= settings['client-pipeline-limit']) return true;
     if (this.outputBytes <= settings['client-output-pause-bytes']) return false;
     if (this.#writer.length > 0) this.flush();
     return this.outputBytes > settings['client-output-pause-bytes'] || this.#isClosed;
@@ -266,7 +275,8 @@ export class Connection implements ReplySink<Reply> {
   /** Reads no more, answers what was received, then closes. */
   finish(): void {
     this.#hasEnded = true;
-    this.run();
+    if (this.isBlocked) this.destroy();
+    else this.run();
   }
 
   /** Starts no further request; closes once the answers to the earlier ones have left. */

@@ -3,7 +3,8 @@ import type { Bytes } from '../base/bytes.ts';
 import type { KeyspaceHandle } from '../node/keyspace-handle.ts';
 import { COMMANDS, type CommandArgs, type CommandSpec, everySpec, isSpec, keysOf, resolveCommand } from '../shard/redis/command-table.ts';
 import { CROSS_SLOT } from '../shard/redis/error-replies.ts';
-import { errorReply, type Reply } from '../shard/redis/reply.ts';
+import { errorReply, OK, type Reply, type TaggedReply } from '../shard/redis/reply.ts';
+import { BlockedClients } from './blocked-clients.ts';
 import { isWord } from './codec/ascii.ts';
 import { LOCAL_COMMANDS } from './commands/local-commands.ts';
 import type { Connection } from './connection.ts';
@@ -14,17 +15,22 @@ import { OutputBuffers } from './output-buffers.ts';
 import type { RespSettings } from './settings.ts';
 import { allInOneSlot, splitAndJoin } from './split-and-join.ts';
 import type { RespStats } from './stats.ts';
+import { WatchedKeys } from './transaction.ts';
 
 /** The keyspace that the RESP door serves: its commands and queries are Redis's, its answers Redis replies. */
 export type RedisKeyspace<Value = unknown> = KeyspaceHandle<Value, CommandArgs, Reply, CommandArgs, Reply>;
 
 const NOAUTH = errorReply('NOAUTH Authentication required.');
 
+const QUEUED: TaggedReply = { kind: 'status', text: 'QUEUED' };
+/** What takes effect inside MULTI too. */
+const NOT_QUEUED: readonly string[] = ['multi', 'exec', 'discard', 'watch', 'quit', 'reset'];
+
 const NO_CLUSTER = errorReply('ERR This instance has cluster support disabled');
 
 /** How each command is carried out, by its index in the table. */
 interface Route {
-  readonly kind: 'read' | 'write' | 'read-many' | 'write-many' | 'split' | 'local' | 'none';
+  readonly kind: 'read' | 'write' | 'read-many' | 'write-many' | 'blocking' | 'split' | 'local' | 'none';
   /** Place of the key, for `read` and `write`. */
   readonly keyAt: number;
   readonly needsPassword: boolean;
@@ -44,6 +50,7 @@ const ROUTES: readonly Route[] = everySpec().map((spec) => {
     case 'one-key':
       return { kind: spec.access === 'write' ? 'write' : 'read', ...common };
     case 'many-keys-one-slot':
+      if (spec.flags.includes('blocking')) return { kind: 'blocking', ...common };
       return { kind: spec.access === 'write' ? 'write-many' : 'read-many', ...common };
     case 'split-and-join':
       return { kind: 'split', ...common };
@@ -60,6 +67,8 @@ export class Door {
   readonly info: InfoSource;
   readonly buffers = new OutputBuffers();
   readonly connections = new Map<number, Connection>();
+  readonly watched = new WatchedKeys();
+  readonly blocked: BlockedClients;
   readonly startedMs = Date.now();
   readonly runId: string = randomBytes(20).toString('hex');
   readonly unixSocket: string | undefined;
@@ -69,6 +78,7 @@ export class Door {
   #pausedUntilMs = 0;
   #pausesReads = false;
   #pauseTimer: NodeJS.Timeout | undefined;
+  readonly #stopListening: () => void;
 
   constructor(options: {
     readonly keyspace: RedisKeyspace;
@@ -82,6 +92,11 @@ export class Door {
     this.stats = options.stats;
     this.info = options.info;
     this.unixSocket = options.unixSocket;
+    this.blocked = new BlockedClients(options.keyspace);
+    this.#stopListening = options.keyspace.onChange((key) => {
+      this.watched.changed(key);
+      if (key !== undefined) this.blocked.changed(key);
+    });
   }
 
   // ── requests ──
@@ -94,6 +109,7 @@ export class Door {
     if (!isSpec(spec)) {
       // Outside the table, so that COMMAND does not promise it; clients that probe for a cluster know this answer.
       const isCluster = isWord(args[0]!, 'cluster') && args.length > 1;
+      conn.transaction.abort();
       const token = conn.open(UNKNOWN_SPEC);
       conn.settled(token, !conn.authenticated ? NOAUTH : isCluster ? NO_CLUSTER : spec);
       return;
@@ -113,6 +129,16 @@ export class Door {
       conn.hold(spec, args, 'unpaused');
       return;
     }
+    if (conn.transaction.isOpen && !NOT_QUEUED.includes(spec.name)) {
+      this.#queue(conn, spec, args);
+      return;
+    }
+    this.#carryOut(conn, spec, args, route);
+    // Before anybody's next command: whoever waits for what this one has changed.
+    this.blocked.serve();
+  }
+
+  #carryOut(conn: Connection, spec: CommandSpec, args: CommandArgs, route: Route): void {
     const { keyspace } = this;
     switch (route.kind) {
       case 'read':
@@ -127,6 +153,13 @@ export class Door {
         this.stats.calls[spec.index]! += 1;
         splitAndJoin(keyspace, spec, args, conn, conn.open(spec));
         return;
+      case 'blocking': {
+        this.stats.calls[spec.index]! += 1;
+        const token = conn.open(spec);
+        if (allInOneSlot(keysOf(spec, args))) this.blocked.start(conn, spec, args, token);
+        else conn.settled(token, CROSS_SLOT);
+        return;
+      }
       case 'read-many':
       case 'write-many': {
         this.stats.calls[spec.index]! += 1;
@@ -148,6 +181,31 @@ export class Door {
         return;
       default:
         conn.settled(conn.open(spec), errorReply(`ERR command '${spec.name}' is not served here`));
+    }
+  }
+
+  /** Keeps a command for EXEC, if it can be part of a transaction. */
+  #queue(conn: Connection, spec: CommandSpec, args: CommandArgs): void {
+    const { transaction } = conn;
+    const token = conn.open(spec);
+    const isOfItsOwn = spec.route.kind === 'keyspace' || ROUTES[spec.index]!.local?.waits === true;
+    const refusal = isOfItsOwn
+      ? errorReply(`ERR '${spec.name}' cannot be part of a transaction: it is not about keys of one slot`)
+      : transaction.add({ spec, args });
+    if (refusal === undefined) conn.settled(token, QUEUED);
+    else {
+      transaction.abort();
+      conn.settled(token, refusal);
+    }
+  }
+
+  /** What a local command answers as part of a transaction. */
+  answer(conn: Connection, spec: CommandSpec, args: CommandArgs): Reply | Promise<Reply> {
+    try {
+      const reply = ROUTES[spec.index]!.local!.run({ door: this, conn, spec, args });
+      return reply === SILENT ? OK : reply;
+    } catch (error) {
+      return replyOfFailure(error);
     }
   }
 
@@ -185,6 +243,8 @@ export class Door {
   // ── connections ──
 
   forget(conn: Connection): void {
+    this.blocked.forget(conn);
+    conn.transaction.reset();
     if (this.connections.delete(conn.id)) this.stats.connections--;
   }
 
@@ -228,6 +288,11 @@ export class Door {
     clearTimeout(this.#pauseTimer);
     this.#pausedUntilMs = 0;
     for (const conn of this.connections.values()) this.schedule(conn);
+  }
+
+  /** The server is closed. */
+  stopListening(): void {
+    this.#stopListening();
   }
 
   // ── the password ──

@@ -109,6 +109,7 @@ async function close(servers: readonly Server[], door: Door, graceMs: number): P
     for (const conn of door.connections.values()) conn.destroy();
   }, graceMs);
   await Promise.all(closed);
+  door.stopListening();
   clearTimeout(cut);
 }
 

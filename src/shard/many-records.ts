@@ -15,6 +15,9 @@ class PendingRecord<Value> implements OpenRecord<Value> {
     this.#value = record.value;
   }
 
+  get wrote(): boolean {
+    return this.#record.wrote;
+  }
   get key(): Bytes {
     return this.#record.key;
   }
@@ -47,6 +50,8 @@ class PendingRecord<Value> implements OpenRecord<Value> {
 export function openMany<Value>(options: { readonly nowMs: number; readonly open: (key: Bytes) => ShardRecord<Value> }): {
   readonly context: ManyContext<Value>;
   take(counts: CountChange): void;
+  /** The keys of which something was written. */
+  changedKeys(): Bytes[];
 } {
   const opened = new Map<string, PendingRecord<Value>>();
   return {
@@ -62,6 +67,7 @@ export function openMany<Value>(options: { readonly nowMs: number; readonly open
     take(counts) {
       for (const record of opened.values()) record.take(counts);
     },
+    changedKeys: () => [...opened.values()].filter((record) => record.wrote).map((record) => record.key),
   };
 }
 

@@ -95,6 +95,12 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     this.#view = new RecordView(storage, module.codec);
   }
 
+  /**
+   * Told of each key that a command has changed or that has expired, as soon as it has; undefined: of all keys. What it is told may yet be undone
+   * with its batch. It must not throw, nor call the machine.
+   */
+  onChange: ((key: Bytes | undefined) => void) | undefined;
+
   get state(): Readonly<ShardState> {
     return this.#state;
   }
@@ -143,6 +149,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
         if (!this.#logged) hashKeyed(this.#chain, KIND_COMMAND, key, this.#module.commandCodec.encode(command));
         this.#finish(change);
         if (this.#onEntry && !this.#logged) this.#kept.push({ kind: 'command', key, command });
+        this.onChange?.(key);
       }
       return result.reply;
     } catch (error) {
@@ -170,6 +177,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
         if (!this.#logged) hashKeyed(this.#chain, KIND_COMMAND_MANY, key, module.commandCodec.encode(command));
         this.#finish(change);
         if (this.#onEntry && !this.#logged) this.#kept.push({ kind: 'command-many', key, command });
+        if (this.onChange) for (const changed of many.changedKeys()) this.onChange(changed);
       }
       return result.reply;
     } catch (error) {
@@ -186,7 +194,9 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
       const record = this.#record;
       for (const key of keys) {
         record.load(this.#state.table, this.#positionOf(key), key, this.#entryNowMs);
-        if (record.exists && record.value === undefined) record.take(undefined, undefined, undefined, change);
+        if (!record.exists || record.value !== undefined) continue;
+        record.take(undefined, undefined, undefined, change);
+        this.onChange?.(key);
       }
       if (this.#wrote) {
         if (!this.#logged) hashExpireKeys(this.#chain, keys);
@@ -208,6 +218,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     if (!this.#logged) hashClear(this.#chain, table);
     this.#finish({ keys: -keyCount, bytes: -sizeBytes, expiring: -expiringCount });
     if (this.#onEntry && !this.#logged) this.#kept.push({ kind: 'clear', table });
+    this.onChange?.(undefined);
   }
 
   /**

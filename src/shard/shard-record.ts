@@ -71,14 +71,27 @@ export interface RecordDuties {
 /** One record as a command sees it, and the way its changes go to storage. */
 export class ShardRecord<Value> extends RecordView<Value> implements CommandContext {
   override readonly cells: StoredCells;
+  /** Something of it has been written since it was loaded. */
+  wrote = false;
   readonly #storage: ShardStorage;
   readonly #duties: RecordDuties;
 
   constructor(storage: ShardStorage, codec: ValueCodec<Value>, duties: RecordDuties) {
     super(storage, codec);
     this.#storage = storage;
-    this.#duties = duties;
-    this.cells = new StoredCells({ storage, owner: this, ...duties });
+    this.#duties = {
+      ...duties,
+      onWrite: () => {
+        this.wrote = true;
+        duties.onWrite();
+      },
+    };
+    this.cells = new StoredCells({ storage, owner: this, ...this.#duties });
+  }
+
+  override load(table: number, position: number, key: Bytes, nowMs: number): void {
+    this.wrote = false;
+    super.load(table, position, key, nowMs);
   }
 
   /** Storage holds a record here, though perhaps an expired one. */

@@ -15,7 +15,26 @@ export function counted(g: Generator, keys: readonly Arg[]): Arg[] {
   return [g.chance(0.95) ? String(keys.length) : g.pick(['0', '-1', 'x', String(keys.length + 1), '9223372036854775807']), ...keys];
 }
 
+const lMPop: Make = (g) => [
+  ...counted(
+    g,
+    g.some(3, () => g.listKey()),
+  ),
+  listEnd(g),
+  ...g.maybe(0.5, () => [g.option('COUNT'), g.chance(0.9) ? g.pick(['1', '2', '5']) : g.int()]),
+];
+
+/** Seconds to wait that no test minds, or what is no such time. */
+export function timeout(g: Generator): string {
+  return g.chance(0.9) ? g.pick(['0.001', '0.002', '1e-3']) : g.pick(['-1', 'x', '', '-0.1', 'nan', '1e30', '-inf']);
+}
+
 export const LIST_COMMANDS: Commands = {
+  blmove: (g) => [g.listKey(), g.listKey(), listEnd(g), listEnd(g), timeout(g)],
+  blmpop: (g) => [timeout(g), ...lMPop(g)],
+  blpop: (g) => [...g.some(3, () => g.listKey()), timeout(g)],
+  brpop: (g) => [...g.some(3, () => g.listKey()), timeout(g)],
+  brpoplpush: (g) => [g.listKey(), g.listKey(), timeout(g)],
   llen: (g) => [g.listKey()],
   lindex: (g) => [g.listKey(), g.index()],
   lrange: (g) => [g.listKey(), g.index(), g.index()],
@@ -41,14 +60,7 @@ export const LIST_COMMANDS: Commands = {
   ],
   lmove: (g) => [g.listKey(), g.listKey(), listEnd(g), listEnd(g)],
   rpoplpush: (g) => [g.listKey(), g.listKey()],
-  lmpop: (g) => [
-    ...counted(
-      g,
-      g.some(3, () => g.listKey()),
-    ),
-    listEnd(g),
-    ...g.maybe(0.5, () => [g.option('COUNT'), g.chance(0.9) ? g.pick(['1', '2', '5']) : g.int()]),
-  ],
+  lmpop: lMPop,
 };
 
 const setKeys: Make = (g) => g.some(3, () => g.setKey());

@@ -18,6 +18,33 @@ const wholeCommand: Make = (g) => {
   return g.chance(0.1) ? command.slice(0, 2) : command;
 };
 
+/** Commands of a transaction: their answers are exact, and they wait for nothing. */
+const IN_TRANSACTIONS = [
+  ...['get', 'set', 'append', 'incr', 'mset', 'mget', 'del', 'exists', 'type', 'rename', 'copy', 'persist', 'expire', 'getdel', 'strlen'],
+  ...['hset', 'hget', 'hdel', 'hlen', 'hincrby', 'lpush', 'rpush', 'lpop', 'rpop', 'lrange', 'lmove', 'lrem', 'linsert', 'ltrim', 'llen'],
+  ...['sadd', 'srem', 'scard', 'sismember', 'smove', 'sinterstore', 'sunionstore', 'sdiffstore', 'sintercard'],
+  ...['zadd', 'zrem', 'zscore', 'zrank', 'zrange', 'zincrby', 'zpopmin', 'zunionstore', 'zrangestore', 'zremrangebyrank', 'zcard'],
+];
+
+/** MULTI's followers: some commands, then EXEC or DISCARD. */
+const transaction: Make = (g) => {
+  for (let left = g.prng.below(6); left > 0; left--) g.follow(...g.commandOf(IN_TRANSACTIONS));
+  if (g.chance(0.1)) g.follow(g.pick(['nosuch', 'MULTI', 'GET']));
+  if (g.chance(0.1)) g.follow('WATCH', g.key());
+  g.follow(g.chance(0.9) ? 'EXEC' : 'DISCARD');
+  return [];
+};
+
+/** WATCH's followers: perhaps a change, then a transaction. */
+const watch: Make = (g) => {
+  if (g.chance(0.7)) g.follow(...g.commandOf(IN_TRANSACTIONS));
+  if (g.chance(0.1)) g.follow('UNWATCH');
+  g.follow('MULTI');
+  g.follow(...g.commandOf(IN_TRANSACTIONS));
+  g.follow('EXEC');
+  return g.some(3, () => g.key());
+};
+
 export const DOOR_COMMANDS: Readonly<Record<string, Make>> = {
   keys: keyPattern,
   scan: (g) => [
@@ -30,6 +57,12 @@ export const DOOR_COMMANDS: Readonly<Record<string, Make>> = {
   dbsize: nothing,
   flushdb: (g) => g.maybe(0.95, () => [g.pick(['SYNC ', 'now', 'ASYNCX'])]),
   flushall: (g) => g.maybe(0.95, () => g.pick([['SYNC', 'ASYNC'], ['now'], ['']])),
+  multi: transaction,
+  exec: nothing,
+  discard: nothing,
+  watch,
+  unwatch: nothing,
+  'client|unblock': (g) => [g.pick(['x', '99999999', '0']), ...g.maybe(0.5, () => [g.pick(['TIMEOUT', 'error', 'nosuch'])])],
   ping: (g) => g.maybe(0.7, () => g.some(2, () => g.value())),
   echo: (g) => [g.value()],
   select: (g) => [g.chance(0.5) ? '0' : g.int()],

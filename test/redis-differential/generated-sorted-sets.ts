@@ -1,5 +1,5 @@
 import type { Bytes } from '../../src/base/bytes.ts';
-import { counted, scanArgs } from './generated-collections.ts';
+import { counted, scanArgs, timeout } from './generated-collections.ts';
 import type { Generator } from './generator.ts';
 
 // How the arguments of the commands on sorted sets are made, by the command's name in the table. The key zl holds members of one score, for the
@@ -67,7 +67,16 @@ function algebra(g: Generator, options: { readonly isWithScores: boolean; readon
 const end: Make = (g) => [g.option(g.pick(['MIN', 'MAX']))];
 const popCount: Make = (g) => g.maybe(0.5, () => [g.chance(0.9) ? String(g.prng.below(4)) : g.index()]);
 
+const zMPop: Make = (g) => [
+  ...counted(g, keys(g)),
+  ...end(g),
+  ...g.maybe(0.5, () => [g.option('COUNT'), g.chance(0.9) ? g.pick(['1', '2', '5']) : g.int()]),
+];
+
 export const SORTED_SET_COMMANDS: Commands = {
+  bzmpop: (g) => [timeout(g), ...zMPop(g)],
+  bzpopmax: (g) => [...g.some(3, () => anyKey(g)), timeout(g)],
+  bzpopmin: (g) => [...g.some(3, () => anyKey(g)), timeout(g)],
   zadd: (g) => {
     if (g.chance(0.3)) return [namedKey(g), ...g.some(5, () => ['0', member(g)]).flat()];
     const isIncr = g.chance(0.15);
@@ -89,11 +98,7 @@ export const SORTED_SET_COMMANDS: Commands = {
   zintercard: (g) => [...counted(g, keys(g)), ...g.maybe(0.5, () => [g.option('LIMIT'), g.chance(0.9) ? g.smallInt() : g.index()])],
   zinterstore: (g) => [g.sortedSetKey(), ...algebra(g, { isWithScores: false, combines: true })],
   zlexcount: (g) => [namedKey(g), nameBound(g), nameBound(g)],
-  zmpop: (g) => [
-    ...counted(g, keys(g)),
-    ...end(g),
-    ...g.maybe(0.5, () => [g.option('COUNT'), g.chance(0.9) ? g.pick(['1', '2', '5']) : g.int()]),
-  ],
+  zmpop: zMPop,
   zmscore: members,
   zpopmax: (g) => [anyKey(g), ...popCount(g)],
   zpopmin: (g) => [anyKey(g), ...popCount(g)],

@@ -18,7 +18,7 @@ export class Generator {
   /** Of the protocol that is spoken. */
   readonly version: number;
   readonly #doorShare: number;
-  #next: Bytes[] | undefined;
+  readonly #next: Bytes[][] = [];
 
   /**
    * `tag` stands before every key: `{x}` keeps all keys in one slot, where every command may take several. `doorShare` of the commands are
@@ -33,12 +33,11 @@ export class Generator {
 
   /** What comes next, whatever chance says: puts the two sides back into one state. */
   follow(...command: readonly Arg[]): void {
-    this.#next = command.map((arg) => (typeof arg === 'string' ? utf8(arg) : arg));
+    this.#next.push(command.map((arg) => (typeof arg === 'string' ? utf8(arg) : arg)));
   }
 
   command(): Bytes[] {
-    const next = this.#next;
-    this.#next = undefined;
+    const next = this.#next.shift();
     if (next !== undefined) return next;
     return this.#doorShare > 0 && this.chance(this.#doorShare) ? this.#make(DOOR_COMMANDS) : this.moduleCommand();
   }
@@ -56,8 +55,15 @@ export class Generator {
     return !isSpec(spec) || keysOf(spec, command).every((key) => Buffer.from(key).toString('latin1').startsWith(this.#tag));
   }
 
-  #make(commands: typeof COMMANDS): Bytes[] {
-    const name = this.pick(commands === COMMANDS ? MODULE_NAMES : DOOR_NAMES);
+  /** A whole command of one of these names. */
+  commandOf(names: readonly string[]): Bytes[] {
+    for (;;) {
+      const command = this.#make(COMMANDS, this.pick(names));
+      if (this.#isTagged(command)) return command;
+    }
+  }
+
+  #make(commands: typeof COMMANDS, name = this.pick(commands === COMMANDS ? MODULE_NAMES : DOOR_NAMES)): Bytes[] {
     this.counts.set(name, (this.counts.get(name) ?? 0) + 1);
     const args: Arg[] = [...name.split('|').map((word) => this.anyCase(word)), ...commands[name]!(this)];
     if (commands === COMMANDS) this.#mutilate(args);

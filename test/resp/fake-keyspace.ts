@@ -47,6 +47,11 @@ export class FakeKeyspace implements RedisKeyspace<Bytes> {
     this.#answer(query, sink, token);
   }
 
+  /** Nothing is told: what is tested with this does not wait for changes. */
+  onChange(): () => void {
+    return () => {};
+  }
+
   unstick(): void {
     this.isStuck = false;
     for (const one of this.#stuck.splice(0)) one();

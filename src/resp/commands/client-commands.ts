@@ -1,5 +1,5 @@
 import { type Bytes, fromUtf8, utf8 } from '../../base/bytes.ts';
-import { SYNTAX_ERROR, wrongArityError } from '../../shard/redis/error-replies.ts';
+import { NOT_AN_INTEGER, SYNTAX_ERROR, wrongArityError } from '../../shard/redis/error-replies.ts';
 import { errorReply, OK, type Reply } from '../../shard/redis/reply.ts';
 import { integerOf, isWord } from '../codec/ascii.ts';
 import type { Connection } from '../connection.ts';
@@ -23,6 +23,7 @@ export const CLIENT_COMMANDS: readonly (readonly [string, LocalCommand])[] = [
   ['client|reply', afterEarlier(setReplyMode)],
   ['client|pause', atOnce(pause)],
   ['client|unpause', atOnce(unpause)],
+  ['client|unblock', atOnce(unblock)],
   ['client|help', atOnce(({ door, spec }) => help(door.containerOf(spec)))],
 ];
 
@@ -30,13 +31,18 @@ export const CLIENT_COMMANDS: readonly (readonly [string, LocalCommand])[] = [
 function describe(conn: Connection, nowMs: number): string {
   const seconds = (sinceMs: number): number => Math.max(0, Math.floor((nowMs - sinceMs) / 1_000));
   const command = conn.lastCommand?.name ?? 'NULL';
-  const flags = conn.noEvict ? 'e' : conn.noTouch ? 'T' : 'N';
+  const flags = flagsOf(conn);
   return (
     `id=${conn.id} addr=${conn.address} laddr=${conn.localAddress} fd=-1 name=${conn.name} age=${seconds(conn.createdMs)} idle=${seconds(conn.lastMs)} ` +
-    `flags=${flags} db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=${conn.scanner.pendingBytes} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 ` +
+    `flags=${flags} db=0 sub=0 psub=0 ssub=0 multi=${conn.transaction.length} qbuf=${conn.scanner.pendingBytes} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 ` +
     `oll=${conn.inFlight} omem=${conn.outputBytes} tot-mem=${conn.scanner.pendingBytes + conn.outputBytes} events=r cmd=${command} user=default ` +
     `redir=-1 resp=${conn.version} lib-name=${conn.libName} lib-ver=${conn.libVersion}`
   );
+}
+
+function flagsOf({ isBlocked, transaction, noEvict, noTouch }: Connection): string {
+  const flags = `${isBlocked ? 'b' : ''}${transaction.isOpen ? 'x' : ''}${noEvict ? 'e' : ''}${noTouch ? 'T' : ''}`;
+  return flags === '' ? 'N' : flags;
 }
 
 const CLIENT_TYPES = ['normal', 'master', 'slave', 'replica', 'pubsub'];
@@ -116,6 +122,19 @@ function pause({ door, args }: LocalCall): Reply {
 function unpause({ door }: LocalCall): Reply {
   door.unpause();
   return OK;
+}
+
+function unblock({ door, args }: LocalCall): Reply {
+  const reason = args[3];
+  if (args.length > 4) return wrongArityError('client|unblock');
+  const isError = reason !== undefined && isWord(reason, 'error');
+  if (reason !== undefined && !isError && !isWord(reason, 'timeout')) {
+    return errorReply('ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR');
+  }
+  const id = integerOf(args[2]!);
+  if (id === undefined) return NOT_AN_INTEGER;
+  const conn = door.connections.get(id);
+  return conn !== undefined && door.blocked.unblock(conn, isError) ? 1 : 0;
 }
 
 /** What CLIENT KILL looks for; absent: anything. */

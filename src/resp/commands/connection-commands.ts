@@ -42,6 +42,7 @@ function reset({ door, conn }: LocalCall): Reply {
   conn.replyMode = 'on';
   conn.noEvict = false;
   conn.noTouch = false;
+  conn.transaction.reset();
   conn.setAuthenticated(door.settings.requirepass === '');
   return status('RESET');
 }

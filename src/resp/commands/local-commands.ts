@@ -5,6 +5,7 @@ import { CONFIG_COMMANDS } from './config-commands.ts';
 import { CONNECTION_COMMANDS } from './connection-commands.ts';
 import { KEYSPACE_COMMANDS } from './keyspace-commands.ts';
 import { SERVER_COMMANDS } from './server-commands.ts';
+import { TRANSACTION_COMMANDS } from './transaction-commands.ts';
 
 /** What the door answers itself, by the name in the command table. */
 export const LOCAL_COMMANDS: ReadonlyMap<string, LocalCommand> = new Map([
@@ -14,4 +15,5 @@ export const LOCAL_COMMANDS: ReadonlyMap<string, LocalCommand> = new Map([
   ...COMMAND_COMMANDS,
   ...CONFIG_COMMANDS,
   ...SERVER_COMMANDS,
+  ...TRANSACTION_COMMANDS,
 ]);

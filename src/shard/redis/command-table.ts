@@ -10,6 +10,7 @@ import { SERVER_ROWS } from './commands/server-rows.ts';
 import { SET_ROWS } from './commands/set-rows.ts';
 import { SORTED_SET_ROWS } from './commands/sorted-set-rows.ts';
 import { STRING_ROWS } from './commands/string-rows.ts';
+import { TRANSACTION_ROWS } from './commands/transaction-rows.ts';
 import { unknownCommandError, unknownSubcommandError, wrongArityError } from './error-replies.ts';
 import { parseInteger } from './integer.ts';
 import type { TaggedReply } from './reply.ts';
@@ -27,6 +28,7 @@ const GROUPS: readonly { readonly group: CommandGroup; readonly rows: string }[]
   { group: 'list', rows: LIST_ROWS },
   { group: 'set', rows: SET_ROWS },
   { group: 'sorted-set', rows: SORTED_SET_ROWS },
+  { group: 'transactions', rows: TRANSACTION_ROWS },
   { group: 'connection', rows: CONNECTION_ROWS },
   { group: 'server', rows: SERVER_ROWS },
 ];

@@ -1,9 +1,10 @@
 import { assert } from '../../base/assert.ts';
 import { MIB } from '../../base/units.ts';
-import type { ValueModule } from '../value-module.ts';
+import type { ManyContext, ValueModule } from '../value-module.ts';
 import { commandArgsCodec } from './args-codec.ts';
 import { BIT_MANY_WRITES, BIT_READS, BIT_WRITES } from './bit-commands.ts';
-import { COMMAND_INDEX_END, type CommandArgs, everySpec, isSpec, resolveCommand } from './command-table.ts';
+import { BLOCKING_WRITES } from './blocking-commands.ts';
+import { COMMAND_INDEX_END, type CommandArgs, everySpec, isSpec, keysOf, resolveCommand } from './command-table.ts';
 import { COUNTER_WRITES } from './counter-commands.ts';
 import { doorRead, doorWrite } from './door-commands.ts';
 import type { Handlers, ReadHandler, ReadManyHandler, RedisQuery, RedisSettings, WriteHandler, WriteManyHandler } from './handler.ts';
@@ -19,6 +20,7 @@ import { SET_MANY_WRITES, SET_READS, SET_WRITES } from './set-commands.ts';
 import { SORTED_SET_MANY_READS } from './sorted-set-algebra.ts';
 import { SORTED_SET_MANY_WRITES, SORTED_SET_READS, SORTED_SET_WRITES } from './sorted-set-commands.ts';
 import { STRING_READS, STRING_WRITES } from './string-commands.ts';
+import { applyResult, contextOf, isTransaction, runTransaction } from './transaction.ts';
 import { type RedisValue, redisValueCodec } from './value.ts';
 
 export type { RedisQuery, RedisSettings } from './handler.ts';
@@ -56,6 +58,7 @@ const WRITES_MANY: Handlers<WriteManyHandler> = {
   ...LIST_MANY_WRITES,
   ...SET_MANY_WRITES,
   ...SORTED_SET_MANY_WRITES,
+  ...BLOCKING_WRITES,
 };
 
 /** Handlers by the index of their command, so that running one costs a look-up in an array. */
@@ -106,6 +109,10 @@ export function createRedisModule(options: Partial<RedisSettings> = {}): RedisMo
       return load === 1 ? { answer } : { answer, load };
     },
     commandMany(ctx, args) {
+      if (isTransaction(args)) {
+        const replies = runTransaction(ctx, args, (shared, command) => runQueued(shared, command, settings));
+        return { reply: replies, load: replies.length };
+      }
       const handler = resolve(writesMany, args);
       const reply = typeof handler === 'function' ? handler(ctx, args, settings) : handler;
       return { reply, load: 1 + Math.floor(args.length / 2) };
@@ -116,6 +123,28 @@ export function createRedisModule(options: Partial<RedisSettings> = {}): RedisMo
       return { answer, load: 1 + Math.floor(args.length / 2) };
     },
   };
+}
+
+/** One command of a transaction, in whichever form it comes. */
+function runQueued(ctx: ManyContext<RedisValue>, args: CommandArgs, settings: RedisSettings): Reply {
+  const spec = resolveCommand(args);
+  if (!isSpec(spec)) return spec;
+  const keys = keysOf(spec, args);
+  const isRead = spec.access === 'read';
+  if (spec.route.kind === 'many-keys-one-slot' || keys.length > 1) {
+    const handler = resolve<ReadManyHandler | WriteManyHandler>(isRead ? readsMany : writesMany, args);
+    return typeof handler === 'function' ? handler(ctx, args, settings) : handler;
+  }
+  const record = ctx.open(keys[0]!);
+  if (isRead) {
+    const handler = resolve(reads, args);
+    return typeof handler === 'function' ? handler(contextOf(record, ctx.nowMs), record.value, args, settings) : handler;
+  }
+  const handler = resolve(writes, args);
+  if (typeof handler !== 'function') return handler;
+  const result = handler(contextOf(record, ctx.nowMs), record.value, args, settings);
+  applyResult(record, result, ctx.nowMs);
+  return result.reply;
 }
 
 /** The handler, or the reply to a command that is malformed. That a command comes in by the wrong entry is the caller's mistake. */

@@ -20,5 +20,6 @@ client|kill | -3 | admin noscript loading stale | admin slow dangerous connectio
 client|reply | 3 | noscript loading stale | slow connection | connection | - | - | 3.2.0 | O(1) | Says whether this connection wants replies.
 client|pause | -3 | admin noscript loading stale | admin slow dangerous connection | connection | - | - | 2.9.50 | O(1) | Lets all requests, or all writes, wait for a time.
 client|unpause | 2 | admin noscript loading stale | admin slow dangerous connection | connection | - | - | 6.2.0 | O(n) for n connections | Lets the requests that wait go on.
+client|unblock | -3 | admin noscript loading stale | admin slow dangerous connection | connection | - | - | 5.0.0 | O(1) | Ends the waiting of a client in a blocking command.
 client|help | 2 | loading stale | slow connection | connection | - | - | 5.0.0 | O(1) | Lists the subcommands of CLIENT.
 `;

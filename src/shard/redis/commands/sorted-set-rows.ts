@@ -1,5 +1,8 @@
 /** The commands about sorted sets, in the form that {@link ./parse-rows.ts} reads. */
 export const SORTED_SET_ROWS = `
+bzmpop | -5 | write blocking movablekeys | write sortedset slow blocking | one-slot | 2 keynum 1 RW access delete | - | 7.0.0 | O(k+m*log n) for k keys and m members answered of n | Takes the least or greatest members of the first sorted set that has some; waits until one has.
+bzpopmax | -3 | write noscript blocking fast | write sortedset fast blocking | one-slot | 1 -2 1 RW access delete | - | 5.0.0 | O(log n) for n members | Takes the greatest member of the first sorted set that has one; waits until one has.
+bzpopmin | -3 | write noscript blocking fast | write sortedset fast blocking | one-slot | 1 -2 1 RW access delete | - | 5.0.0 | O(log n) for n members | Takes the least member of the first sorted set that has one; waits until one has.
 zadd | -4 | write denyoom fast | write sortedset fast | one-key | 1 0 1 RW update | - | 1.2.0 | O(m*log n) for m members given, of n | Adds members to a sorted set, or changes their scores.
 zcard | 2 | readonly fast | read sortedset fast | one-key | 1 0 1 RO | - | 1.2.0 | O(1) | Counts the members of a sorted set.
 zcount | 4 | readonly fast | read sortedset fast | one-key | 1 0 1 RO access | - | 2.0.0 | O(log n) for n members | Counts the members with scores in a range.
