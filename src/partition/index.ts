@@ -68,6 +68,7 @@ export { type KeyRange, type OrderedKey, type RangeChange, RangePartitioner, typ
 export { REDIS_SLOT_COUNT, redis_slot, redisSlot, sameRedisSlot } from './redis-slot.ts';
 export { type OwnedSlots, RedisSlots, type SlotChange, type SlotMove, type SlotRange } from './redis-slots.ts';
 export { Rendezvous, type RendezvousOptions } from './rendezvous.ts';
+export { rendezvousPlacement } from './rendezvous-placement.ts';
 export type { RendezvousCompat } from './rendezvous-score.ts';
 export { lanesName, lfchringName, type VirtualNodeName } from './ring-build.ts';
 export type { RingChange, RingMove } from './ring-change.ts';

@@ -2,7 +2,8 @@
  * Multi-probe consistent hashing: a ring with one point a node, on which a key looks at several places and takes the node it comes closest to.
  *
  * Promise: with 21 probes the fullest node owns about 5 % above its share, with one point a node instead of the ring's hundreds (replicas are
- * less even: of three copies the fullest of 100 nodes held 12 % above its share, the emptiest 35 % below). A node that joins takes keys only to itself, one that leaves gives away its own. Nodes have no weights.
+ * less even: of three copies the fullest of 100 nodes held 12 % above its share, the emptiest 35 % below). A node that joins
+ * takes keys only to itself, one that leaves gives away its own. Nodes have no weights.
  *
  * Cost: two hashes and `probes` binary searches, about 1 µs; memory 8 bytes a node; a change is a sort.
  * Take it for thousands of equal nodes when memory matters or the set changes all the time; `Keyspace` is quicker and more even.

@@ -35,6 +35,12 @@ export interface Scorer<N> {
   readonly top?: (key: KeyInput, out: Int32Array) => void;
 }
 
+/** One that has the quick way, and the same among some of the nodes: `among` are their indices. */
+export interface QuickScorer<N> extends Scorer<N> {
+  readonly top: (key: KeyInput, out: Int32Array) => void;
+  readonly topAmong: (key: KeyInput, among: Int32Array, out: Int32Array) => void;
+}
+
 export const QUICK_NODES = 8;
 
 /**
@@ -96,7 +102,7 @@ class BestScores {
 
   offer(node: number, cost: number, high: number, low: number): void {
     let at = this.#filled;
-    while (at > 0 && this.#isBefore(cost, high, low, at - 1)) at--;
+    while (at > 0 && this.#isBefore(node, cost, high, low, at - 1)) at--;
     if (at === this.#nodes.length) return;
     if (this.#filled < this.#nodes.length) this.#filled++;
     for (let place = this.#filled - 1; place > at; place--) {
@@ -111,10 +117,11 @@ class BestScores {
     this.#nodes[at] = node;
   }
 
-  #isBefore(cost: number, high: number, low: number, place: number): boolean {
+  #isBefore(node: number, cost: number, high: number, low: number, place: number): boolean {
     if (cost !== this.#cost[place]) return cost < this.#cost[place]!;
     if (high !== this.#high[place]) return high > this.#high[place]!;
-    return low > this.#low[place]!;
+    if (low !== this.#low[place]) return low > this.#low[place]!;
+    return node < this.#nodes[place]!;
   }
 }
 
@@ -122,7 +129,7 @@ class BestScores {
  * Cost −log2(u)/w of u uniform in (0, 1], so that each node is first with a chance proportional to its weight w. With equal weights the order
  * is that of u itself, and no logarithm is taken.
  */
-export function ownScorer<N extends PartitionNode>(given: readonly N[], hasher: Hasher): Scorer<N> {
+export function ownScorer<N extends PartitionNode>(given: readonly N[], hasher: Hasher): QuickScorer<N> {
   const nodes = [...given].sort(compareIds);
   const count = nodes.length;
   const nodeHi = new Int32Array(count);
@@ -178,6 +185,18 @@ export function ownScorer<N extends PartitionNode>(given: readonly N[], hasher: 
       }
     },
     top,
+    topAmong(key, among, out) {
+      hasher.lanes(key, 0, lanes);
+      const keyHi = lanes[0]! | 0;
+      const keyLo = lanes[1]! | 0;
+      best.start(out);
+      for (let at = 0; at < among.length; at++) {
+        const i = among[at]!;
+        const high = mixHigh(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!) >>> 0;
+        const low = mixLow(keyLo, nodeLo[i]!, high);
+        best.offer(i, even ? 0 : costOf(high, low, weights[i]!), high, low);
+      }
+    },
   };
 }
 
