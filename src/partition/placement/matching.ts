@@ -18,7 +18,11 @@ import { type Topology, VACANT } from './topology.ts';
 export type ChainKind = 'kept' | 'direct' | 'any' | 'anyhow';
 
 const FAR = 0x3fff_ffff;
-const SEARCH_BUDGET = 1 << 25;
+/** Slots that the searches of one kind may look at, all but the last kind: about half a second. */
+const SEARCH_BUDGET = 1 << 24;
+
+/** Slots looked at for one more chain of a kind just carried out: where they are rarer than that, a search of their own costs less. */
+const REPEAT_LOOKS = 2_048;
 
 /** The end of the best chain so far. */
 interface Found {
@@ -51,11 +55,15 @@ export class Matching {
   readonly gains: Uint8Array;
   /** The least a chain can still cost; chains found at this cost need no further search. */
   #leastCost = 0;
-  /** Slots a priced search may still look at before it is content with what it has. */
+  /** Slots that searches of the present kind may still look at before they give up and leave the rest to the next kind. */
   #budget = 0;
   #twice = false;
   /** The slots that chains of the present kind can go through. */
   #slots: Int32Array = new Int32Array(0);
+  /** The slots where such chains can end, and some where they could. */
+  #ends: Int32Array = new Int32Array(0);
+  /** Nodes the present search has not come to. */
+  #unreached = 0;
   readonly #previousAt: Int32Array;
   readonly #previousSlots: Int32Array;
   readonly #distance: Int32Array;
@@ -132,6 +140,8 @@ export class Matching {
     this.#budget = SEARCH_BUDGET;
     this.#slots = this.#slotsWhere((at) => kind !== 'direct' || this.#isEnd(at) || this.#movable(at));
     for (let done = 0; done <= this.cells.length; done++) {
+      // Ends only become fewer, so a list of them serves some searches.
+      if (kind !== 'kept' && done % 64 === 0) this.#ends = this.#slotsWhere((at) => this.#isEnd(at));
       const chain = this.#find(kind);
       if (chain === undefined) return;
       this.#repeat(kind, chain);
@@ -165,19 +175,28 @@ export class Matching {
       queued[node] = 1;
     }
     const best: Found = { cell: -1, node: -1, cost: FAR };
-    const ends = this.#slotsWhere((at) => this.#isEnd(at));
+    this.#budget -= held.length;
+    this.#unreached = held.length - queue.length;
+    let slots = this.#slots;
+    let unreached = this.#unreached;
     for (let head = 0; head < queue.length; head++) {
-      if (kind === 'any' && this.#budget <= 0) return undefined;
+      if (kind !== 'anyhow' && this.#budget <= 0) return undefined;
       const node = queue[head]!;
       queued[node] = 0;
       if (kind === 'kept' || (kind === 'direct' && this.gains[node] === 0)) {
+        this.#budget -= this.#previousAt[node + 1]! - this.#previousAt[node]!;
         for (let i = this.#previousAt[node]!; i < this.#previousAt[node + 1]!; i++)
           if (this.#enter(kind, node, this.#previousSlots[i]!, queue, queued, best)) return best;
         continue;
       }
-      if (this.#enterAny(kind, node, ends, queue, queued, best)) return best;
-      this.#budget -= this.#slots.length;
-      if (this.#enterAny(kind, node, this.#slots, queue, queued, best)) return best;
+      if (this.#enterAny(kind, node, this.#ends, queue, queued, best)) return best;
+      // Beyond ends, slots only lead to further nodes; when every node is reached and nothing has a price, there is nothing to find.
+      if (kind !== 'any' && this.#unreached === 0) continue;
+      if (this.#enterAny(kind, node, slots, queue, queued, best)) return best;
+      if (kind !== 'any' && 2 * this.#unreached < unreached) {
+        slots = this.#slotsWhere((at) => this.cells[at] !== VACANT && distance[this.cells[at]!] === FAR);
+        unreached = this.#unreached;
+      }
     }
     if (kind === 'any' && best.cost < FAR) this.#leastCost = best.cost;
     return best.cost < FAR ? best : undefined;
@@ -209,10 +228,16 @@ export class Matching {
     const first = this.#scanFrom[node]! % Math.max(1, slots.length);
     for (let i = 0; i < slots.length; i++) {
       const place = first + i < slots.length ? first + i : first + i - slots.length;
-      if (!this.#enter(kind, node, slots[place]!, queue, queued, best)) continue;
+      if (!this.#enter(kind, node, slots[place]!, queue, queued, best)) {
+        if (kind === 'any' || this.#unreached > 0 || slots === this.#ends) continue;
+        this.#budget -= i;
+        return false;
+      }
       this.#scanFrom[node] = place;
+      this.#budget -= i;
       return true;
     }
+    this.#budget -= slots.length;
     return false;
   }
 
@@ -243,6 +268,7 @@ export class Matching {
         if (!priced || cost <= this.#leastCost) return true;
         continue;
       }
+      if (this.#distance[out] === FAR) this.#unreached--;
       this.#distance[out] = cost;
       this.#parentNode[out] = node;
       this.#parentCell[out] = at;
@@ -308,10 +334,11 @@ export class Matching {
     const end = chain[0]!.out;
     while (this.held[first]! < this.target[first]! && (end === VACANT || this.held[end]! > this.target[end]!)) {
       const links: Link[] = [];
+      let looks = 0;
       for (const [i, link] of chain.entries()) {
         let cell = -1;
         while (cell < 0) {
-          if (scanned[i]! >= this.slotCount) return;
+          if (scanned[i]! >= this.slotCount || ++looks > REPEAT_LOOKS) return;
           scanned[i]!++;
           nextSlot[i] = nextSlot[i]! + 1 === this.slotCount ? 0 : nextSlot[i]! + 1;
           const slot = nextSlot[i]!;

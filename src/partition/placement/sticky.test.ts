@@ -65,6 +65,16 @@ describe('sticky placement', () => {
     }
   });
 
+  test('zones introduced at once move little but the replicas the new rule forbids', () => {
+    const nodes = (zones: number) => Array.from({ length: 60 }, (_, i) => ({ id: `node-${i}`, zone: `z${i % zones}` }));
+    const before = fair(nodes(1), { slotCount: 4_096 });
+    const zoneOf = new Map(nodes(3).map((node) => [node.id, node.zone]));
+    const forbidden = rowsOf(before).reduce((sum, row) => sum + 3 - new Set(row.map((id) => zoneOf.get(id))).size, 0);
+    const moved = diffTables(before, sticky(before, nodes(3))).totals.replicasMoved;
+    expect(moved).toBeGreaterThanOrEqual(forbidden);
+    expect(moved).toBeLessThan(forbidden * 1.02);
+  });
+
   test('with the same nodes nothing moves and no owner changes', () => {
     fc.assert(
       fc.property(

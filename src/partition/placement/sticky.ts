@@ -119,8 +119,9 @@ function handOver(matching: Matching): void {
     const out = cells[at]!;
     const home = out === VACANT ? VACANT : topology.zoneOf[out]!;
     if (home !== VACANT && enter(home, base, at)) return true;
+    const first = turn;
     for (let i = 0; i < otherZones; i++) {
-      const zone = (turn + i) % zoneCount;
+      const zone = (first + i) % zoneCount;
       if (zone !== home && needy[zone]!.length > 0 && enter(zone, base, at)) return true;
     }
     return false;
