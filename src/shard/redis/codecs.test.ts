@@ -29,6 +29,31 @@ describe('stored values', () => {
     );
   });
 
+  test('that are collections are a summary, which is stored data and never changes', () => {
+    const count = [0, 0, 0, 0, 0, 0, 1, 2];
+    expect([...redisValueCodec.encode({ kind: 'list', length: 258, head: -2, isWide: false })]).toEqual([
+      2,
+      0,
+      ...count,
+      0xc0,
+      0,
+      0,
+      0,
+      0,
+      0,
+      0,
+      0,
+    ]);
+    expect([...redisValueCodec.encode({ kind: 'set', memberCount: 258, isWide: true })]).toEqual([3, 1, ...count]);
+    expect([...redisValueCodec.encode({ kind: 'zset', memberCount: 258, isWide: true, height: 3 })]).toEqual([4, 1, ...count, 3]);
+    for (const value of [
+      { kind: 'list', length: 0x1_0000_0002, head: -(2 ** 40), isWide: false },
+      { kind: 'set', memberCount: 7, isWide: false },
+      { kind: 'zset', memberCount: 0x1_0000_0002, isWide: false, height: 6 },
+    ] as const)
+      expect(redisValueCodec.decode(redisValueCodec.encode(value))).toEqual(value);
+  });
+
   test('of an unknown kind stop the process that reads them', () => {
     expect(() => redisValueCodec.decode(Uint8Array.of(9, 1))).toThrow(InvariantError);
     expect(() => redisValueCodec.decode(Uint8Array.of(1, 1))).toThrow(InvariantError);
