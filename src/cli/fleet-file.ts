@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
+import { defaultServerName, parseServer, showAddress } from '../pool/pool-config.ts';
 import { type FleetNode, parseNode } from './fleet.ts';
 
 /** What a file of nodes says; flags override it. */
@@ -99,11 +100,11 @@ class Reader {
   /** `host:port:weight` or `host:port:weight name`; the weight is always there. */
   #server(item: Node): FleetNode {
     const text = this.#text(item);
-    const match = /^(\S+):(\d+)(?:\s+(\S+))?$/.exec(text ?? '');
-    if (!match || !(match[1]!.includes(':') || match[1]!.startsWith('/')))
-      return this.#fail(item, `a server is "host:port:weight" or "host:port:weight name", not ${JSON.stringify(text)}`);
-    const [, address, weight, alias] = match;
-    return { id: alias ?? address!, weight: Number(weight), ...(alias === undefined ? {} : { alias }) };
+    const server = parseServer(text ?? '');
+    if (!server) return this.#fail(item, `a server is "host:port:weight" or "host:port:weight name", not ${JSON.stringify(text)}`);
+    const address = showAddress(server.address);
+    const named = server.name !== defaultServerName(server.address);
+    return { id: named ? server.name : address, weight: server.weight, ...(named ? { alias: server.name } : {}) };
   }
 
   #nodes(list: Node | null): FleetNode[] {

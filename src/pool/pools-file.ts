@@ -155,8 +155,8 @@ function readListenTls(fields: Fields): ListenTls | undefined {
   const tls = fields.map('listen_tls', 'listen_tls is a map with cert and key');
   if (!tls) return undefined;
   const inner = fields.inner('listen_tls', tls);
-  const cert = inner.text('cert') ?? inner.failNode(tls, 'listen_tls needs cert, a PEM file');
-  const key = inner.text('key') ?? inner.failNode(tls, 'listen_tls needs key, a PEM file');
+  const cert = inner.text('cert') ?? inner.failNode(tls, 'needs cert, a PEM file');
+  const key = inner.text('key') ?? inner.failNode(tls, 'needs key, a PEM file');
   const made: ListenTls = { cert, key, ...optional('ca', inner.text('ca')) };
   inner.refuseUnknown();
   return made;
@@ -194,15 +194,14 @@ function readRanges(fields: Fields, servers: readonly PoolServer[]): KeyRangeCon
   return list.items.map((item, turn) => {
     if (!isMap(item)) return fields.failNode(item as Node, 'ranges: a range is { from, server }');
     const inner = fields.inner('ranges', item);
-    const server = inner.text('server') ?? inner.failNode(item, 'ranges: a range names its server');
-    if (!servers.some(({ name }) => name === server)) inner.failNode(item, `ranges: no server is called ${server}`);
+    const server = inner.text('server') ?? inner.failNode(item, 'a range names its server');
+    if (!servers.some(({ name }) => name === server)) inner.failNode(item, `no server is called ${server}`);
     const from = inner.take('from');
     inner.refuseUnknown();
-    if (turn === 0 && from !== undefined) inner.failNode(item, 'ranges: the first range starts before all keys, so it has no from');
+    if (turn === 0 && from !== undefined) inner.failNode(item, 'the first range starts before all keys, so it has no from');
     if (turn === 0) return { server };
     const value = isScalar(from) ? from.value : undefined;
-    if (typeof value !== 'string' && typeof value !== 'number')
-      return inner.failNode(item, 'ranges: every range but the first says from where');
+    if (typeof value !== 'string' && typeof value !== 'number') return inner.failNode(item, 'every range but the first says from where');
     return { from: value, server };
   });
 }
