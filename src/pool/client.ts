@@ -4,6 +4,7 @@ import type { KeyInput } from '../partition/hasher.ts';
 import type { BackendError } from './backend-error.ts';
 import { Batch } from './batch.ts';
 import { commandNamed } from './client-command.ts';
+import { type ClientMoves, joinMoves, type MoverPort } from './client-moves.ts';
 import type { PoolOptions } from './client-settings.ts';
 import { COMMAND_METHODS, type Key, type PoolCommands, type Value } from './pool-commands.ts';
 import type { PoolConfig, PoolServer } from './pool-config.ts';
@@ -126,6 +127,16 @@ export class PoolClient extends EventEmitter<PoolEvents> {
   /** Listens to a channel on the server of its name, where {@link PoolCommands.publish} publishes it. Connects again after a loss; what was said meanwhile is lost. */
   subscribe(channel: string, onMessage: (message: Buffer, channel: string) => void): Promise<Subscription> {
     return subscribe(this.#core, channel, onMessage);
+  }
+
+  /**
+   * Lets keys move under this pool: from now on it is a router of `mover`, to be told of every map through `publish` of what is returned.
+   * Without this a pool must not be used while keys are moved by others.
+   *
+   * @throws KF_NOT_SUPPORTED over clients of your own.
+   */
+  joinMoves(mover: MoverPort): ClientMoves {
+    return joinMoves(this.#core, mover);
   }
 
   /** Ends all connections; requests without an answer fail. */

@@ -7,6 +7,7 @@ export { BACKEND_LIMITS, type BackendLimits } from './backend-connection.ts';
 export { BackendError } from './backend-error.ts';
 export { Batch, type BatchResult } from './batch.ts';
 export { createPool, type Pool, type PoolClient, type PoolEvents } from './client.ts';
+export type { ClientMoves, MoverPort } from './client-moves.ts';
 export type { PoolOptions } from './client-settings.ts';
 export type { Key, PoolCommands, Value } from './pool-commands.ts';
 export {

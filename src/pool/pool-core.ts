@@ -28,19 +28,20 @@ export interface PoolListener {
   returned(server: PoolServer): void;
 }
 
+/** A command whose slot may be on the move. */
+export interface MovingCommand {
+  readonly args: readonly CommandArg[];
+  /** All of one slot, or of slots of one move. */
+  readonly keys: readonly KeyInput[];
+  readonly slot: number;
+  readonly write: boolean;
+  readonly scriptable: boolean;
+}
+
 /** Takes commands whose slots are on the move out of the ordinary way. */
 export interface MovingSlots {
   /** True when it answers `pending` itself. */
-  takes(
-    command: {
-      readonly args: readonly CommandArg[];
-      readonly keys: readonly KeyInput[];
-      readonly slot: number;
-      readonly write: boolean;
-      readonly scriptable: boolean;
-    },
-    pending: Pending,
-  ): boolean;
+  takes(command: MovingCommand, pending: Pending): boolean;
 }
 
 /** Where a command goes when its keys do not say. */
@@ -135,6 +136,23 @@ export class PoolCore {
     else link.send(args, pending);
   }
 
+  /** {@link sendTo}, but what may wait at the server goes over a connection of its own. */
+  sendAlone(server: number, args: readonly CommandArg[], pending: Pending): void {
+    const name = String(args[0]).toLowerCase();
+    if (commandNamed(name)?.kind === 'blocking' && mayBlock(name, args)) this.#block(server, args, pending);
+    else this.sendTo(server, args, pending);
+  }
+
+  /** Resolves once everything sent before is answered. @throws BackendError when a server does not answer. */
+  async answered(): Promise<void> {
+    const waits = this.#links.map((link, server) => {
+      if (!(link instanceof BackendLink) || link.backend.pending === 0) return undefined;
+      const lanes = Array.from({ length: this.config.serverConnections }, (_, lane) => lane);
+      return Promise.all(lanes.map((lane) => promised((pending) => this.sendTo(server, ['PING'], pending, lane), false)));
+    });
+    await Promise.all([...waits, this.#private?.answered()]);
+  }
+
   sendTo(server: number, args: readonly CommandArg[], pending: Pending, lane = -1): void {
     this.#links[server]!.send(args, pending, lane);
   }
@@ -182,6 +200,8 @@ export class PoolCore {
     const keys = commands.flatMap((args) => this.#keysOf(args));
     if (keys.length === 0) throw new KeyfleetError('KF_BAD_COMMAND', 'a transaction needs a key that tells its server');
     const server = this.oneServer('MULTI', keys);
+    if (this.#map.hasMoves && keys.some((key) => this.#map.moveOf(this.#map.slotOf(key)) !== undefined))
+      throw moving('MULTI', 'its keys are');
     if (!(this.#links[server] instanceof BackendLink)) throw notSupported('MULTI', 'over clients of your own; use the client itself');
     const ask = (args: readonly CommandArg[]): Promise<ReplyValue> => promised((pending) => this.sendTo(server, args, pending, 0), false);
     const begun = ask(['MULTI']);
@@ -285,13 +305,22 @@ export class PoolCore {
   #send(command: ProxyCommand | undefined, args: readonly CommandArg[], keys: readonly KeyInput[], pending: Pending): void {
     const server = this.oneServer(String(args[0]), keys);
     const blocks = command?.kind === 'blocking' && mayBlock(command.name, args);
-    if (this.moving !== undefined && this.#map.hasMoves) {
-      const slot = this.#map.slotOf(keys[0]!);
+    if (this.moving !== undefined) {
       const scriptable = !blocks && command !== undefined && !/^(eval|fcall)/.test(command.name);
+      const slot = this.#slotOfAll(String(args[0]), keys);
       if (this.moving.takes({ args, keys, slot, write: command?.isWrite ?? true, scriptable }, pending)) return;
     }
     if (blocks) this.#block(server, args, pending);
     else this.sendTo(server, args, pending);
+  }
+
+  /** The slot that says how a command of these keys is sent. @throws KF_POOL_MOVING when they are not all on the same move. */
+  #slotOfAll(name: string, keys: readonly KeyInput[]): number {
+    const slot = this.#map.slotOf(keys[0]!);
+    if (!this.#map.hasMoves) return slot;
+    const move = this.#map.moveOf(slot);
+    if (keys.some((key) => this.#map.moveOf(this.#map.slotOf(key)) !== move)) throw moving(name, 'some of its keys are');
+    return slot;
   }
 
   /** One command to each server, the answers joined. */
@@ -384,6 +413,12 @@ export class PoolCore {
 function mayBlock(name: string, args: readonly CommandArg[]): boolean {
   if (name !== 'xread' && name !== 'xreadgroup') return true;
   return args.some((arg) => typeof arg === 'string' && /^block$/i.test(arg));
+}
+
+function moving(name: string, what: string): KeyfleetError {
+  return new KeyfleetError('KF_POOL_MOVING', `${name}: ${what} on their way to another server; nothing was done, try again`, {
+    retryable: true,
+  });
 }
 
 function notSupported(name: string, why: string): KeyfleetError {

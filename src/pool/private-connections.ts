@@ -4,6 +4,8 @@ import type { BackendLink, Pending } from './server-link.ts';
 
 /** Idle ones kept a server; more are closed. */
 const KEPT = 8;
+/** How long a change of the map waits for a command that waits at its server. */
+const PATIENCE_MS = 1_000;
 
 /** Connections for commands that wait at the server (BLPOP, XREAD BLOCK, …): one command each at a time, kept for the next. */
 export class PrivateConnections {
@@ -23,6 +25,14 @@ export class PrivateConnections {
       },
       pending,
     );
+  }
+
+  /** Resolves once what waits is answered; ends, after a moment, what is not: its outcome is unknown then. */
+  async answered(): Promise<void> {
+    const busy = [...this.#all].filter((one) => one.pending > 0);
+    for (const deadlineMs = performance.now() + PATIENCE_MS; busy.some((one) => one.pending > 0) && performance.now() < deadlineMs; )
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    for (const one of busy) if (one.pending > 0) one.close();
   }
 
   close(): void {
