@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
-import { defaultServerName, parseServer, showAddress } from '../pool/pool-config.ts';
+import { compareAsTwemproxy, defaultServerName, parseServer, showAddress } from '../pool/pool-config.ts';
 import { type FleetNode, parseNode } from './fleet.ts';
 
 /** What a file of nodes says; flags override it. */
@@ -37,6 +37,11 @@ export function parseFleetFile(text: string, path: string, pool?: string): Fleet
 
 /** How twemproxy's `distribution` is called here. */
 const DISTRIBUTIONS: Readonly<Record<string, string>> = { ketama: 'ketama', modula: 'modula' };
+
+/** Which decides under modula. */
+function byTwemproxyOrder(a: FleetNode, b: FleetNode): number {
+  return compareAsTwemproxy({ name: a.id.replace(/:11211$/, '') }, { name: b.id.replace(/:11211$/, '') });
+}
 
 class Reader {
   readonly #path: string;
@@ -86,7 +91,7 @@ class Reader {
       this.#fail(fields.get('distribution') ?? null, `distribution ${distribution} has no owner for a key; ketama and modula have`);
     const servers = fields.get('servers') ?? null;
     if (!isSeq(servers)) return this.#fail(servers, 'servers is a list of "host:port:weight name"');
-    const nodes = this.#distinct(servers.items as Node[], (item) => this.#server(item));
+    const nodes = this.#distinct(servers.items as Node[], (item) => this.#server(item)).sort(byTwemproxyOrder);
     const hash = this.#text(fields.get('hash') ?? null);
     return {
       nodes,

@@ -124,6 +124,16 @@ export function defaultServerName(address: ServerAddress): string {
   return address.port === 11_211 ? address.host : `${address.host}:${address.port}`;
 }
 
+/**
+ * The order in which twemproxy numbers its servers, whatever that of the file: by the length of their names, then byte by byte. It decides under
+ * `modula`, and between equal points of `ketama`.
+ *
+ * @see conf_validate_server and string_compare of twemproxy, which sorts to find duplicates and keeps the order.
+ */
+export function compareAsTwemproxy(a: { readonly name: string }, b: { readonly name: string }): number {
+  return Buffer.byteLength(a.name) - Buffer.byteLength(b.name) || Buffer.compare(Buffer.from(a.name), Buffer.from(b.name));
+}
+
 /** `host:port` or a path of a unix socket; undefined when it is neither. */
 export function parseAddress(text: string): ServerAddress | undefined {
   if (text.startsWith('/')) return /\s/.test(text) ? undefined : { path: text };

@@ -33,6 +33,11 @@ describe('keys go where nutcracker 0.5.0 sends them', () => {
   });
 });
 
+test('modula numbers servers as nutcracker does: by length of name, then by name, not as they are listed', () => {
+  const map = PoolMap.of(pool(['a:1:1 longer', 'b:1:1 z', 'c:1:2 a'], { distribution: 'modula' }));
+  expect([0, 1, 2, 3].map((slot) => map.servers[map.ownerOf(slot)]!.name)).toEqual(['a', 'a', 'z', 'longer']);
+});
+
 describe('the slots of Redis Cluster', () => {
   test('are those of CLUSTER KEYSLOT, in equal runs', () => {
     const map = PoolMap.of(pool(four, { distribution: 'slots' }));

@@ -12,7 +12,7 @@ import { PointRing } from '../partition/point-ring.ts';
 import { RangePartitioner } from '../partition/range-partitioner.ts';
 import { REDIS_SLOT_COUNT, redisSlot } from '../partition/redis-slot.ts';
 import { Rendezvous } from '../partition/rendezvous.ts';
-import { POOL_DEFAULTS, type PoolConfig } from './pool-config.ts';
+import { compareAsTwemproxy, POOL_DEFAULTS, type PoolConfig } from './pool-config.ts';
 
 /**
  * What the slots of a pool are, by its distribution:
@@ -101,9 +101,8 @@ export function initialOwners(config: PoolConfig, scheme: SlotScheme): Uint16Arr
     case 'modula':
     case 'random': {
       let slot = 0;
-      servers.forEach(({ weight }, index) => {
+      for (const { weight, index } of nodes.toSorted((a, b) => compareAsTwemproxy(servers[a.index]!, servers[b.index]!)))
         owners.fill(index, slot, (slot += weight));
-      });
       return owners;
     }
     case 'slots': {
@@ -157,7 +156,10 @@ export function initialOwners(config: PoolConfig, scheme: SlotScheme): Uint16Arr
 
 function ketamaRing(config: PoolConfig): PointRing {
   const scheme = ketamaScheme({ dialect: 'twemproxy' });
-  const points = scheme.points(config.servers.map(({ name, weight }) => ({ name, weight, virtualNodes: undefined })));
+  const sorted = config.servers.map((server, index) => ({ ...server, index })).sort(compareAsTwemproxy);
+  const points = scheme
+    .points(sorted.map(({ name, weight }) => ({ name, weight, virtualNodes: undefined })))
+    .map(({ at, owner }) => ({ at, owner: sorted[owner]!.index }));
   if (points.length === 0)
     throw new KeyfleetError(
       'KF_CONFIG',
