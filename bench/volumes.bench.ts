@@ -10,8 +10,10 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MIB } from '../src/base/units.ts';
 import { openStorage } from '../src/storage/lmdb.ts';
+import { Master } from '../src/volume/master.ts';
 import { MasterClient } from '../src/volume/master-client.ts';
 import { type MasterServer, startMasterServer } from '../src/volume/master-server.ts';
+import { Metakeys } from '../src/volume/metakeys.ts';
 import { inParallel } from '../src/volume/value-directory.ts';
 import { VolumeClient } from '../src/volume/volume-client.ts';
 import { startVolumeServer, type VolumeServer } from '../src/volume/volume-server.ts';
@@ -21,6 +23,7 @@ const SMALL_COUNT = large ? 20_000 : 1_000;
 const BIG_COUNT = large ? 64 : 6;
 const MOVE_COUNT = large ? 20_000 : 2_000;
 const NAIVE_COUNT = large ? 1_000 : 200;
+const MASTER_KEYS = large ? 1_000_000 : 20_000;
 const IN_FLIGHT = 64;
 
 const dirs: string[] = [];
@@ -128,6 +131,35 @@ async function rebalancing(): Promise<void> {
   await master.close();
 }
 
+/** What a master holds in memory for its keys: they lie in its database, so little but that database's caches. */
+async function memoryOfMaster(): Promise<void> {
+  const dir = await freshDir();
+  const writing = new Metakeys(await openStorage({ dir }));
+  const digest = '0'.repeat(64);
+  for (let i = 0; i < MASTER_KEYS; i++) {
+    writing.set({ key: keyOf(i), version: 1_024 * i, sizeBytes: 1_024, sha256: digest, volumes: [1 + (i % 4)], deleting: false });
+    if (i % 5_000 === 4_999) await writing.commit();
+  }
+  await writing.commit();
+  await writing.close();
+  global.gc?.();
+  const before = process.memoryUsage();
+  let master: Master | undefined;
+  const seconds = await timed(async () => {
+    master = await Master.open({ metakeys: new Metakeys(await openStorage({ dir })) });
+  });
+  global.gc?.();
+  const after = process.memoryUsage();
+  row(
+    `master of ${MASTER_KEYS} keys, opened`,
+    `${seconds.toFixed(2)} s`,
+    `${((after.heapUsed - before.heapUsed) / MIB).toFixed(0)} MiB heap`,
+    `${((after.rss - before.rss) / MIB).toFixed(0)} MiB rss`,
+  );
+  sum.update(String(master!.keyCount));
+  await master!.close();
+}
+
 const running: VolumeServer[] = [];
 async function startAndKeep(): Promise<VolumeServer> {
   const volume = await startVolume();
@@ -143,6 +175,7 @@ try {
   await throughput(volume, master);
   await master.close();
   await rebalancing();
+  await memoryOfMaster();
   console.log(`checksum ${sum.digest('hex').slice(0, 16)}`);
 } finally {
   for (const volume of running) await volume.close();
