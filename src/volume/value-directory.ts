@@ -218,7 +218,9 @@ export class ValueDirectory {
           }
         });
       });
-      await this.#fileSystem.sync();
+      const named = values.filter((_, index) => results[index] !== undefined && !(results[index] instanceof Error));
+      if (!(await this.#fileSystem.sync()))
+        await Promise.all([...new Set(named.map(({ key }) => this.#folder(key)))].map((folder) => this.#dirs.sync(folder)));
       return results;
     } finally {
       for (const [index, { path }] of written)
