@@ -8,6 +8,7 @@ import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Bytes, utf8 } from '../src/base/bytes.ts';
+import { KeyfleetError } from '../src/base/errors.ts';
 import { Prng } from '../src/base/prng.ts';
 import { showCount } from '../src/base/units.ts';
 import { StoreNode } from '../src/node/store-node.ts';
@@ -50,12 +51,17 @@ async function storeEngine(name: string, storage: Storage): Promise<Engine> {
             replies[token] = reply;
             if (--missing === 0) resolve(replies);
           },
-          failed: (_token: number, error: Error) => reject(error),
+          failed: (token: number, error: Error) => {
+            // The disk falls behind while a million members are loaded: the same command is taken a little later.
+            if (error instanceof KeyfleetError && error.code === 'KF_STORAGE_BEHIND') setTimeout(() => submit(commands[token]!, token), 20);
+            else reject(error);
+          },
         };
-        commands.forEach((command, token) => {
+        const submit = (command: Command, token: number): void => {
           if (READS.includes(Buffer.from(command[0]!).toString())) keyspace.ask(command[1]!, command, sink, token);
           else keyspace.submit(command[1]!, command, sink, token);
-        });
+        };
+        commands.forEach(submit);
       }),
     close: () => node.close(),
   };
