@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { KeyfleetError } from '../base/errors.ts';
+import { definePoolMoves } from './pool-moves.ts';
 
 export interface PoolFlags {
   readonly confFile: string;
@@ -16,6 +17,7 @@ export interface PoolFlags {
 }
 
 export function define(command: Command): void {
+  definePoolMoves(command);
   command
     .option('-c, --conf-file <file>', 'the file of pools, as for nutcracker (docs/pool-proxy.md)', 'conf/nutcracker.yml')
     .option('-s, --stats-port <port>', 'where to answer with statistics; 0: nowhere', '22222')

@@ -20,6 +20,8 @@ export interface BackendOptions {
   readonly auth?: string | undefined;
   readonly username?: string | undefined;
   readonly db?: number | undefined;
+  /** `CLIENT SETNAME`, by which the connection can be found and ended at the server. */
+  readonly clientName?: string | undefined;
   /** Ask for RESP3 (HELLO 3). RESP2 when absent. */
   readonly resp3?: boolean | undefined;
   /** Send PING before anything else, and stand only once it is answered well: for a server that failed before. */
@@ -274,6 +276,7 @@ export class BackendConnection implements Flushable {
     if (resp3 === true) greeting.push(auth === undefined ? ['HELLO', '3'] : ['HELLO', '3', 'AUTH', username ?? 'default', auth]);
     else if (auth !== undefined) greeting.push(username === undefined ? ['AUTH', auth] : ['AUTH', username, auth]);
     if (db !== undefined && db !== 0) greeting.push(['SELECT', String(db)]);
+    if (this.options.clientName !== undefined) greeting.push(['CLIENT', 'SETNAME', this.options.clientName]);
     if (probe === true) greeting.push(['PING']);
     if (greeting.length === 0) {
       this.#stand();

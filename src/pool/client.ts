@@ -10,6 +10,7 @@ import { COMMAND_METHODS, type Key, type PoolCommands, type Value } from './pool
 import type { PoolConfig, PoolServer } from './pool-config.ts';
 import { type CallOptions, PoolCore, promised } from './pool-core.ts';
 import type { PoolMap } from './pool-map.ts';
+import { PoolMoving } from './pool-moving.ts';
 import type { ReplyValue } from './reply-value.ts';
 import type { CommandArg } from './request-encoder.ts';
 import { type ScanOptions, scanServers } from './scan-servers.ts';
@@ -50,6 +51,7 @@ export class PoolClient extends EventEmitter<PoolEvents> {
       ejected: (server) => void this.emit('ejected', server),
       returned: (server) => void this.emit('returned', server),
     });
+    if (options.control !== undefined) this.#core.moving = new PoolMoving(this.#core, options.control);
     installMethods(this, this.#core, false);
     const buffers = {} as PoolCommands<Buffer>;
     installMethods(buffers, this.#core, true);

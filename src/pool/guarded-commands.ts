@@ -10,7 +10,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bytes } from '../base/bytes.ts';
-import { KeyfleetError } from '../base/errors.ts';
+import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import { busyKey, guardScript, openKey } from './guard-scripts.ts';
 import type { Argument } from './move-link.ts';
 import type { PoolMap, SlotMove } from './pool-map.ts';
@@ -26,11 +26,11 @@ export interface GuardedCommand {
   readonly scriptable: boolean;
 }
 
-export interface GuardPorts<R> {
+export interface GuardPorts<R, C extends GuardedCommand = GuardedCommand> {
   /** The newest map. */
   map(): PoolMap;
   /** Sends a plain command to a server of the map, by its index. */
-  send(server: number, args: readonly Argument[]): Promise<R>;
+  send(server: number, args: readonly Argument[], command: C): Promise<R>;
   /** The text of an error reply. */
   errorOf(reply: R): string | undefined;
   /** Asks the mover to move these keys now. */
@@ -46,14 +46,14 @@ const SLOWEST_RETRY_MS = 20;
 /** The id that a move's scripts and reserved keys carry while it runs backwards. */
 export const returningId = (moveId: string): string => `${moveId}.back`;
 
-export class GuardedCommands<R> {
-  readonly #ports: GuardPorts<R>;
+export class GuardedCommands<R, C extends GuardedCommand = GuardedCommand> {
+  readonly #ports: GuardPorts<R, C>;
   /** The last command of each key, by its Latin-1. */
   readonly #tails = new Map<string, Promise<unknown>>();
   /** What is on the wire. */
   readonly #attempts = new Set<Promise<unknown>>();
 
-  constructor(ports: GuardPorts<R>) {
+  constructor(ports: GuardPorts<R, C>) {
     this.#ports = ports;
   }
 
@@ -73,7 +73,7 @@ export class GuardedCommands<R> {
   }
 
   /** @throws KF_POOL_MOVING, retryable, when its patience ends: nothing was done then. Else as `send` does. */
-  run(command: GuardedCommand): Promise<R> {
+  run(command: C): Promise<R> {
     const names = [...new Set(command.keys.map(nameOf))];
     const before = names.map((name) => this.#tails.get(name)).filter((one) => one !== undefined);
     const running = before.length === 0 ? this.#run(command) : Promise.allSettled(before).then(() => this.#run(command));
@@ -84,7 +84,7 @@ export class GuardedCommands<R> {
     return running;
   }
 
-  async #run(command: GuardedCommand): Promise<R> {
+  async #run(command: C): Promise<R> {
     const startedMs = performance.now();
     const { patienceMs = 10_000 } = this.#ports;
     for (let waitMs = 1; ; waitMs = Math.min(SLOWEST_RETRY_MS, waitMs * 2)) {
@@ -103,14 +103,14 @@ export class GuardedCommands<R> {
   }
 
   /** One try; undefined when it is to be tried again. */
-  #attempt(command: GuardedCommand): Promise<{ readonly reply: R } | undefined> {
+  #attempt(command: C): Promise<{ readonly reply: R } | undefined> {
     const ports = this.#ports;
     const map = ports.map();
     const move = map.moveOf(command.slot);
     if (move?.mode === 'held') return Promise.resolve(undefined);
     const work =
       move === undefined || move.mode === 'planned'
-        ? ports.send(map.ownerOf(command.slot), command.args).then((reply) => ({ reply }))
+        ? ports.send(map.ownerOf(command.slot), command.args, command).then((reply) => ({ reply }))
         : this.#guarded(command, move);
     this.#attempts.add(work);
     const gone = (): void => void this.#attempts.delete(work);
@@ -118,32 +118,33 @@ export class GuardedCommands<R> {
     return work;
   }
 
-  async #guarded(command: GuardedCommand, move: SlotMove): Promise<{ readonly reply: R } | undefined> {
+  async #guarded(command: C, move: SlotMove): Promise<{ readonly reply: R } | undefined> {
     const ports = this.#ports;
     const back = move.mode === 'returning';
     const [from, to] = back ? [move.to, move.from] : [move.from, move.to];
     const id = back ? returningId(move.id) : move.id;
     const { args, keys } = command;
     if (command.scriptable && args.length <= MOST_SCRIPT_ARGS) {
-      const reply = await ports.send(from, [
-        'EVALSHA',
-        guardScript(id).sha,
-        keys.length + 2,
-        ...keys,
-        busyKey(id),
-        openKey(id),
-        command.write ? '1' : '0',
-        ...args,
-      ]);
+      const reply = await ports.send(
+        from,
+        ['EVALSHA', guardScript(id).sha, keys.length + 2, ...keys, busyKey(id), openKey(id), command.write ? '1' : '0', ...args],
+        command,
+      );
       const text = ports.errorOf(reply);
       if (text === undefined) return { reply };
       // The source restarted: the mover must see to it first.
       if (text.startsWith('KFBUSY') || text.startsWith('NOSCRIPT')) return undefined;
       if (!text.startsWith('KFASK') && !text.startsWith('KFMIX')) return { reply };
-      if (text.startsWith('KFASK')) return { reply: await ports.send(to, args) };
+      if (text.startsWith('KFASK')) return { reply: await ports.send(to, args, command) };
     }
-    await ports.pull(move.id, keys);
-    return { reply: await ports.send(to, args) };
+    try {
+      await ports.pull(move.id, keys);
+    } catch (error) {
+      // The mover is not ready, or looks after a server that was lost.
+      if (isKeyfleetError(error) && error.retryable) return undefined;
+      throw error;
+    }
+    return { reply: await ports.send(to, args, command) };
   }
 }
 

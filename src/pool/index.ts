@@ -9,6 +9,10 @@ export { Batch, type BatchResult } from './batch.ts';
 export { createPool, type Pool, type PoolClient, type PoolEvents } from './client.ts';
 export type { ClientMoves, MoverPort } from './client-moves.ts';
 export type { PoolOptions } from './client-settings.ts';
+export { type PoolAdmin, type PoolAdminOptions, startPoolAdmin } from './move-admin.ts';
+export type { PoolControl } from './move-follower.ts';
+export type { MoveStatus } from './move-status.ts';
+export { type VerifyReport, verifyPool } from './move-verify.ts';
 export type { Key, PoolCommands, Value } from './pool-commands.ts';
 export {
   type BackendTls,

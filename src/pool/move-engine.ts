@@ -64,6 +64,14 @@ export class MoveEngine {
     return this.#map;
   }
 
+  /** Puts another map in force while no moves run, as a clone does. @throws KF_POOL_MOVES_RUNNING. */
+  async replaceMap(map: PoolMap): Promise<void> {
+    if (this.#view.plan !== undefined) throw movesRunning();
+    this.#map = map;
+    await this.#save(map);
+    await this.#options.routers.publish(map);
+  }
+
   /** What each move of a plan would be: a dry run. */
   async forecast(plan: ChangePlan): Promise<(PlannedMove & MoveForecast)[]> {
     const forecasts: (PlannedMove & MoveForecast)[] = [];
@@ -81,8 +89,7 @@ export class MoveEngine {
 
   /** Begins the moves of a plan; resolves once it is in the journal. @throws KF_POOL_MOVES_RUNNING; KF_POOL_PLAN with what a forecast found. */
   async start(plan: ChangePlan, options: { readonly dropStrays?: boolean } = {}): Promise<void> {
-    if (this.#view.plan !== undefined)
-      throw new KeyfleetError('KF_POOL_MOVES_RUNNING', 'moves are under way; wait for them or cancel them first');
+    if (this.#view.plan !== undefined) throw movesRunning();
     if (plan.base !== this.#map.epoch)
       throw new KeyfleetError('KF_POOL_PLAN', 'the pool has changed since the plan was made; make it anew', { retryable: true });
     const { dropStrays: drop = false } = options;
@@ -90,8 +97,7 @@ export class MoveEngine {
       const left = drop ? problems.filter((problem) => !problem.includes('already holds')) : problems;
       if (left.length > 0) throw new KeyfleetError('KF_POOL_PLAN', `${from} to ${to}: ${left.join('; ')}`);
     }
-    if (this.#view.plan !== undefined)
-      throw new KeyfleetError('KF_POOL_MOVES_RUNNING', 'moves are under way; wait for them or cancel them first');
+    if (this.#view.plan !== undefined) throw movesRunning();
     const record: MoveRecord = {
       kind: 'plan',
       id: randomBytes(4).toString('hex'),
@@ -469,4 +475,8 @@ export class MoveEngine {
     await this.#journal.append(record);
     if (record.kind === 'plan') Object.assign(this.#view, viewOf([{ kind: 'token', number: this.#view.tokenNumber }, record]));
   }
+}
+
+function movesRunning(): KeyfleetError {
+  return new KeyfleetError('KF_POOL_MOVES_RUNNING', 'moves are under way; wait for them or cancel them first');
 }

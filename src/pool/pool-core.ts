@@ -7,7 +7,7 @@ import type { BatchResult } from './batch.ts';
 import { argBytes, commandNamed, keyOf, keyPlaces } from './client-command.ts';
 import { type PoolOptions, resolvePool } from './client-settings.ts';
 import { Ejection } from './ejection.ts';
-import type { PoolConfig, PoolServer } from './pool-config.ts';
+import { type PoolConfig, type PoolServer, showAddress } from './pool-config.ts';
 import { PoolMap } from './pool-map.ts';
 import { PrivateConnections } from './private-connections.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
@@ -42,6 +42,9 @@ export interface MovingCommand {
 export interface MovingSlots {
   /** True when it answers `pending` itself. */
   takes(command: MovingCommand, pending: Pending): boolean;
+  /** The server to which the mover has brought these keys; undefined when they are not on the move. */
+  homeOf?(keys: readonly KeyInput[]): Promise<number | undefined>;
+  close?(): Promise<void>;
 }
 
 /** Where a command goes when its keys do not say. */
@@ -62,6 +65,7 @@ export class PoolCore {
   readonly config: PoolConfig;
   /** Undefined while no slot can be on the move. */
   moving: MovingSlots | undefined;
+  #clientName: string | undefined;
   readonly #options: PoolOptions;
   readonly #listener: PoolListener;
   readonly #ejection: Ejection | undefined;
@@ -95,10 +99,18 @@ export class PoolCore {
 
   /** Takes another map, between two commands: servers it adds are connected to, those it leaves out are closed. */
   setMap(map: PoolMap): void {
-    const old = new Map(this.#links.map((link) => [link.name, link]));
-    this.#links = map.servers.map((server) => old.get(server.name) ?? this.#linkTo(server));
-    for (const [name, link] of old) if (!map.servers.some((server) => server.name === name)) link.close();
+    const addressed = (server: PoolServer): string => `${server.name} ${showAddress(server.address)}`;
+    const old = new Map(this.#links.map((link, index) => [addressed(this.#map.servers[index]!), link]));
+    this.#links = map.servers.map((server) => old.get(addressed(server)) ?? this.#linkTo(server));
+    for (const link of old.values()) if (!this.#links.includes(link)) link.close();
     this.#map = map;
+  }
+
+  /** Ends all connections and makes others of this name: what the old ones had sent is of unknown outcome. */
+  renameConnections(name: string): void {
+    this.#clientName = name;
+    for (const link of this.#links) link.close();
+    this.#links = this.#map.servers.map((server) => this.#linkTo(server));
   }
 
   /** Index of the server that a key is on now. */
@@ -170,6 +182,7 @@ export class PoolCore {
     this.#closed = true;
     this.#ejection?.close();
     this.#private?.close();
+    void this.moving?.close?.();
     for (const link of this.#links) link.close();
   }
 
@@ -199,8 +212,9 @@ export class PoolCore {
   async multi(commands: readonly (readonly CommandArg[])[]): Promise<BatchResult[]> {
     const keys = commands.flatMap((args) => this.#keysOf(args));
     if (keys.length === 0) throw new KeyfleetError('KF_BAD_COMMAND', 'a transaction needs a key that tells its server');
-    const server = this.oneServer('MULTI', keys);
-    if (this.#map.hasMoves && keys.some((key) => this.#map.moveOf(this.#map.slotOf(key)) !== undefined))
+    const brought = await this.moving?.homeOf?.(keys);
+    const server = brought ?? this.oneServer('MULTI', keys);
+    if (brought === undefined && this.#map.hasMoves && keys.some((key) => this.#map.moveOf(this.#map.slotOf(key)) !== undefined))
       throw moving('MULTI', 'its keys are');
     if (!(this.#links[server] instanceof BackendLink)) throw notSupported('MULTI', 'over clients of your own; use the client itself');
     const ask = (args: readonly CommandArg[]): Promise<ReplyValue> => promised((pending) => this.sendTo(server, args, pending, 0), false);
@@ -389,7 +403,7 @@ export class PoolCore {
     }
     const settings = backendSettings(this.config, server);
     const backend = new Backend(
-      { ...settings, ...(this.#options.limits === undefined ? {} : { limits: this.#options.limits }) },
+      { ...settings, clientName: this.#clientName, ...(this.#options.limits === undefined ? {} : { limits: this.#options.limits }) },
       {
         onUp: () => {
           this.#ejection?.succeeded(this.#indexOf(server));

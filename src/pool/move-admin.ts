@@ -1,0 +1,245 @@
+/**
+ * The owner of a pool: its map, journal, mover and the leases of its routers, behind an HTTP API on loopback (or anywhere, with a password). Routers register and renew here,
+ * people and `keyfleet pool …` ask for changes.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
+import { cloneServer } from './clone.ts';
+import { MoveCoordinator } from './move-coordinator.ts';
+import { MoveEngine } from './move-engine.ts';
+import type { ServerAddress } from './move-link.ts';
+import type { PaceLimits } from './move-pace.ts';
+import { planChange } from './move-plan.ts';
+import { verifyPool } from './move-verify.ts';
+import type { WalkLimits } from './move-walk.ts';
+import { type PoolConfig, type PoolServer, parseAddress, parseServer, showAddress } from './pool-config.ts';
+import { PoolMap } from './pool-map.ts';
+import { readPoolMap, writePoolMap } from './pool-map-file.ts';
+
+export interface PoolAdminOptions {
+  readonly config: PoolConfig;
+  /** Where the map and the journal are kept. */
+  readonly dir: string;
+  readonly host?: string;
+  readonly port?: number;
+  /** Asked of everyone as `Authorization: Bearer …`; needed off loopback. */
+  readonly password?: string | undefined;
+  readonly leaseMs?: number;
+  readonly limits?: Partial<WalkLimits>;
+  readonly pace?: PaceLimits;
+  readonly onError?: (error: unknown) => void;
+}
+
+export interface PoolAdmin {
+  readonly url: string;
+  readonly engine: MoveEngine;
+  readonly coordinator: MoveCoordinator;
+  close(): Promise<void>;
+}
+
+interface Asked {
+  readonly id?: string;
+  readonly epoch?: number;
+  readonly foregroundP99Ms?: number;
+  readonly waitMs?: number;
+  readonly move?: string;
+  readonly keys?: readonly string[];
+  readonly action?: string;
+  readonly server?: string;
+  readonly weight?: number;
+  readonly address?: string;
+  readonly dryRun?: boolean;
+  readonly dropStrays?: boolean;
+}
+
+const MOST_BODY_BYTES = 16 * 1024 * 1024;
+const LOOPBACK = /^(127\.\d+\.\d+\.\d+|localhost|::1)$/;
+
+/** @throws KF_LISTEN_FAILED; KF_UNAUTHORIZED when it is to be reachable from elsewhere without a password; KF_POOL_MAP, KF_JOURNAL_DAMAGED. */
+export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdmin> {
+  const { config, dir, host = '127.0.0.1', port = 0, password } = options;
+  if (!LOOPBACK.test(host) && password === undefined)
+    throw new KeyfleetError('KF_UNAUTHORIZED', `without a password the owner of a pool listens on loopback only, not on ${host}`);
+  mkdirSync(dir, { recursive: true });
+  const mapPath = join(dir, `${config.name}.map.json`);
+  const kept = readPoolMap(mapPath, config);
+  const map = kept ?? PoolMap.of(config);
+  const addressOf = ({ address }: PoolServer): ServerAddress => ({
+    ...('path' in address ? { host: '', port: 0, path: address.path } : address),
+    username: config.username,
+    password: config.auth,
+  });
+  const coordinator = new MoveCoordinator(
+    map,
+    { addressOf, ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }) },
+    kept !== undefined,
+  );
+  const engine = await MoveEngine.open({
+    config,
+    map,
+    routers: coordinator,
+    journalPath: join(dir, `${config.name}.moves`),
+    saveMap: (newer) => writePoolMap(mapPath, newer),
+    addressOf,
+    ...(options.limits === undefined ? {} : { limits: options.limits }),
+    ...(options.pace === undefined ? {} : { pace: options.pace }),
+  });
+  if (kept === undefined) writePoolMap(mapPath, map);
+
+  const routes: Readonly<Record<string, (asked: Asked) => Promise<unknown>>> = {
+    'POST /v1/routers/renew': async ({ id = '', epoch = 0, foregroundP99Ms, waitMs = 0 }) => {
+      coordinator.renew(id, epoch, foregroundP99Ms);
+      await coordinator.newer(epoch, Math.min(waitMs, coordinator.leaseMs / 4));
+      const { leaseMs, map: newer } = coordinator.renew(id, epoch, foregroundP99Ms);
+      return { leaseMs, map: newer?.toJson() };
+    },
+    'POST /v1/routers/leave': async ({ id = '' }) => coordinator.leave(id),
+    'POST /v1/pull': ({ move = '', keys = [] }) =>
+      engine.pull(
+        move,
+        keys.map((key) => Buffer.from(key, 'base64')),
+      ),
+    'GET /v1/status': async () => ({
+      pool: config.name,
+      ...engine.status(),
+      servers: engine.map.servers.map((server, index) => ({
+        name: server.name,
+        address: showAddress(server.address),
+        weight: server.weight,
+        slots: engine.map.slotsOf(index).length,
+      })),
+      slotCount: engine.map.slotCount,
+      routers: coordinator.routers,
+    }),
+    'POST /v1/change': async (asked) => {
+      const plan = planChange(engine.map, config, serversAfter(engine.map, asked), `${asked.action} ${asked.server}`);
+      if (asked.dryRun) return { moves: await engine.forecast(plan) };
+      await engine.start(plan, { dropStrays: asked.dropStrays === true });
+      return { moves: plan.moves };
+    },
+    'POST /v1/moves/pause': () => engine.pause(),
+    'POST /v1/moves/resume': () => engine.resume(),
+    'POST /v1/moves/cancel': () => engine.cancel(),
+    'POST /v1/verify': () => verifyPool(engine.map, addressOf),
+    'POST /v1/clone': ({ server = '', address = '' }) => clone(server, address),
+  };
+
+  /** E1: the server keeps its name and slots, and gets another address. */
+  async function clone(name: string, to: string): Promise<unknown> {
+    const index = engine.map.servers.findIndex((server) => server.name === name);
+    const address = parseAddress(to);
+    if (index < 0) throw new KeyfleetError('KF_POOL_PLAN', `the pool has no server ${name}`);
+    if (address === undefined || 'path' in address) throw new KeyfleetError('KF_POOL_PLAN', `${to} is no host:port`);
+    const before = engine.map.servers[index]!;
+    const slots = engine.map.slotsOf(index);
+    const held = (): PoolMap =>
+      engine.map.withMove({ id: `${config.name}.clone.${engine.map.epoch}`, from: index, to: index, mode: 'held' }, slots);
+    const report = await cloneServer({
+      from: addressOf(before),
+      to: { ...addressOf({ ...before, address }) },
+      hold: () => engine.replaceMap(held()),
+      release: (done) => {
+        const free = engine.map.withoutMove(engine.map.moves[0]!.id, false);
+        const servers = free.servers.with(index, done ? { ...before, address } : before);
+        return engine.replaceMap(free.withServersByName(servers));
+      },
+    });
+    return report;
+  }
+
+  const server = createServer({ requestTimeout: 30_000 }, (request, response) => {
+    void answer(request, response);
+  });
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      if (password !== undefined && !carries(request, password))
+        throw new KeyfleetError('KF_UNAUTHORIZED', 'the owner of this pool wants a password');
+      if (password === undefined && !LOOPBACK.test((request.headers.host ?? '').replace(/:\d*$/, '').replace(/^\[|\]$/g, '')))
+        throw new KeyfleetError('KF_UNAUTHORIZED', 'without a password only names of this machine itself are answered');
+      const route = routes[`${request.method} ${(request.url ?? '/').split('?')[0]}`];
+      if (route === undefined) throw new KeyfleetError('KF_NOT_FOUND', 'there is no such request');
+      send(response, 200, (await route(await bodyOf(request))) ?? {});
+    } catch (error) {
+      if (!isKeyfleetError(error)) options.onError?.(error);
+      const code = isKeyfleetError(error) ? error.code : 'KF_INTERNAL';
+      send(response, STATUS[code] ?? 409, {
+        error: { code, message: messageOf(error), retryable: isKeyfleetError(error) && error.retryable },
+      });
+    }
+  }
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) =>
+      reject(new KeyfleetError('KF_LISTEN_FAILED', `cannot listen on ${host}:${port}: ${error.message}`, { cause: error })),
+    );
+    server.listen(port, host, resolve);
+  });
+  return {
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${(server.address() as AddressInfo).port}`,
+    engine,
+    coordinator,
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+      await engine.close();
+    },
+  };
+}
+
+const STATUS: Readonly<Record<string, number>> = {
+  KF_UNAUTHORIZED: 401,
+  KF_NOT_FOUND: 404,
+  KF_BAD_REQUEST: 400,
+  KF_POOL_MOVING: 503,
+  KF_INTERNAL: 500,
+};
+
+function serversAfter(map: PoolMap, { action, server = '', weight }: Asked): readonly PoolServer[] {
+  if (action === 'add') {
+    const added = parseServer(server) ?? parseServer(`${server}:1`);
+    if (added === undefined)
+      throw new KeyfleetError(
+        'KF_POOL_PLAN',
+        `a server is host:port, host:port:weight or host:port:weight name, not ${JSON.stringify(server)}`,
+      );
+    if (map.servers.some(({ name }) => name === added.name))
+      throw new KeyfleetError('KF_POOL_PLAN', `the pool has a server ${added.name} already`);
+    return [...map.servers, added];
+  }
+  if (!map.servers.some(({ name }) => name === server))
+    throw new KeyfleetError('KF_POOL_PLAN', `the pool has no server ${server}; it has ${map.servers.map(({ name }) => name).join(', ')}`);
+  if (action === 'remove') return map.servers.filter(({ name }) => name !== server);
+  if (action !== 'reweight' || weight === undefined || !Number.isSafeInteger(weight) || weight < 1)
+    throw new KeyfleetError('KF_POOL_PLAN', 'a change is add, remove, or reweight with a whole weight from 1');
+  return map.servers.map((one) => (one.name === server ? { ...one, weight } : one));
+}
+
+function carries(request: IncomingMessage, password: string): boolean {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digest(request.headers.authorization ?? ''), digest(`Bearer ${password}`));
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Asked> {
+  const pieces: Buffer[] = [];
+  let length = 0;
+  for await (const piece of request) {
+    length += (piece as Buffer).length;
+    if (length > MOST_BODY_BYTES) throw new KeyfleetError('KF_BAD_REQUEST', 'the body is too large');
+    pieces.push(piece as Buffer);
+  }
+  if (length === 0) return {};
+  try {
+    return JSON.parse(Buffer.concat(pieces).toString('utf8')) as Asked;
+  } catch (error) {
+    throw new KeyfleetError('KF_BAD_REQUEST', `the body is no JSON: ${messageOf(error)}`);
+  }
+}
+
+function send(response: ServerResponse, status: number, body: unknown): void {
+  const text = Buffer.from(JSON.stringify(body));
+  response.writeHead(status, { 'content-type': 'application/json', 'content-length': text.length });
+  response.end(text);
+}

@@ -1,0 +1,128 @@
+/** A router's side of the leases: takes maps from the pool's owner, confirms them, and knows whether it may send. */
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Bytes } from '../base/bytes.ts';
+import { type ErrorCode, KeyfleetError, messageOf } from '../base/errors.ts';
+import type { PoolConfig } from './pool-config.ts';
+import { PoolMap, type PoolMapJson } from './pool-map.ts';
+
+/** Where the owner of a pool is. */
+export interface PoolControl {
+  readonly url: string;
+  readonly password?: string;
+}
+
+export interface FollowerPorts {
+  readonly config: PoolConfig;
+  /** Takes the map; resolves when all that was begun before is answered. */
+  apply(map: PoolMap): Promise<void>;
+  /** Ends all connections to the servers, and begins anew with others, named after the id. */
+  begin(id: string): void;
+  foregroundP99Ms?(): number | undefined;
+}
+
+const WAIT_MS = 500;
+
+export class PoolFollower {
+  readonly #control: PoolControl;
+  readonly #ports: FollowerPorts;
+  #id = '';
+  #epoch = 0;
+  #leaseUntilMs = 0;
+  #closed = false;
+  readonly #running: Promise<void>;
+
+  constructor(control: PoolControl, ports: FollowerPorts) {
+    this.#control = control;
+    this.#ports = ports;
+    this.#begin();
+    this.#running = this.#run();
+  }
+
+  /** Whether operations may be sent now: asked before each of them. */
+  get maySend(): boolean {
+    return this.#epoch > 0 && performance.now() < this.#leaseUntilMs;
+  }
+
+  async pull(move: string, keys: readonly Bytes[]): Promise<void> {
+    await this.#ask('pull', { move, keys: keys.map((key) => Buffer.from(key).toString('base64')) });
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#leaseUntilMs = 0;
+    await this.#running;
+    await this.#ask('routers/leave', { id: this.#id }).catch(() => undefined);
+  }
+
+  #begin(): void {
+    this.#id = randomBytes(6).toString('hex');
+    this.#epoch = 0;
+    this.#leaseUntilMs = 0;
+    this.#ports.begin(this.#id);
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#closed) {
+      const askedMs = performance.now();
+      try {
+        const p99 = this.#ports.foregroundP99Ms?.();
+        const { leaseMs, map } = await this.#ask<{ leaseMs: number; map?: PoolMapJson }>('routers/renew', {
+          id: this.#id,
+          epoch: this.#epoch,
+          waitMs: WAIT_MS,
+          ...(p99 === undefined ? {} : { foregroundP99Ms: p99 }),
+        });
+        if (map !== undefined) {
+          const newer = PoolMap.fromJson(map, this.#ports.config);
+          const applied = this.#ports.apply(newer);
+          this.#leaseUntilMs = askedMs + leaseMs;
+          const first = this.#epoch === 0;
+          if (first) this.#epoch = newer.epoch;
+          await this.#renewWhile(applied);
+          this.#epoch = newer.epoch;
+        } else this.#leaseUntilMs = askedMs + leaseMs;
+      } catch (error) {
+        if (error instanceof KeyfleetError && error.code === 'KF_POOL_ROUTER_FENCED') this.#begin();
+        await sleep(100);
+      }
+    }
+  }
+
+  /** The lease lasts while what was begun is answered; the map is not confirmed yet. */
+  async #renewWhile(applied: Promise<void>): Promise<void> {
+    let done = false;
+    const end = applied.finally(() => {
+      done = true;
+    });
+    while (!done && !this.#closed) {
+      await Promise.race([end, sleep(WAIT_MS)]);
+      if (done) break;
+      const askedMs = performance.now();
+      const { leaseMs } = await this.#ask<{ leaseMs: number }>('routers/renew', { id: this.#id, epoch: this.#epoch, waitMs: 0 });
+      this.#leaseUntilMs = askedMs + leaseMs;
+    }
+    await end;
+  }
+
+  async #ask<T = object>(path: string, body: object): Promise<T> {
+    let response: Response;
+    try {
+      response = await fetch(new URL(`/v1/${path}`, this.#control.url), {
+        method: 'POST',
+        headers: this.#control.password === undefined ? {} : { authorization: `Bearer ${this.#control.password}` },
+        body: JSON.stringify(body),
+        signal: AbortSignal.timeout(10_000),
+      });
+    } catch (error) {
+      throw new KeyfleetError('KF_UNREACHABLE', `the owner of the pool does not answer at ${this.#control.url}: ${messageOf(error)}`, {
+        retryable: true,
+      });
+    }
+    const answer = (await response.json()) as T & {
+      readonly error?: { readonly code: ErrorCode; readonly message: string; readonly retryable: boolean };
+    };
+    if (answer.error) throw new KeyfleetError(answer.error.code, answer.error.message, { retryable: answer.error.retryable });
+    return answer;
+  }
+}
