@@ -1,0 +1,75 @@
+/**
+ * What does moving keys between live servers cost, and whom? Keys and bytes moved a second; the foreground's latency before, during and after; the write pause of a clone.
+ * `--large`: 300,000 keys instead of 20,000.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createPool, startPoolAdmin } from '../src/pool/index.ts';
+import { POOL_DEFAULTS, type PoolConfig } from '../src/pool/pool-config.ts';
+import { startRedisServers } from '../test/pool/redis-servers.ts';
+
+const keyCount = process.argv.includes('--large') ? 300_000 : 20_000;
+const servers = await startRedisServers(4);
+const dir = mkdtempSync(join(tmpdir(), 'keyfleet-bench-'));
+const config: PoolConfig = {
+  name: 'bench',
+  redis: true,
+  ...POOL_DEFAULTS,
+  distribution: 'slots',
+  servers: servers.slice(0, 2).map(({ address, port }) => ({ name: address, address: { host: '127.0.0.1', port }, weight: 1 })),
+};
+const admin = await startPoolAdmin({ config, dir });
+const pool = createPool({ ...config, control: { url: admin.url } });
+const value = 'v'.repeat(100);
+for (let at = 0; at < keyCount; at += 1_000)
+  await Promise.all(Array.from({ length: Math.min(1_000, keyCount - at) }, (_, i) => pool.call(['SET', `key:${at + i}`, value])));
+
+let waits: number[] = [];
+let isOver = false;
+const foreground = Promise.all(
+  Array.from({ length: 8 }, async (_, lane) => {
+    for (let i = lane; !isOver; i = (i * 31 + 7) % keyCount) {
+      const startMs = performance.now();
+      await pool.call(i % 4 === 0 ? ['SET', `key:${i}`, value] : ['GET', `key:${i}`]);
+      waits.push(performance.now() - startMs);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }),
+);
+const taken = (): string => {
+  const sorted = waits.sort((a, b) => a - b);
+  waits = [];
+  const at = (share: number): string => (sorted[Math.floor(sorted.length * share)] ?? 0).toFixed(2);
+  return `p50 ${at(0.5)} ms, p99 ${at(0.99)} ms (${sorted.length} operations)`;
+};
+const rest = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+const change = (action: string, server: string): Promise<Response> =>
+  fetch(`${admin.url}/v1/change`, { method: 'POST', body: JSON.stringify({ action, server }) });
+
+await rest(2_000);
+console.log(`machine: ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`);
+console.log(`foreground before   ${taken()}`);
+const startMs = performance.now();
+await change('add', servers[2]!.address);
+await admin.engine.settled();
+const seconds = (performance.now() - startMs) / 1_000;
+console.log(`foreground during   ${taken()}`);
+const moved = Number(await pool.call(['DBSIZE'], { server: servers[2]!.address }));
+console.log(`moved ${moved} keys of 100 B in ${seconds.toFixed(2)} s: ${Math.round(moved / seconds)} keys/s, barriers and checks included`);
+await rest(2_000);
+console.log(`foreground after    ${taken()}`);
+const clone = await fetch(`${admin.url}/v1/clone`, {
+  method: 'POST',
+  body: JSON.stringify({ server: servers[0]!.address, address: servers[3]!.address }),
+});
+console.log(`clone: operations held for ${((await clone.json()) as { pauseMs: number }).pauseMs.toFixed(1)} ms`);
+console.log(`foreground meanwhile ${taken()}`);
+isOver = true;
+await foreground;
+const verified = (await (await fetch(`${admin.url}/v1/verify`, { method: 'POST' })).json()) as { keys: number; misplacedCount: number };
+console.log(`checksum: ${verified.keys} keys, ${verified.misplacedCount} misplaced`);
+await pool.close();
+await admin.close();
+await Promise.all(servers.map((server) => server.stop()));
+rmSync(dir, { recursive: true, force: true });
