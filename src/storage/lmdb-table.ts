@@ -145,8 +145,14 @@ export class LmdbTable {
     const number = Buffer.alloc(8);
     number.writeDoubleLE(memtable.lastNumber);
     await Promise.all(waiting);
-    await heard(this.#meta.put(FLUSHED, number));
-    await heard(this.#root.flushed);
+    try {
+      // Only awaited: a handler of our own on these promises would keep `flushed` from resolving.
+      await this.#meta.put(FLUSHED, number);
+      await this.#root.flushed;
+    } catch (error) {
+      hear(error as LmdbError);
+      throw error;
+    }
     this.#pairs.resetReadTxn();
     return true;
   }
@@ -160,14 +166,18 @@ export class LmdbTable {
   }
 }
 
-/**
- * The same promise, whose failure may come before anybody waits for it. LMDB's errors carry the promise of another one, which nobody else
- * would hear either.
- */
+interface LmdbError extends Error {
+  /** The promise of the error behind this one; nobody else would hear it. */
+  readonly commitError?: Promise<unknown>;
+}
+
+function hear(error: LmdbError): void {
+  error.commitError?.catch(() => {});
+}
+
+/** The same promise, whose failure may come before anybody waits for it. */
 function heard<T>(promise: Promise<T>): Promise<T> {
-  promise.catch((error: { readonly commitError?: Promise<unknown> }) => {
-    error.commitError?.catch(() => {});
-  });
+  promise.catch(hear);
   return promise;
 }
 
