@@ -30,6 +30,10 @@ class Waiter implements ReplySink<Reply> {
   timer: NodeJS.Timeout | undefined;
   /** The try that counts. */
   tries = 0;
+  /** The first try, which alone says whether the command is a good one, has been answered. */
+  isAccepted = false;
+  /** Its time was up before that. */
+  isOverdue = false;
   readonly #finish: (waiter: Waiter, answer: () => void) => void;
 
   constructor(options: {
@@ -47,12 +51,18 @@ class Waiter implements ReplySink<Reply> {
   }
 
   settled(attempt: number, reply: Reply): void {
+    if (attempt === 1) this.isAccepted = true;
     // What the first try was refused with stands, though it come late.
     const isRefusal =
       attempt === 1 && !this.isDone && typeof reply === 'object' && reply !== null && 'kind' in reply && reply.kind === 'error';
+    const isNothing = reply === this.form.nothing;
+    if (this.isOverdue && !this.isDone && !isRefusal && (isNothing || attempt !== this.tries)) {
+      this.#finish(this, () => this.conn.settled(this.token, NULL_ARRAY));
+      return;
+    }
     if (attempt !== this.tries && !isRefusal) return;
     if (!this.isDone) {
-      if (reply === this.form.nothing) return;
+      if (isNothing) return;
       // A key became something else while we waited: that is not what we wait for.
       if (reply === WRONG_TYPE && attempt > 1 && !this.form.isMove) return;
     }
@@ -60,7 +70,7 @@ class Waiter implements ReplySink<Reply> {
   }
 
   failed(attempt: number, error: Error): void {
-    if (attempt === this.tries) this.#finish(this, () => this.conn.failed(this.token, error));
+    if (attempt === this.tries || this.isOverdue) this.#finish(this, () => this.conn.failed(this.token, error));
   }
 }
 
@@ -184,11 +194,17 @@ export class BlockedClients {
     answer();
   }
 
+  /** Answers null; but a command that is refused hears so, however short its time was. */
+  #timeUp(waiter: Waiter): void {
+    if (waiter.isAccepted) this.unblock(waiter.conn, false);
+    else waiter.isOverdue = true;
+  }
+
   #arm(waiter: Waiter, untilMs: number): void {
     const leftMs = untilMs - Date.now();
     const isLast = leftMs <= MAX_TIMER_MS;
     waiter.timer = setTimeout(
-      () => (isLast ? this.unblock(waiter.conn, false) : this.#arm(waiter, untilMs)),
+      () => (isLast ? this.#timeUp(waiter) : this.#arm(waiter, untilMs)),
       Math.max(0, Math.min(leftMs, MAX_TIMER_MS)),
     );
     waiter.timer.unref();

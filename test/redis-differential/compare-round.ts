@@ -5,6 +5,8 @@ import type { Generator } from './generator.ts';
 
 /** Commands of a round, which begins with nothing stored. */
 const ROUND_COMMANDS = 500;
+/** For a pipeline of so many; the longest wait of a blocking command among them is 2 ms. */
+const PATIENCE_MS = 30_000;
 
 /** Gives the same commands to both and throws at the first replies that differ. Both must take them in the order given. */
 export async function compareRound(options: {
@@ -22,8 +24,8 @@ export async function compareRound(options: {
     const piece = commands.slice(from, to);
     const pending = piece.map((command) => real.run(command));
     const mine = piece.map((command) => ours.run(command));
-    const theirs = await Promise.all(pending);
-    const answered = await Promise.all(mine);
+    const theirs = await answersOf('redis', pending, piece, seed);
+    const answered = await answersOf('ours', mine, piece, seed);
     for (let i = 0; i < piece.length; i++) {
       const [reply, wanted] = [answered[i]!, theirs[i]!];
       if (!areAlike(piece[i]!, reply, wanted)) fail({ seed, commands: commands.slice(0, from + i + 1), reply, wanted });
@@ -35,6 +37,36 @@ export async function compareRound(options: {
       if (found !== wanted) fail({ seed, commands: commands.slice(0, to), reply: utf8(found), wanted: utf8(wanted) });
     }
     from = to;
+  }
+}
+
+/** Throws when one is not answered in time, and names it. */
+async function answersOf(
+  whose: string,
+  pending: readonly (Reply | Promise<Reply>)[],
+  commands: readonly (readonly Bytes[])[],
+  seed: number,
+): Promise<Reply[]> {
+  let answered = 0;
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      const words = commands[answered]!.map((arg) => JSON.stringify(textOf(arg))).join(' ');
+      reject(new Error(`seed ${seed}: ${whose} does not answer ${words}`));
+    }, PATIENCE_MS);
+  });
+  const all = async (): Promise<Reply[]> => {
+    const replies: Reply[] = [];
+    for (const one of pending) {
+      replies.push(await one);
+      answered++;
+    }
+    return replies;
+  };
+  try {
+    return await Promise.race([all(), late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

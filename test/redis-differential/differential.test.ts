@@ -101,6 +101,8 @@ describe.skipIf(!hasRealRedis)('random commands', () => {
         for (let round = 0; SECONDS > 0 ? Date.now() < endMs : round < SERVER_ROUNDS; round++) {
           const seed = (SEED + round) >>> 0;
           const generator = new Generator(seed, { tag: '{x}', version, doorShare: 0.15 });
+          // The round before may have ended within a transaction.
+          for (const one of [real, ours]) await one.send(['DISCARD']);
           await compareRound({ real: { run: (args) => real.send(args) }, ours: { run: (args) => ours.send(args) }, generator, seed });
         }
       } finally {

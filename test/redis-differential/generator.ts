@@ -59,7 +59,7 @@ export class Generator {
   commandOf(names: readonly string[]): Bytes[] {
     for (;;) {
       const command = this.#make(COMMANDS, this.pick(names));
-      if (this.#isTagged(command)) return command;
+      if (this.#isTagged(command) && !isEndless(command)) return command;
     }
   }
 
@@ -259,12 +259,23 @@ export const COMMANDS: Readonly<Record<string, (g: Generator) => Arg[]>> = {
   ...SORTED_SET_COMMANDS,
 };
 
-/** A mutilated HRANDFIELD may ask for so many fields that Redis is busy for hours; those below -(2^63 - 1) it refuses. */
+/**
+ * A mutilated HRANDFIELD, SRANDMEMBER or ZRANDMEMBER may ask for so many fields that Redis is busy for hours (those below -(2^63 - 1) it
+ * refuses); a mutilated blocking command may wait for days, which from 1e16 seconds on Redis refuses.
+ */
 function isEndless(command: readonly Bytes[]): boolean {
-  const [name, , count] = command.map((arg) => Buffer.from(arg).toString('latin1'));
-  return name?.toLowerCase() === 'hrandfield' && Number(count) < -1_000 && !/^-922337203685477580[89]$/.test(count ?? '');
+  const args = command.map((arg) => Buffer.from(arg).toString('latin1'));
+  const name = args[0]!.toLowerCase();
+  if (/^([hsz]rand(field|member))$/.test(name)) {
+    return Number(args[2]) < -1_000 && !/^-922337203685477580[89]$/.test(args[2] ?? '');
+  }
+  if (!BLOCKING.has(name)) return false;
+  const timeout = (/mpop$/.test(name) ? args[1] : args.at(-1)) ?? '';
+  const seconds = Number(timeout);
+  return timeout !== '' && (seconds === 0 || (seconds > 0.01 && seconds < 1e16));
 }
 
+const BLOCKING = new Set(['blmove', 'blmpop', 'blpop', 'brpop', 'brpoplpush', 'bzmpop', 'bzpopmax', 'bzpopmin']);
 const MODULE_NAMES = Object.keys(COMMANDS);
 const DOOR_NAMES = Object.keys(DOOR_COMMANDS);
 

@@ -1,7 +1,7 @@
 import type { Bytes } from '../../base/bytes.ts';
 import type { CommandArgs } from './command-table.ts';
 import { SYNTAX_ERROR } from './error-replies.ts';
-import type { Handlers, WriteManyHandler } from './handler.ts';
+import type { ArgsCheck, Handlers, WriteManyHandler } from './handler.ts';
 import { asciiBytes } from './integer.ts';
 import { isLeftEnd, moveItem, mPopFrom, popFromFirst } from './list-commands.ts';
 import { parseLongDouble } from './long-double.ts';
@@ -62,22 +62,21 @@ const brPopLPush: WriteManyHandler = (ctx, args) => {
   return typeof timeout === 'number' ? moveItem(ctx, args, { isFromLeft: false, isToLeft: true }) : timeout;
 };
 
-function timeoutFirst(handler: WriteManyHandler): WriteManyHandler {
-  return (ctx, args, settings) => {
-    const timeout = parseTimeoutMs(args[1]!);
-    return typeof timeout === 'number' ? handler(ctx, args, settings) : timeout;
-  };
-}
+/** Of BLMPOP and BZMPOP, whose timeout comes first and is looked at last. */
+const badTimeout: ArgsCheck = (args) => {
+  const timeout = parseTimeoutMs(args[1]!);
+  return typeof timeout === 'number' ? undefined : timeout;
+};
 
 export const BLOCKING_WRITES: Handlers<WriteManyHandler> = {
   blpop: popOne(true),
   brpop: popOne(false),
   blmove: blMove,
   brpoplpush: brPopLPush,
-  blmpop: timeoutFirst(mPopFrom(2)),
+  blmpop: mPopFrom(2, badTimeout),
   bzpopmin: popEnd(false),
   bzpopmax: popEnd(true),
-  bzmpop: timeoutFirst(zMPopFrom(2)),
+  bzmpop: zMPopFrom(2, badTimeout),
 };
 
 /** How a blocking command waits. */

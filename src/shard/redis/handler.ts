@@ -1,7 +1,7 @@
 import type { Bytes } from '../../base/bytes.ts';
 import type { CommandContext, CommandResult, ManyContext, ManyQueryContext, QueryContext } from '../value-module.ts';
 import type { CommandArgs } from './command-table.ts';
-import type { Reply } from './reply.ts';
+import type { Reply, TaggedReply } from './reply.ts';
 import type { RedisValue } from './value.ts';
 
 /** What a Redis module can be told when it is made. */
@@ -31,6 +31,9 @@ export type WriteManyHandler = (ctx: ManyContext<RedisValue>, args: CommandArgs,
 
 /** Reads several keys of one shard. */
 export type ReadManyHandler = (ctx: ManyQueryContext<RedisValue>, args: CommandArgs, settings: RedisSettings) => Reply;
+
+/** Says what is wrong with the arguments, if anything is. */
+export type ArgsCheck = (args: CommandArgs) => TaggedReply | undefined;
 
 /** Handlers by the command's name in the table. */
 export type Handlers<Handler> = Readonly<Record<string, Handler>>;

@@ -2,7 +2,15 @@ import type { Bytes } from '../../base/bytes.ts';
 import type { ManyContext } from '../value-module.ts';
 import type { CommandArgs } from './command-table.ts';
 import { NO_SUCH_KEY, NOT_AN_INTEGER, OUT_OF_POSITIVE, SYNTAX_ERROR, WRONG_TYPE, wrongArityError } from './error-replies.ts';
-import { type Handlers, type ReadHandler, type RedisResult, unchanged, type WriteHandler, type WriteManyHandler } from './handler.ts';
+import {
+  type ArgsCheck,
+  type Handlers,
+  type ReadHandler,
+  type RedisResult,
+  unchanged,
+  type WriteHandler,
+  type WriteManyHandler,
+} from './handler.ts';
 import { parseInteger } from './integer.ts';
 import { itemAt, itemsOf, ListEdit, placesOf } from './list-items.ts';
 import { lPos } from './list-search.ts';
@@ -184,8 +192,8 @@ export function popFromFirst(ctx: ManyContext<RedisValue>, keys: readonly Bytes[
   return NULL_ARRAY;
 }
 
-/** `numkeys key … LEFT|RIGHT [COUNT n]` from `at` on, for LMPOP and BLMPOP. */
-export function mPopFrom(at: number): WriteManyHandler {
+/** `numkeys key … LEFT|RIGHT [COUNT n]` from `at` on, for LMPOP and BLMPOP; `check` comes after all that, and before the keys are looked at. */
+export function mPopFrom(at: number, check?: ArgsCheck): WriteManyHandler {
   return (ctx, args) => {
     const keyCount = parseInteger(args[at]!);
     if (keyCount === undefined || keyCount < 1) return NUMKEYS_TOO_SMALL;
@@ -194,7 +202,8 @@ export function mPopFrom(at: number): WriteManyHandler {
     const isLeft = isLeftEnd(args[endAt]!);
     if (isLeft === undefined) return SYNTAX_ERROR;
     const count = countUpTo(args, endAt + 1, COUNT_TOO_SMALL);
-    return typeof count === 'number' ? popFromFirst(ctx, args.slice(at + 1, endAt), isLeft, count) : count;
+    if (typeof count !== 'number') return count;
+    return check?.(args) ?? popFromFirst(ctx, args.slice(at + 1, endAt), isLeft, count);
   };
 }
 

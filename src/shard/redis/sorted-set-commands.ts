@@ -2,7 +2,15 @@ import type { Bytes } from '../../base/bytes.ts';
 import type { ManyContext } from '../value-module.ts';
 import { doubleReply, doubleText } from './double.ts';
 import { OUT_OF_POSITIVE, SYNTAX_ERROR, WRONG_TYPE } from './error-replies.ts';
-import { type Handlers, type ReadHandler, type RedisResult, unchanged, type WriteHandler, type WriteManyHandler } from './handler.ts';
+import {
+  type ArgsCheck,
+  type Handlers,
+  type ReadHandler,
+  type RedisResult,
+  unchanged,
+  type WriteHandler,
+  type WriteManyHandler,
+} from './handler.ts';
 import { scanHandler } from './hash-scan.ts';
 import { asciiBytes, parseInteger } from './integer.ts';
 import { COUNT_TOO_SMALL, NUMKEYS_TOO_SMALL } from './list-commands.ts';
@@ -136,8 +144,8 @@ export function popFromFirstSortedSet(
   return undefined;
 }
 
-/** `numkeys key … MIN|MAX [COUNT n]` from `at` on, for ZMPOP and BZMPOP. */
-export function zMPopFrom(at: number): WriteManyHandler {
+/** `numkeys key … MIN|MAX [COUNT n]` from `at` on, for ZMPOP and BZMPOP; `check` comes after all that, and before the keys are looked at. */
+export function zMPopFrom(at: number, check?: ArgsCheck): WriteManyHandler {
   return (ctx, args) => {
     const keyCount = parseInteger(args[at]!);
     if (keyCount === undefined || keyCount < 1) return NUMKEYS_TOO_SMALL;
@@ -148,6 +156,8 @@ export function zMPopFrom(at: number): WriteManyHandler {
     if (!isMax && !isWord(end, 'MIN')) return SYNTAX_ERROR;
     const count = countUpTo(args, endAt + 1, COUNT_TOO_SMALL);
     if (typeof count !== 'number') return count;
+    const refusal = check?.(args);
+    if (refusal !== undefined) return refusal;
     const popped = popFromFirstSortedSet(ctx, args.slice(at + 1, endAt), isMax, count);
     if (popped === undefined) return NULL_ARRAY;
     return isPopped(popped) ? [popped.key, popped.pairs] : popped;
