@@ -6,12 +6,21 @@ import type { ValueCodec } from './value-module.ts';
 
 // An entry of a shard's log: what the leader ordered in one go. All replicas run the same entries and so come to the same state.
 //
-//   [version u8][epoch f64][nowMs f64][leader u8 + bytes][prevHash 16][commands ...]
-//   a command: [kind u8][lengths and bytes, see encodeCommand]
+//   [version u8][kind u8][epoch f64][nowMs f64][basis f64, of a claim][leader u8 + bytes][prevHash 16][commands ...]
+//   a command: [kind u8][lengths and bytes, see encodeEntry]
 //
 // The hash of an entry is taken over the very same bytes, in the same order.
 
-export const ENTRY_VERSION = 1;
+export const ENTRY_VERSION = 2;
+
+/**
+ * What an entry is, beside its commands. `grounded`: its leader had run the entry before it, so another one before it means that somebody's
+ * past is wrong. `predicted`: it was sent off behind entries whose fate was open, and counts for nothing when one of them took another place.
+ * `claim`: its leader wants to lead from here on. `resign`: it leads no more, and anybody may.
+ */
+export type EntryKind = 'grounded' | 'predicted' | 'claim' | 'resign';
+
+const KINDS: readonly EntryKind[] = ['grounded', 'predicted', 'claim', 'resign'];
 
 /** One thing that an entry does. */
 export type EntryCommand<Command> =
@@ -24,6 +33,10 @@ export type EntryCommand<Command> =
   | { readonly kind: 'clear'; readonly table: number };
 
 export interface Entry<Command> {
+  /** Default: grounded. */
+  readonly kind?: EntryKind;
+  /** Of a claim: the last entry of the old leader that the claimant has run. A later one makes the claim void. */
+  readonly basis?: number;
   readonly epoch: number;
   readonly leader: string;
   /** The hash of the entry before. */
@@ -39,15 +52,19 @@ export const KIND_EXPIRE_KEYS = 3;
 export const KIND_CLEAR = 4;
 
 export function encodeEntryHeader(entry: Omit<Entry<unknown>, 'commands'>): Bytes {
+  const { kind = 'grounded', basis = 0 } = entry;
   const leader = leaderBytes(entry.leader);
-  const out = freshBytes(18 + leader.length + entry.prevHash.length);
+  const leaderAt = kind === 'claim' ? 26 : 18;
+  const out = freshBytes(leaderAt + 1 + leader.length + entry.prevHash.length);
   const view = new DataView(out.buffer, out.byteOffset, out.length);
   out[0] = ENTRY_VERSION;
-  view.setFloat64(1, entry.epoch);
-  view.setFloat64(9, entry.nowMs);
-  out[17] = leader.length;
-  out.set(leader, 18);
-  out.set(entry.prevHash, 18 + leader.length);
+  out[1] = KINDS.indexOf(kind);
+  view.setFloat64(2, entry.epoch);
+  view.setFloat64(10, entry.nowMs);
+  if (kind === 'claim') view.setFloat64(18, basis);
+  out[leaderAt] = leader.length;
+  out.set(leader, leaderAt + 1);
+  out.set(entry.prevHash, leaderAt + 1 + leader.length);
   return out;
 }
 
@@ -117,8 +134,12 @@ export function decodeEntry<Command>(bytes: Bytes, codec: ValueCodec<Command>): 
   const reader = new EntryReader(bytes);
   const version = reader.u8();
   if (version !== ENTRY_VERSION) throw badEntry(`version ${version}; this release reads version ${ENTRY_VERSION}`);
+  const kindNumber = reader.u8();
+  const entryKind = KINDS[kindNumber];
+  if (entryKind === undefined) throw badEntry(`kind ${kindNumber}`);
   const epoch = reader.f64();
   const nowMs = reader.f64();
+  const basis = entryKind === 'claim' ? reader.f64() : 0;
   const leader = fromUtf8(reader.take(reader.u8()));
   const prevHash = reader.take(16);
   const commands: EntryCommand<Command>[] = [];
@@ -138,7 +159,8 @@ export function decodeEntry<Command>(bytes: Bytes, codec: ValueCodec<Command>): 
       throw badEntry(`a command of kind ${kind}`);
     }
   }
-  return { epoch, leader, prevHash, nowMs, commands };
+  const special = entryKind === 'grounded' ? {} : entryKind === 'claim' ? { kind: entryKind, basis } : { kind: entryKind };
+  return { ...special, epoch, leader, prevHash, nowMs, commands };
 }
 
 class EntryReader {

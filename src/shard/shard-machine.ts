@@ -1,5 +1,5 @@
 import { assert, InvariantError } from '../base/assert.ts';
-import { type Bytes, equalBytes } from '../base/bytes.ts';
+import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { ChainHash } from './chain-hash.ts';
 import {
@@ -13,6 +13,7 @@ import {
   KIND_COMMAND_MANY,
 } from './entry.ts';
 import { stateKey } from './key-layout.ts';
+import { standingOf } from './leadership.ts';
 import { openMany, openManyForQuery } from './many-records.ts';
 import { type CountChange, type RecordDuties, RecordView, ShardRecord } from './shard-record.ts';
 import { encodeShardState, type ShardState } from './shard-state.ts';
@@ -44,7 +45,7 @@ export interface ShardMachineOptions<Value, Command, Reply, Query, Answer> {
 export type Applied<Reply> =
   /** `replies` has one for each command; an Error for one that failed, and undefined for those that answer nobody. */
   | { readonly kind: 'applied'; readonly replies: readonly (Reply | Error | undefined)[] }
-  /** Of a leader that has been replaced: in the log, and without effect. */
+  /** Of a leader that has been replaced, or behind another entry than it was meant for: in the log, and without effect. */
   | { readonly kind: 'stale' }
   /** Not the entry behind the last one: entries are missing, or it was run before. */
   | { readonly kind: 'gap'; readonly expectedSeq: number }
@@ -235,6 +236,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     state.applied++;
     state.hash = this.#chain.finish();
     state.nowMs = this.#entryNowMs;
+    if (!this.#logged) state.leaderSeq = state.applied;
     this.#storage.put(this.#stateKey, encodeShardState(state));
     this.#open = false;
     if (this.#onEntry && !this.#logged) {
@@ -264,13 +266,14 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     this.#mustServe();
     const before = (this.#before = { ...this.#state });
     if (seq !== before.applied + 1) return { kind: 'gap', expectedSeq: before.applied + 1 };
-    if (!equalBytes(entry.prevHash, before.hash)) {
+    const standing = standingOf(entry, before);
+    if (standing === 'fault') {
       this.#storage.put(this.#stateKey, encodeShardState({ ...before, status: 'faulted' }));
       this.#state.status = 'faulted';
       return { kind: 'fault' };
     }
     const savepoint = this.#storage.savepoint();
-    const stale = entry.epoch < before.epoch;
+    const stale = standing === 'void';
     const replies: (Reply | Error | undefined)[] = [];
     this.#open = true;
     this.#logged = true;
@@ -278,9 +281,12 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     try {
       this.#chain.start(encodeEntryHeader(entry));
       for (const command of entry.commands) this.#hash(command);
+      // What follows from another past than ours says so in its own bytes; ours must be in the hash all the same.
+      if (stale) this.#chain.add(before.hash);
       if (!stale) {
         this.#state.epoch = entry.epoch;
-        this.#state.leader = entry.leader;
+        this.#state.leader = entry.kind === 'resign' ? '' : entry.leader;
+        this.#state.leaderSeq = seq;
         for (const command of entry.commands) replies.push(this.#runLogged(command));
       }
       // A log's entry counts even when it changed nothing.

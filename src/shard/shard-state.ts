@@ -21,8 +21,11 @@ export interface ShardState {
   applied: number;
   /** Of that entry, see chain-hash.ts. */
   hash: Bytes;
+  /** The number of the leadership, and its holder: empty when nobody leads. */
   epoch: number;
   leader: string;
+  /** The last entry of that leader which had effect. */
+  leaderSeq: number;
   status: ShardStatus;
   /** The time of that entry. Time in a shard never goes back. */
   nowMs: number;
@@ -46,6 +49,7 @@ export function newShardState(options: { id: number; range: PositionRange; table
     hash: ZERO_HASH,
     epoch: 1,
     leader,
+    leaderSeq: 0,
     status: 'serving',
     nowMs: 0,
     keyCount: 0,
@@ -68,7 +72,7 @@ export function leaderBytes(leader: string): Bytes {
 }
 
 const VERSION = 1;
-const FIXED_BYTES = 2 + 11 * 8 + HASH_BYTES;
+const FIXED_BYTES = 2 + 12 * 8 + HASH_BYTES;
 
 export function encodeShardState(state: ShardState): Bytes {
   const leader = leaderBytes(state.leader);
@@ -87,7 +91,8 @@ export function encodeShardState(state: ShardState): Bytes {
   view.setFloat64(66, state.sizeBytes);
   view.setFloat64(74, state.expiringCount);
   view.setFloat64(82, state.nextGeneration);
-  out.set(state.hash, 90);
+  view.setFloat64(90, state.leaderSeq);
+  out.set(state.hash, 98);
   out.set(leader, FIXED_BYTES);
   return out;
 }
@@ -100,9 +105,10 @@ export function decodeShardState(bytes: Bytes): ShardState {
     range: { from: view.getFloat64(10), to: view.getFloat64(18) },
     table: view.getFloat64(26),
     applied: view.getFloat64(34),
-    hash: copyBytes(bytes, 90, 90 + HASH_BYTES),
+    hash: copyBytes(bytes, 98, 98 + HASH_BYTES),
     epoch: view.getFloat64(42),
     leader: fromUtf8(bytes.subarray(FIXED_BYTES)),
+    leaderSeq: view.getFloat64(90),
     status: bytes[1] === 0 ? 'serving' : 'faulted',
     nowMs: view.getFloat64(50),
     keyCount: view.getFloat64(58),

@@ -273,10 +273,11 @@ describe('a shard fed from a log', () => {
   test('counts an entry of an older epoch, and lets it have no effect', () => {
     const storage = new MemoryStorage();
     const machine = plainMachine(storage);
-    machine.applyEntry({ ...entryAt(machine.state.hash, 5), leader: 'n2', commands: [] }, 1);
-    expect(machine.applyEntry(entryAt(machine.state.hash, 4), 2)).toEqual({ kind: 'stale' });
-    expect(machine.state).toMatchObject({ applied: 2, epoch: 5, leader: 'n2', keyCount: 0 });
-    expect(machine.applyEntry(entryAt(machine.state.hash, 5), 3).kind).toBe('applied');
+    machine.applyEntry({ ...entryAt(machine.state.hash, 2), kind: 'claim', leader: 'n2', commands: [] }, 1);
+    expect(machine.applyEntry(entryAt(machine.state.hash, 1), 2)).toEqual({ kind: 'stale' });
+    expect(machine.state).toMatchObject({ applied: 2, epoch: 2, leader: 'n2', leaderSeq: 1, keyCount: 0 });
+    expect(machine.applyEntry({ ...entryAt(machine.state.hash, 2), leader: 'n2' }, 3).kind).toBe('applied');
+    expect(machine.state).toMatchObject({ applied: 3, leaderSeq: 3, keyCount: 1 });
   });
 
   test('stops for good when an entry follows from another past', () => {
@@ -312,7 +313,7 @@ describe('a shard fed from a log', () => {
   test('refuses bytes that are no entry, cut anywhere: KF_BAD_ENTRY', () => {
     const bytes = encodeEntry(entryAt(new Uint8Array(16)), plainBytes.commandCodec);
     expect(decodeEntry(bytes, plainBytes.commandCodec)).toEqual(entryAt(new Uint8Array(16)));
-    const whole = 18 + 2 + 16;
+    const whole = 19 + 2 + 16;
     for (let length = 0; length < bytes.length; length++) {
       if (length === whole) continue;
       expect(() => decodeEntry(bytes.subarray(0, length), plainBytes.commandCodec)).toThrow(
