@@ -2,6 +2,7 @@ import { InvariantError } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
+import type { RequestId } from '../shard/request-id.ts';
 import type { ShardMachine } from '../shard/shard-machine.ts';
 import type { CommitNumber, Storage } from '../storage/storage.ts';
 import { HeldAnswers } from './held-answers.ts';
@@ -73,7 +74,7 @@ export class LocalLog {
     ];
   }
 
-  /** Runs a command on one key. `sink` hears KF_DISK_FULL, KF_STORAGE_FAILED, KF_OUTCOME_UNKNOWN, KF_VALUE_TOO_LARGE, or what the module threw. */
+  /** Runs a command on one key; with a `request`, once however often it comes. `sink` hears KF_DISK_FULL, KF_STORAGE_FAILED, KF_OUTCOME_UNKNOWN, KF_VALUE_TOO_LARGE, or what the module threw. */
   submit<V, C, R, Q, A>(
     shard: LocalShard<V, C, R, Q, A>,
     key: Bytes,
@@ -81,11 +82,12 @@ export class LocalLog {
     command: C,
     sink: ReplySink<R>,
     token: number,
+    request?: RequestId,
   ): void {
     let reply: R;
     try {
       this.#enter(shard);
-      reply = shard.machine.run(key, position, command);
+      reply = request ? shard.machine.runOnce(request, key, position, command) : shard.machine.run(key, position, command);
     } catch (error) {
       sink.failed(token, worldly(error));
       return;
@@ -94,11 +96,18 @@ export class LocalLog {
   }
 
   /** Runs a command on several keys of one shard; `key` is the first of them. */
-  submitMany<V, C, R, Q, A>(shard: LocalShard<V, C, R, Q, A>, key: Bytes, command: C, sink: ReplySink<R>, token: number): void {
+  submitMany<V, C, R, Q, A>(
+    shard: LocalShard<V, C, R, Q, A>,
+    key: Bytes,
+    command: C,
+    sink: ReplySink<R>,
+    token: number,
+    request?: RequestId,
+  ): void {
     let reply: R;
     try {
       this.#enter(shard);
-      reply = shard.machine.runMany(key, command);
+      reply = request ? shard.machine.runManyOnce(request, key, command) : shard.machine.runMany(key, command);
     } catch (error) {
       sink.failed(token, worldly(error));
       return;

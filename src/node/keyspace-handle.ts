@@ -1,17 +1,21 @@
 import type { Bytes } from '../base/bytes.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
+import type { RequestId } from '../shard/request-id.ts';
 
 export type { ReplySink } from '../shard/reply-sink.ts';
 
 /** A keyspace as the doors see it. The promise-returning `Store` for users is a thin layer over this. */
 export interface KeyspaceHandle<Value, Command, Reply, Query, Answer> {
   readonly name: string;
-  /** Runs a command on the leader of the key's shard. Fails with KF_DISK_FULL, KF_OUTCOME_UNKNOWN, KF_VALUE_TOO_LARGE, … */
-  submit(key: Bytes, command: Command, sink: ReplySink<Reply>, token: number): void;
+  /**
+   * Runs a command on the leader of the key's shard; with a `request`, once however often it is submitted.
+   * Fails with KF_DISK_FULL, KF_OUTCOME_UNKNOWN, KF_VALUE_TOO_LARGE, KF_SESSION_EXPIRED, …
+   */
+  submit(key: Bytes, command: Command, sink: ReplySink<Reply>, token: number, request?: RequestId): void;
   /** Runs a query; linearizable: the answer is held back until everything it saw is durable. */
   ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number): void;
   /** A command over several keys of one slot. @throws KF_CROSS_SLOT (to the sink) when `keys` are not in one slot. */
-  submitMany(keys: readonly Bytes[], command: Command, sink: ReplySink<Reply>, token: number): void;
+  submitMany(keys: readonly Bytes[], command: Command, sink: ReplySink<Reply>, token: number, request?: RequestId): void;
   askMany(keys: readonly Bytes[], query: Query, sink: ReplySink<Answer>, token: number): void;
   /**
    * Up to about `limit` live records in order of position, starting at `cursor`; all keys of one position come together, so that a key

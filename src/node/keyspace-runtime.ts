@@ -3,6 +3,7 @@ import { KeyfleetError } from '../base/errors.ts';
 import type { LocalLog, LocalShard } from '../log/local.ts';
 import type { PositionScheme } from '../shard/position-scheme.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
+import type { RequestId } from '../shard/request-id.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { KeyspaceHandle, ScannedRecord } from './keyspace-handle.ts';
@@ -51,13 +52,13 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     this.#scanner = new RecordScanner(options.storage, options.module.codec);
   }
 
-  submit(key: Bytes, command: Command, sink: ReplySink<Reply>, token: number): void {
+  submit(key: Bytes, command: Command, sink: ReplySink<Reply>, token: number, request?: RequestId): void {
     if (key.length > this.#maxKeyBytes || this.#refusal) {
       sink.failed(token, this.#whyNot(key));
       return;
     }
     const position = this.scheme.position(key);
-    this.#log.submit(this.shards[this.shardIndexAt(position)]!, key, position, command, sink, token);
+    this.#log.submit(this.shards[this.shardIndexAt(position)]!, key, position, command, sink, token, request);
   }
 
   ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number): void {
@@ -69,9 +70,9 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     this.#log.ask(this.shards[this.shardIndexAt(position)]!, key, position, query, sink, token);
   }
 
-  submitMany(keys: readonly Bytes[], command: Command, sink: ReplySink<Reply>, token: number): void {
+  submitMany(keys: readonly Bytes[], command: Command, sink: ReplySink<Reply>, token: number, request?: RequestId): void {
     const shard = this.#shardOfAll(keys, sink, token);
-    if (shard) this.#log.submitMany(shard, keys[0]!, command, sink, token);
+    if (shard) this.#log.submitMany(shard, keys[0]!, command, sink, token, request);
   }
 
   askMany(keys: readonly Bytes[], query: Query, sink: ReplySink<Answer>, token: number): void {

@@ -3,7 +3,7 @@ import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
 import { LocalLog, type LocalShard } from '../log/local.ts';
-import { garbageKey, META_TABLE, stateKey, systemKey, TABLE_STEP, tableStart } from '../shard/key-layout.ts';
+import { garbageKey, META_TABLE, sessionRange, stateKey, systemKey, TABLE_STEP, tableStart } from '../shard/key-layout.ts';
 import { META_SHARD_ID, type MetaCommand, type MetaRecord, type MetaReply, metaModule } from '../shard/meta-module.ts';
 import { evenStarts, type PositionSchemeName, positionScheme } from '../shard/position-scheme.ts';
 import { ShardMachine } from '../shard/shard-machine.ts';
@@ -108,7 +108,7 @@ export class StoreNode {
     const state = stored
       ? decodeShardState(stored)
       : newShardState({ id: META_SHARD_ID, range: { from: 0, to: 0x1_0000_0000 }, table: META_TABLE, leader: nodeId });
-    this.#meta = this.#shard(state, metaModule, () => 0);
+    this.#meta = this.#shard(state, metaModule, () => 0, 0);
   }
 
   /**
@@ -164,7 +164,7 @@ export class StoreNode {
       shards: keyspace.shards.map(({ id }) => {
         const state = this.storage.get(stateKey(id));
         if (!state) throw new KeyfleetError('KF_DATA_DAMAGED', `the state of shard ${id} of keyspace ${name} is missing`);
-        return this.#shard(decodeShardState(state), module, scheme.position);
+        return this.#shard(decodeShardState(state), module, scheme.position, keyspace.id);
       }),
       maxKeyBytes: this.#limits.maxKeyBytes,
       now: this.#now,
@@ -189,6 +189,8 @@ export class StoreNode {
     this.#log.atomically((batch) => {
       for (const { id } of keyspace.shards) batch.delete(stateKey(id));
       this.#leaveTable(batch, keyspace.table);
+      const sessions = sessionRange(keyspace.id, { from: 0, to: 0x1_0000_0000 });
+      batch.put(garbageKey(sessions.from), sessions.to);
     });
     await this.#log.flush();
   }
@@ -269,11 +271,20 @@ export class StoreNode {
     state: ShardState,
     module: ValueModule<V, C, R, Q, A>,
     positionOf: (key: Bytes) => number,
+    keyspaceId: number,
   ): LocalShard<V, C, R, Q, A> {
     const { storage } = this;
     // The limit is for users' values: the map of a keyspace's shards is none.
     const maxValueBytes = state.id === META_SHARD_ID ? Number.POSITIVE_INFINITY : this.#limits.maxValueBytes;
-    const machine = new ShardMachine({ storage, module, positionOf, state, maxValueBytes, onGarbage: () => this.#sweeper.noteGarbage() });
+    const machine = new ShardMachine({
+      storage,
+      module,
+      positionOf,
+      state,
+      maxValueBytes,
+      keyspaceId,
+      onGarbage: () => this.#sweeper.noteGarbage(),
+    });
     return { machine, lastWrite: 0 };
   }
 }

@@ -1,6 +1,7 @@
 import { type Bytes, freshBytes, fromUtf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { ChainHash } from './chain-hash.ts';
+import { encodeRequestId, type RequestId } from './request-id.ts';
 import { leaderBytes } from './shard-state.ts';
 import type { ValueCodec } from './value-module.ts';
 
@@ -24,13 +25,19 @@ const KINDS: readonly EntryKind[] = ['grounded', 'predicted', 'claim', 'resign']
 
 /** One thing that an entry does. */
 export type EntryCommand<Command> =
-  | { readonly kind: 'command'; readonly key: Bytes; readonly command: Command }
+  /** With a `request`, it is run once however often it stands in the log. */
+  | { readonly kind: 'command'; readonly key: Bytes; readonly command: Command; readonly request?: RequestId }
   /** `key` is the first of its keys: what it is routed by. */
-  | { readonly kind: 'command-many'; readonly key: Bytes; readonly command: Command }
+  | { readonly kind: 'command-many'; readonly key: Bytes; readonly command: Command; readonly request?: RequestId }
+  /** Sessions not used since `beforeMs` have expired. */
+  | { readonly kind: 'expire-sessions'; readonly beforeMs: number }
   /** Removes those of `keys` that have expired by the entry's time. */
   | { readonly kind: 'expire-keys'; readonly keys: readonly Bytes[] }
   /** Leaves all records behind and goes on in the empty table `table`. */
   | { readonly kind: 'clear'; readonly table: number };
+
+/** A command with the id of its request. */
+export type OnceCommand<Command> = Extract<EntryCommand<Command>, { readonly request?: RequestId }> & { readonly request: RequestId };
 
 export interface Entry<Command> {
   /** Default: grounded. */
@@ -50,6 +57,9 @@ export const KIND_COMMAND = 1;
 export const KIND_COMMAND_MANY = 2;
 export const KIND_EXPIRE_KEYS = 3;
 export const KIND_CLEAR = 4;
+/** Stands before a command, whose request id it is. */
+export const KIND_REQUEST = 5;
+export const KIND_EXPIRE_SESSIONS = 6;
 
 export function encodeEntryHeader(entry: Omit<Entry<unknown>, 'commands'>): Bytes {
   const { kind = 'grounded', basis = 0 } = entry;
@@ -68,13 +78,40 @@ export function encodeEntryHeader(entry: Omit<Entry<unknown>, 'commands'>): Byte
   return out;
 }
 
-/** Adds a command to the hash of its entry, byte for byte as {@link encodeEntry} writes it. */
+/** Adds a command without a request id; see {@link hashCommand}. */
 export function hashKeyed(hash: ChainHash, kind: number, key: Bytes, body: Bytes): void {
   hash.addByte(kind);
   hash.addU32(key.length);
   hash.add(key);
   hash.addU32(body.length);
   hash.add(body);
+}
+
+/** Adds a command to the hash of its entry, byte for byte as {@link encodeEntry} writes it. */
+export function hashCommand<Command>(hash: ChainHash, command: EntryCommand<Command>, codec: ValueCodec<Command>): void {
+  switch (command.kind) {
+    case 'command':
+    case 'command-many':
+      if (command.request) {
+        hash.addByte(KIND_REQUEST);
+        hash.add(encodeRequestId(command.request));
+      }
+      hashKeyed(hash, command.kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY, command.key, codec.encode(command.command));
+      return;
+    case 'expire-keys':
+      hashExpireKeys(hash, command.keys);
+      return;
+    case 'clear':
+      hashClear(hash, command.table);
+      return;
+    case 'expire-sessions':
+      hashExpireSessions(hash, command.beforeMs);
+  }
+}
+
+export function hashExpireSessions(hash: ChainHash, beforeMs: number): void {
+  hash.addByte(KIND_EXPIRE_SESSIONS);
+  hash.add(f64Bytes(beforeMs));
 }
 
 export function hashExpireKeys(hash: ChainHash, keys: readonly Bytes[]): void {
@@ -105,6 +142,7 @@ export function encodeEntry<Command>(entry: Entry<Command>, codec: ValueCodec<Co
     switch (command.kind) {
       case 'command':
       case 'command-many':
+        if (command.request) parts.push(Uint8Array.of(KIND_REQUEST), encodeRequestId(command.request));
         parts.push(Uint8Array.of(command.kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY));
         sized(command.key);
         sized(codec.encode(command.command));
@@ -115,6 +153,9 @@ export function encodeEntry<Command>(entry: Entry<Command>, codec: ValueCodec<Co
         break;
       case 'clear':
         parts.push(Uint8Array.of(KIND_CLEAR), u32(command.table));
+        break;
+      case 'expire-sessions':
+        parts.push(Uint8Array.of(KIND_EXPIRE_SESSIONS), f64Bytes(command.beforeMs));
         break;
     }
   }
@@ -144,10 +185,19 @@ export function decodeEntry<Command>(bytes: Bytes, codec: ValueCodec<Command>): 
   const prevHash = reader.take(16);
   const commands: EntryCommand<Command>[] = [];
   while (!reader.atEnd) {
-    const kind = reader.u8();
+    let kind = reader.u8();
+    let request: RequestId | undefined;
+    if (kind === KIND_REQUEST) {
+      request = reader.requestId();
+      kind = reader.u8();
+      if (kind !== KIND_COMMAND && kind !== KIND_COMMAND_MANY) throw badEntry(`a request id before a command of kind ${kind}`);
+    }
     if (kind === KIND_COMMAND || kind === KIND_COMMAND_MANY) {
       const key = reader.sized();
-      commands.push({ kind: kind === KIND_COMMAND ? 'command' : 'command-many', key, command: codec.decode(reader.sized()) });
+      const command = codec.decode(reader.sized());
+      commands.push({ kind: kind === KIND_COMMAND ? 'command' : 'command-many', key, command, ...(request ? { request } : {}) });
+    } else if (kind === KIND_EXPIRE_SESSIONS) {
+      commands.push({ kind: 'expire-sessions', beforeMs: reader.f64() });
     } else if (kind === KIND_EXPIRE_KEYS) {
       const count = reader.u32();
       const keys: Bytes[] = [];
@@ -200,6 +250,20 @@ class EntryReader {
   sized(): Bytes {
     return this.take(this.u32());
   }
+
+  requestId(): RequestId {
+    const clientId = this.take(this.u8());
+    const requestSeq = this.f64();
+    const ackedBelow = this.f64();
+    const issuedMs = this.f64();
+    return { clientId, requestSeq, ackedBelow, ...(Number.isNaN(issuedMs) ? {} : { issuedMs }) };
+  }
+}
+
+function f64Bytes(value: number): Bytes {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setFloat64(0, value);
+  return bytes;
 }
 
 function badEntry(what: string): KeyfleetError {

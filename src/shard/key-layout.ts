@@ -7,6 +7,8 @@ import { type Bytes, concatBytes, copyBytes, freshBytes } from '../base/bytes.ts
 //   [table u32][position u32][key ...] 00 02 [generation][cell]  a cell of it, right behind its record
 //   [table+1 u32][expireAtMs f64][position u32][key ...] 00 01   its place in the order of expiry
 //   [0 u32] ...                                                  the node's own records: see systemKey
+//   [1 u32][keyspace u32][place u32][client u8 + bytes]          what a client's requests came to: see sessions.ts
+//   [1 u32][keyspace u32][place u32][client u8 + bytes][seq u64]  a result of it that lies apart
 //
 // A zero byte inside a key is written 00 FF, so that byte order is the order of (position, key) and no key is a prefix of another.
 // A key whose written form is longer than KEY_LIMIT is cut there and told apart by its SHA-256 behind the mark 00 FE; its record holds the
@@ -21,6 +23,9 @@ const GENERATION_BYTES = 5;
 /** No key that a shard gives its storage is longer. */
 export const MAX_STORAGE_KEY_BYTES = 8 + KEY_LIMIT + 2 + DIGEST_BYTES + 2 + GENERATION_BYTES + MAX_CELL_BYTES + DIGEST_BYTES;
 
+/** In a key of the session table: behind table, keyspace and place. */
+const SESSION_CLIENT_AT = 12;
+
 export const RECORD = 0x01;
 export const CELL = 0x02;
 const BEHIND_CELLS = 0x03;
@@ -31,6 +36,8 @@ const ZERO = 0xff;
 export const TABLE_STEP = 2;
 /** The node's own records. */
 export const SYSTEM_TABLE = 0;
+/** The sessions of all keyspaces: they stay when a keyspace is cleared. */
+export const SESSION_TABLE = 1;
 export const META_TABLE = 2;
 export const FIRST_TABLE = 4;
 
@@ -190,6 +197,50 @@ export function positionStart(table: number, position: number): Bytes {
   const out = new Uint8Array(8);
   putU32(out, 0, table);
   putU32(out, 4, position);
+  return out;
+}
+
+/** Where a client's session lies. `place`: the first position of its place. */
+export function sessionKey(keyspaceId: number, place: number, clientId: Bytes): Bytes {
+  const out = freshBytes(SESSION_CLIENT_AT + 1 + clientId.length);
+  putU32(out, 0, SESSION_TABLE);
+  putU32(out, 4, keyspaceId);
+  putU32(out, 8, place);
+  out[SESSION_CLIENT_AT] = clientId.length;
+  out.set(clientId, SESSION_CLIENT_AT + 1);
+  return out;
+}
+
+/** Where a result of a session lies that is not in its record. */
+export function sessionResultKey(sessionStorageKey: Bytes, requestSeq: number): Bytes {
+  const length = sessionStorageKey.length;
+  const out = freshBytes(length + 8);
+  out.set(sessionStorageKey);
+  putU32(out, length, Math.floor(requestSeq / 0x1_0000_0000));
+  putU32(out, length + 4, requestSeq >>> 0);
+  return out;
+}
+
+/** The storage key of the session that a storage key in the session table belongs to; the same object when it is one. */
+export function sessionKeyOf(storageKey: Bytes): Bytes {
+  const length = SESSION_CLIENT_AT + 1 + storageKey[SESSION_CLIENT_AT]!;
+  return length === storageKey.length ? storageKey : copyBytes(storageKey, 0, length);
+}
+
+/** The sessions of the keys at positions `from <= p < to` of a keyspace. */
+export function sessionRange(
+  keyspaceId: number,
+  range: { readonly from: number; readonly to: number },
+): { readonly from: Bytes; readonly to: Bytes } {
+  return { from: sessionStart(keyspaceId, range.from), to: sessionStart(keyspaceId, range.to) };
+}
+
+function sessionStart(keyspaceId: number, position: number): Bytes {
+  const out = new Uint8Array(SESSION_CLIENT_AT);
+  const isEnd = position >= 0x1_0000_0000;
+  putU32(out, 0, SESSION_TABLE);
+  putU32(out, 4, isEnd ? keyspaceId + 1 : keyspaceId);
+  putU32(out, 8, isEnd ? 0 : position);
   return out;
 }
 

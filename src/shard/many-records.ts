@@ -86,3 +86,9 @@ export function openManyForQuery<Value>(options: {
     },
   };
 }
+
+/** What a command did, before it is taken down. */
+export interface Ran<Reply> {
+  readonly reply: Reply;
+  changedKeys(): readonly Bytes[];
+}

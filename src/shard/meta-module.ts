@@ -11,6 +11,8 @@ import type { ManyContext, ValueCodec, ValueModule } from './value-module.ts';
 
 export interface KeyspaceRecord {
   readonly kind: 'keyspace';
+  /** Never another's. (The number of its first table.) */
+  readonly id: number;
   readonly name: string;
   /** The name of its value module. */
   readonly module: string;
@@ -87,7 +89,8 @@ function runMeta(ctx: ManyContext<MetaRecord>, command: MetaCommand): MetaReply 
       range: { from, to: command.starts[index + 1] ?? 0x1_0000_0000 },
     }));
     const { name, module, scheme } = command;
-    const keyspace: KeyspaceRecord = { kind: 'keyspace', name, module, scheme, table: allocator.value.nextTable, shards };
+    const { nextTable } = allocator.value;
+    const keyspace: KeyspaceRecord = { kind: 'keyspace', id: nextTable, name, module, scheme, table: nextTable, shards };
     allocator.advance(shards.length);
     record.set(keyspace);
     return { keyspace, changed: true, oldTable: undefined };

@@ -18,7 +18,7 @@ export interface PositionScheme {
 }
 
 const SCHEMES: Readonly<Record<PositionSchemeName, PositionScheme>> = {
-  hash: { name: 'hash', position: murmur3Position, groupShift: undefined, grain: 1 },
+  hash: { name: 'hash', position: murmur3Position, groupShift: undefined, grain: 1 << 16 },
   redis: { name: 'redis', position: (key) => redis_slot.position(key), groupShift: 18, grain: 1 << 18 },
 };
 

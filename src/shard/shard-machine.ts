@@ -1,4 +1,4 @@
-import { assert, InvariantError } from '../base/assert.ts';
+import { assert } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { ChainHash } from './chain-hash.ts';
@@ -7,14 +7,21 @@ import {
   type EntryCommand,
   encodeEntryHeader,
   hashClear,
+  hashCommand,
   hashExpireKeys,
+  hashExpireSessions,
   hashKeyed,
   KIND_COMMAND,
   KIND_COMMAND_MANY,
+  type OnceCommand,
 } from './entry.ts';
 import { stateKey } from './key-layout.ts';
 import { standingOf } from './leadership.ts';
-import { openMany, openManyForQuery } from './many-records.ts';
+import { openMany, openManyForQuery, type Ran } from './many-records.ts';
+import { messagePack } from './message-pack.ts';
+import { type Applied, isOursAlone, type Outcome, outcomeOf, told } from './outcome.ts';
+import type { RequestId } from './request-id.ts';
+import { fingerprintOf, Sessions } from './sessions.ts';
 import { type CountChange, type RecordDuties, RecordView, ShardRecord } from './shard-record.ts';
 import { encodeShardState, type ShardState } from './shard-state.ts';
 import type { ShardReader, ShardStorage } from './shard-storage.ts';
@@ -35,22 +42,13 @@ export interface ShardMachineOptions<Value, Command, Reply, Query, Answer> {
   readonly positionOf: (key: Bytes) => number;
   readonly state: ShardState;
   readonly maxValueBytes: number;
+  /** Under which number the keyspace's sessions lie. Default: 0, for a shard that has its storage to itself. */
+  readonly keyspaceId?: number;
   /** Told when storage holds garbage to remove at leisure, see record-cells.ts. */
   readonly onGarbage?: () => void;
   /** Told what each closed entry was; only then are commands kept until then. */
   readonly onEntry?: (entry: Entry<Command>, seq: number) => void;
 }
-
-/** What became of an entry from a log. */
-export type Applied<Reply> =
-  /** `replies` has one for each command; an Error for one that failed, and undefined for those that answer nobody. */
-  | { readonly kind: 'applied'; readonly replies: readonly (Reply | Error | undefined)[] }
-  /** Of a leader that has been replaced, or behind another entry than it was meant for: in the log, and without effect. */
-  | { readonly kind: 'stale' }
-  /** Not the entry behind the last one: entries are missing, or it was run before. */
-  | { readonly kind: 'gap'; readonly expectedSeq: number }
-  /** It follows from another past than ours. The shard is {@link ShardState.status faulted} from now on. */
-  | { readonly kind: 'fault' };
 
 export class ShardMachine<Value, Command, Reply, Query, Answer> {
   readonly #storage: ShardStorage;
@@ -60,6 +58,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   readonly #onEntry: ((entry: Entry<Command>, seq: number) => void) | undefined;
   readonly #record: ShardRecord<Value>;
   readonly #view: RecordView<Value>;
+  readonly #sessions: Sessions<Reply>;
   readonly #chain = new ChainHash();
   readonly #change: CountChange = { keys: 0, bytes: 0, expiring: 0 };
   readonly #stateKey: Bytes;
@@ -76,7 +75,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   #load = 0;
 
   constructor(options: ShardMachineOptions<Value, Command, Reply, Query, Answer>) {
-    const { storage, module, positionOf, state, maxValueBytes, onGarbage, onEntry } = options;
+    const { storage, module, positionOf, state, maxValueBytes, keyspaceId = 0, onGarbage, onEntry } = options;
     this.#storage = storage;
     this.#module = module;
     this.#positionOf = positionOf;
@@ -94,6 +93,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     };
     this.#record = new ShardRecord(storage, module.codec, this.#duties);
     this.#view = new RecordView(storage, module.codec);
+    this.#sessions = new Sessions({ storage, keyspaceId, replyCodec: module.replyCodec ?? messagePack() });
   }
 
   /**
@@ -137,22 +137,18 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
    * @throws what the module throws, KF_VALUE_TOO_LARGE, or what the storage throws; the command has then left no trace.
    */
   run(key: Bytes, position: number, command: Command): Reply {
-    const record = this.#record;
     const savepoint = this.#storage.savepoint();
     const generation = this.#state.nextGeneration;
     const change = this.#begin();
     try {
-      record.load(this.#state.table, position, key, this.#entryNowMs);
-      const result = this.#module.command(record, record.value, command);
-      record.take(result.value, result.expireAtMs, result.sizeBytes, change);
-      this.#load += result.load ?? 1;
+      const reply = this.#runOne(key, position, command, change);
       if (this.#wrote) {
         if (!this.#logged) hashKeyed(this.#chain, KIND_COMMAND, key, this.#module.commandCodec.encode(command));
         this.#finish(change);
         if (this.#onEntry && !this.#logged) this.#kept.push({ kind: 'command', key, command });
         this.onChange?.(key);
       }
-      return result.reply;
+      return reply;
     } catch (error) {
       this.#undo(savepoint, generation);
       throw error;
@@ -165,26 +161,85 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
    */
   runMany(key: Bytes, command: Command): Reply {
     const module = this.#module;
-    if (!module.commandMany) throw notSupported(module.name);
     const savepoint = this.#storage.savepoint();
     const generation = this.#state.nextGeneration;
     const change = this.#begin();
     try {
-      const many = openMany<Value>({ nowMs: this.#entryNowMs, open: (one) => this.#openRecord(one) });
-      const result = module.commandMany(many.context, command);
-      many.take(change);
-      this.#load += result.load ?? 1;
+      const { reply, changedKeys } = this.#runMany(command, change);
       if (this.#wrote) {
         if (!this.#logged) hashKeyed(this.#chain, KIND_COMMAND_MANY, key, module.commandCodec.encode(command));
         this.#finish(change);
         if (this.#onEntry && !this.#logged) this.#kept.push({ kind: 'command-many', key, command });
-        if (this.onChange) for (const changed of many.changedKeys()) this.onChange(changed);
+        if (this.onChange) for (const changed of changedKeys()) this.onChange(changed);
       }
-      return result.reply;
+      return reply;
     } catch (error) {
       this.#undo(savepoint, generation);
       throw error;
     }
+  }
+
+  /**
+   * As {@link run}, but the same request is run once: when it comes again, what it came to then is returned or thrown once more. Errors of
+   * the module are kept like replies; what fails for want of storage is as if it had never come.
+   * Cost over a run: a read and a write of the session.
+   * @throws as {@link run}; KF_SESSION_EXPIRED, KF_REQUEST_MISMATCH, KF_BAD_REQUEST_ID, KF_SESSION_FULL, and nothing was done.
+   */
+  runOnce(request: RequestId, key: Bytes, position: number, command: Command): Reply {
+    return this.#once({ kind: 'command', key, command, request }, position, (change) => ({
+      reply: this.#runOne(key, position, command, change),
+      changedKeys: () => [key],
+    }));
+  }
+
+  /** As {@link runOnce}, for {@link runMany}. */
+  runManyOnce(request: RequestId, key: Bytes, command: Command): Reply {
+    return this.#once({ kind: 'command-many', key, command, request }, this.#positionOf(key), (change) => this.#runMany(command, change));
+  }
+
+  #once(command: OnceCommand<Command>, position: number, run: (change: CountChange) => Ran<Reply>): Reply {
+    const { kind, key, request } = command;
+    const body = this.#module.commandCodec.encode(command.command);
+    const fingerprint = fingerprintOf(kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY, key, body);
+    const clock = { nowMs: this.#entryNowMs, expiredBeforeMs: this.#state.sessionsExpiredBeforeMs };
+    const savepoint = this.#storage.savepoint();
+    const generation = this.#state.nextGeneration;
+    const change = this.#begin();
+    let outcome: Outcome<Ran<Reply>>;
+    try {
+      const session = this.#sessions.open(request, position, clock);
+      const known = session.outcome(fingerprint);
+      if (known) return told(known);
+      outcome = outcomeOf(() => run(change));
+      if (outcome.kind === 'error') {
+        this.#undo(savepoint, generation);
+        change.keys = change.bytes = change.expiring = 0;
+      }
+      session.keep(fingerprint, outcome.kind === 'error' ? outcome : { kind: 'reply', reply: outcome.reply.reply });
+    } catch (error) {
+      this.#undo(savepoint, generation);
+      throw error;
+    }
+    const changed = this.#wrote;
+    this.#wrote = true;
+    if (!this.#logged) hashCommand(this.#chain, command, this.#module.commandCodec);
+    this.#finish(change);
+    if (this.#onEntry && !this.#logged) this.#kept.push(command);
+    const { reply, changedKeys } = told(outcome);
+    if (changed && this.onChange) for (const one of changedKeys()) this.onChange(one);
+    return reply;
+  }
+
+  /** Lets sessions expire that were not used since `beforeMs`, and adds that to the open entry. O(1): their space is reclaimed at leisure. */
+  expireSessions(beforeMs: number): void {
+    this.#begin();
+    if (beforeMs <= this.#state.sessionsExpiredBeforeMs) return;
+    this.#wrote = true;
+    this.#state.sessionsExpiredBeforeMs = beforeMs;
+    this.#commandCount++;
+    if (this.#logged) return;
+    hashExpireSessions(this.#chain, beforeMs);
+    if (this.#onEntry) this.#kept.push({ kind: 'expire-sessions', beforeMs });
   }
 
   /** Removes those of `keys` that have expired, and adds that to the open entry. Returns how many. @throws what the storage throws. */
@@ -280,7 +335,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     this.#entryNowMs = stale ? before.nowMs : Math.max(entry.nowMs, before.nowMs);
     try {
       this.#chain.start(encodeEntryHeader(entry));
-      for (const command of entry.commands) this.#hash(command);
+      for (const command of entry.commands) hashCommand(this.#chain, command, this.#module.commandCodec);
       // What follows from another past than ours says so in its own bytes; ours must be in the hash all the same.
       if (stale) this.#chain.add(before.hash);
       if (!stale) {
@@ -332,10 +387,18 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   #runLogged(command: EntryCommand<Command>): Reply | Error | undefined {
     try {
       switch (command.kind) {
-        case 'command':
-          return this.run(command.key, this.#positionOf(command.key), command.command);
-        case 'command-many':
-          return this.runMany(command.key, command.command);
+        case 'command': {
+          const { key, request } = command;
+          const position = this.#positionOf(key);
+          return request ? this.runOnce(request, key, position, command.command) : this.run(key, position, command.command);
+        }
+        case 'command-many': {
+          const { key, request } = command;
+          return request ? this.runManyOnce(request, key, command.command) : this.runMany(key, command.command);
+        }
+        case 'expire-sessions':
+          this.expireSessions(command.beforeMs);
+          return undefined;
         case 'expire-keys':
           this.expireKeys(command.keys);
           return undefined;
@@ -344,28 +407,28 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
           return undefined;
       }
     } catch (error) {
-      // The storage's own troubles are ours alone; what the module says, every replica says.
-      const ours = !(error instanceof Error) || error instanceof InvariantError || isStorageTrouble(error);
-      if (ours) throw error;
-      return error;
+      if (isOursAlone(error)) throw error;
+      return error as Error;
     }
   }
 
-  /** Adds a command to the hash of its entry, byte for byte as encodeEntry writes it. */
-  #hash(command: EntryCommand<Command>): void {
-    switch (command.kind) {
-      case 'command':
-        hashKeyed(this.#chain, KIND_COMMAND, command.key, this.#module.commandCodec.encode(command.command));
-        return;
-      case 'command-many':
-        hashKeyed(this.#chain, KIND_COMMAND_MANY, command.key, this.#module.commandCodec.encode(command.command));
-        return;
-      case 'expire-keys':
-        hashExpireKeys(this.#chain, command.keys);
-        return;
-      case 'clear':
-        hashClear(this.#chain, command.table);
-    }
+  #runOne(key: Bytes, position: number, command: Command, change: CountChange): Reply {
+    const record = this.#record;
+    record.load(this.#state.table, position, key, this.#entryNowMs);
+    const result = this.#module.command(record, record.value, command);
+    record.take(result.value, result.expireAtMs, result.sizeBytes, change);
+    this.#load += result.load ?? 1;
+    return result.reply;
+  }
+
+  #runMany(command: Command, change: CountChange): Ran<Reply> {
+    const module = this.#module;
+    if (!module.commandMany) throw notSupported(module.name);
+    const many = openMany<Value>({ nowMs: this.#entryNowMs, open: (one) => this.#openRecord(one) });
+    const result = module.commandMany(many.context, command);
+    many.take(change);
+    this.#load += result.load ?? 1;
+    return { reply: result.reply, changedKeys: many.changedKeys };
   }
 
   #begin(): CountChange {
@@ -418,13 +481,6 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     const { id, applied } = this.#state;
     throw new KeyfleetError('KF_SHARD_FAULTED', `shard ${id} stopped at entry ${applied}: the next one does not follow from its state`);
   }
-}
-
-/** What a storage refuses a write with. */
-const STORAGE_TROUBLES: readonly string[] = ['KF_DISK_FULL', 'KF_STORAGE_FAILED', 'KF_STORAGE_BEHIND'];
-
-function isStorageTrouble(error: Error): boolean {
-  return error instanceof KeyfleetError && STORAGE_TROUBLES.includes(error.code);
 }
 
 function notSupported(module: string): KeyfleetError {

@@ -36,6 +36,8 @@ export interface ShardState {
   expiringCount: number;
   /** For the next record that gets cells. */
   nextGeneration: number;
+  /** Sessions not used since have expired, see sessions.ts. A merged shard takes the later of two. */
+  sessionsExpiredBeforeMs: number;
 }
 
 export function newShardState(options: { id: number; range: PositionRange; table: number; leader: string }): ShardState {
@@ -56,6 +58,7 @@ export function newShardState(options: { id: number; range: PositionRange; table
     sizeBytes: 0,
     expiringCount: 0,
     nextGeneration: 1,
+    sessionsExpiredBeforeMs: 0,
   };
 }
 
@@ -71,8 +74,8 @@ export function leaderBytes(leader: string): Bytes {
   return lastLeaderBytes;
 }
 
-const VERSION = 1;
-const FIXED_BYTES = 2 + 12 * 8 + HASH_BYTES;
+const VERSION = 2;
+const FIXED_BYTES = 2 + 13 * 8 + HASH_BYTES;
 
 export function encodeShardState(state: ShardState): Bytes {
   const leader = leaderBytes(state.leader);
@@ -92,7 +95,8 @@ export function encodeShardState(state: ShardState): Bytes {
   view.setFloat64(74, state.expiringCount);
   view.setFloat64(82, state.nextGeneration);
   view.setFloat64(90, state.leaderSeq);
-  out.set(state.hash, 98);
+  view.setFloat64(98, state.sessionsExpiredBeforeMs);
+  out.set(state.hash, 106);
   out.set(leader, FIXED_BYTES);
   return out;
 }
@@ -105,7 +109,7 @@ export function decodeShardState(bytes: Bytes): ShardState {
     range: { from: view.getFloat64(10), to: view.getFloat64(18) },
     table: view.getFloat64(26),
     applied: view.getFloat64(34),
-    hash: copyBytes(bytes, 98, 98 + HASH_BYTES),
+    hash: copyBytes(bytes, 106, 106 + HASH_BYTES),
     epoch: view.getFloat64(42),
     leader: fromUtf8(bytes.subarray(FIXED_BYTES)),
     leaderSeq: view.getFloat64(90),
@@ -115,5 +119,6 @@ export function decodeShardState(bytes: Bytes): ShardState {
     sizeBytes: view.getFloat64(66),
     expiringCount: view.getFloat64(74),
     nextGeneration: view.getFloat64(82),
+    sessionsExpiredBeforeMs: view.getFloat64(98),
   };
 }
