@@ -59,11 +59,12 @@ const moved = Number(await pool.call(['DBSIZE'], { server: servers[2]!.address }
 console.log(`moved ${moved} keys of 100 B in ${seconds.toFixed(2)} s: ${Math.round(moved / seconds)} keys/s, barriers and checks included`);
 await rest(2_000);
 console.log(`foreground after    ${taken()}`);
-const clone = await fetch(`${admin.url}/v1/clone`, {
+await fetch(`${admin.url}/v1/servers/move`, {
   method: 'POST',
   body: JSON.stringify({ server: servers[0]!.address, address: servers[3]!.address }),
 });
-console.log(`clone: operations held for ${((await clone.json()) as { pauseMs: number }).pauseMs.toFixed(1)} ms`);
+await admin.whole.settled();
+console.log(`clone: operations held for ${admin.whole.status?.pauseMs?.toFixed(1)} ms`);
 console.log(`foreground meanwhile ${taken()}`);
 isOver = true;
 await foreground;

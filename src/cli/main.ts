@@ -15,6 +15,8 @@ async function main(args: readonly string[]): Promise<number> {
     .version(readPackageVersion())
     .showSuggestionAfterError()
     .exitOverride()
+    // So that the options of `pool owner` are its own, not those of `pool`.
+    .enablePositionalOptions()
     .addHelpText('after', '\nExample:\n  keyfleet serve --dir ./data\n\nkeyfleet COMMAND --help says more about one command.');
   const wanted = args.find((arg) => !arg.startsWith('-'));
   for (const { name, summary, load } of COMMANDS) {

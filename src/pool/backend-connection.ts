@@ -407,7 +407,8 @@ export class BackendConnection implements Flushable {
 /** Bytes below this length join the text: joining them costs less than a write of their own. */
 const COPIED_BYTES = 4 * 1024;
 
-function tlsOptions(tls: BackendTls, address: ServerAddress): object {
+/** @throws when a file of theirs cannot be read. */
+export function tlsOptions(tls: BackendTls, address: ServerAddress): object {
   const host = 'host' in address ? address.host : undefined;
   const serverName = tls.serverName ?? (host !== undefined && !/^[\d.]+$|:/.test(host) ? host : undefined);
   return {

@@ -1,103 +1,173 @@
 /**
- * Moves a whole server to another address by replication: the new one follows until it has everything, routers hold their operations for the last
- * milliseconds, the old one refuses writers, the new one takes over. No key travels twice and no router sees a mixture.
+ * Copies a whole server by replication and lets the copies take over: they follow until they have everything, routers hold their operations for the last
+ * milliseconds, the old one refuses writers, the offsets meet, the copies stand alone. No key travels twice and no router sees a mixture.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KeyfleetError } from '../base/errors.ts';
-import { info } from './move-checks.ts';
-import { type ServerAddress, ServerLink, showAddress } from './move-link.ts';
+import { showBytes, showCount } from '../base/units.ts';
+import { fieldsOfInfo, info } from './move-checks.ts';
+import { type ServerAddress, ServerLink, showAddress, textOf } from './move-link.ts';
 
 export interface CloneOptions {
   readonly from: ServerAddress;
-  readonly to: ServerAddress;
+  /** Servers that each get everything. */
+  readonly to: readonly ServerAddress[];
+  /** Whether the old server goes on serving: its writers are let in again before {@link take}. */
+  readonly keepsServing: boolean;
   /** Makes every router hold, and resolves when all that was begun is answered. */
   readonly hold: () => Promise<void>;
-  /** Lets routers go on, at the new address when `done`, at the old one else. */
-  readonly release: (done: boolean) => Promise<void>;
+  /** Lets routers go on with the new servers. Whatever happens after it was called, there is no way back. */
+  readonly take: () => Promise<void>;
+  /** Lets routers go on as before. */
+  readonly giveUp: () => Promise<void>;
+  /** Writes down the old server's `min-replicas-to-write`, before anything changes. */
+  readonly onFencing?: (before: string) => Promise<void>;
   readonly onStep?: (step: string) => void;
-  /** How long the copying may take. Default an hour. */
+  /** Ends the copying while routers are not held yet. */
+  readonly signal?: AbortSignal;
+  /** How long the copying may take. Default a day. */
   readonly copyTimeoutMs?: number;
   /** How long routers may be held. Default 2,000: beyond it the clone is given up and the old server goes on. */
   readonly holdTimeoutMs?: number;
-  /** Bytes that the new server may lag behind when routers are held. */
+  /** Bytes that a new server may lag behind when routers are held. */
   readonly lagBytes?: number;
 }
 
 export interface CloneReport {
+  /** From the first router that holds to the last that goes on. */
   readonly pauseMs: number;
-  readonly bytes: number;
 }
 
-/** @throws KF_POOL_PLAN when the new server cannot follow; KF_POOL_CLONE_FAILED when it did not catch up: the old one serves on. */
+/** The setting that keeps writers out while the offsets meet. */
+const FENCE_SETTING = 'min-replicas-to-write';
+const NOBODY_WRITES = '99';
+
+/** @throws KF_POOL_PLAN when a new server cannot follow; KF_POOL_CLONE_FAILED when it did not catch up: the old one serves on. */
 export async function cloneServer(options: CloneOptions): Promise<CloneReport> {
-  const { lagBytes = 64 * 1024, copyTimeoutMs = 3_600_000, holdTimeoutMs = 2_000 } = options;
-  const [from, to] = [new ServerLink(options.from, { name: 'kf:mover' }), new ServerLink(options.to, { name: 'kf:mover' })];
-  let fencedWrites: string | undefined;
-  let following = false;
+  const { lagBytes = 64 * 1024, copyTimeoutMs = 86_400_000, holdTimeoutMs = 2_000, onStep, signal } = options;
+  const from = new ServerLink(options.from, { name: 'kf:mover' });
+  const copies = options.to.map((server) => new ServerLink(server, { name: 'kf:mover' }));
+  const unfollows: (() => Promise<unknown>)[] = [];
+  let taken = false;
   try {
-    await checkClone(from, to);
-    const { username, password } = options.from;
-    if (password !== undefined) await to.call(['CONFIG', 'SET', 'masterauth', password]);
-    if (username !== undefined) await to.call(['CONFIG', 'SET', 'masteruser', username]);
-    await to.call(['REPLICAOF', options.from.host, options.from.port]);
-    following = true;
-    options.onStep?.('copying');
+    const problems = (await Promise.all(copies.map((to) => cloneProblems(from, to)))).flat();
+    if (problems.length > 0) throw new KeyfleetError('KF_POOL_PLAN', problems.join('; '));
+    const before = textOf(((await from.call(['CONFIG', 'GET', FENCE_SETTING])) as readonly Uint8Array[])[1]) || '0';
+    await options.onFencing?.(before);
+    for (const to of copies) unfollows.push(await follow(from, to));
     await until(
       async () => {
-        const facts = await info(to);
-        return facts.get('master_link_status') === 'up' && (await lag(from, to)) <= lagBytes;
+        signal?.throwIfAborted();
+        const looks = await Promise.all(copies.map((to) => look(from, to)));
+        onStep?.(looks.map(({ step }) => step).join('; '));
+        return looks.every(({ lag }) => lag <= lagBytes);
       },
       copyTimeoutMs,
       50,
     );
-    options.onStep?.('caught up');
+    onStep?.('taking over');
     const startMs = performance.now();
-    await options.hold();
     try {
-      const before = (await from.call(['CONFIG', 'GET', 'min-replicas-to-write'])) as readonly Uint8Array[];
-      fencedWrites = Buffer.from(before[1] ?? '0').toString();
-      await from.call(['CONFIG', 'SET', 'min-replicas-to-write', '99']);
-      await until(async () => (await lag(from, to)) <= 0, holdTimeoutMs, 1);
-      await to.call(['REPLICAOF', 'NO', 'ONE']);
-      following = false;
+      await options.hold();
+      await from.call(['CONFIG', 'SET', FENCE_SETTING, NOBODY_WRITES]);
+      await until(async () => (await Promise.all(copies.map((to) => look(from, to)))).every(({ lag }) => lag <= 0), holdTimeoutMs, 1);
+      await Promise.all(copies.map((to) => to.call(['REPLICAOF', 'NO', 'ONE'])));
+      if (options.keepsServing) await from.call(['CONFIG', 'SET', FENCE_SETTING, before]);
     } catch (error) {
-      await from.raw(['CONFIG', 'SET', 'min-replicas-to-write', fencedWrites ?? '0']);
-      await options.release(false);
+      await from.raw(['CONFIG', 'SET', FENCE_SETTING, before]).catch(() => undefined);
+      await options.giveUp();
       throw error;
     }
-    await options.release(true);
-    const pauseMs = performance.now() - startMs;
-    options.onStep?.('released');
-    return { pauseMs, bytes: Number((await info(to)).get('used_memory') ?? 0) };
+    taken = true;
+    await options.take();
+    return { pauseMs: performance.now() - startMs };
+  } catch (error) {
+    if (signal?.aborted && !taken) throw new KeyfleetError('KF_POOL_CLONE_FAILED', 'cancelled; the old server serves on', { cause: error });
+    throw error;
   } finally {
-    if (following) await to.raw(['REPLICAOF', 'NO', 'ONE']).catch(() => undefined);
+    for (const unfollow of unfollows) await unfollow().catch(() => undefined);
     from.close();
-    to.close();
+    for (const to of copies) to.close();
   }
 }
 
-async function checkClone(from: ServerLink, to: ServerLink): Promise<void> {
+/** Why a server cannot become a copy of another; empty when it can. */
+export async function cloneProblems(from: ServerLink, to: ServerLink): Promise<string[]> {
   const [source, target] = [await info(from), await info(to)];
-  const name = showAddress(to.server);
+  const [fromName, toName] = [showAddress(from.server), showAddress(to.server)];
   const problems: string[] = [];
-  if (Number(await to.call(['DBSIZE'])) > 0) problems.push(`${name} holds keys, which the copy would replace`);
-  if (target.get('role') !== 'master') problems.push(`${name} follows another server already`);
-  if (source.get('role') !== 'master') problems.push(`${showAddress(from.server)} is not a master`);
+  if (from.server.path !== undefined)
+    problems.push(`${fromName} is a unix socket, which no server can follow: say in the pool file where it listens`);
+  if ([...target.keys()].some((field) => /^db\d+$/.test(field)))
+    problems.push(`${toName} holds keys, which the copy would replace: empty it (FLUSHALL) first`);
+  if (target.get('role') !== 'master') problems.push(`${toName} follows another server already`);
+  if (source.get('role') !== 'master') problems.push(`${fromName} is not a master`);
+  if (source.get('run_id') === target.get('run_id')) problems.push(`${toName} and ${fromName} are the same server`);
   if (versionOf(target) < versionOf(source))
-    problems.push(`${name} is older (${target.get('redis_version')}) than ${source.get('redis_version')} and could not read it`);
-  if (problems.length > 0) throw new KeyfleetError('KF_POOL_PLAN', problems.join('; '));
+    problems.push(`${toName} is older (${target.get('redis_version')}) than ${source.get('redis_version')} and could not read it`);
+  const limit = Number(target.get('maxmemory') ?? 0);
+  const used = Number(source.get('used_memory') ?? 0);
+  if (limit > 0 && limit < used) problems.push(`${toName} has ${showBytes(limit)} of maxmemory, ${fromName} uses ${showBytes(used)}`);
+  return problems;
+}
+
+/** Lets writers of a server in again, as a clone that was cut short left it. */
+export async function unfence(from: ServerAddress, before: string): Promise<void> {
+  const link = new ServerLink(from, { name: 'kf:mover' });
+  try {
+    await link.call(['CONFIG', 'SET', FENCE_SETTING, before]);
+  } finally {
+    link.close();
+  }
+}
+
+/** Ends the following of servers that were to become copies; those that do not answer are left alone. */
+export async function unfollow(servers: readonly ServerAddress[]): Promise<void> {
+  for (const server of servers) {
+    const link = new ServerLink(server, { name: 'kf:mover' });
+    await link.raw(['REPLICAOF', 'NO', 'ONE']).catch(() => undefined);
+    link.close();
+  }
+}
+
+/** Makes one server follow another; answers what takes that back. */
+async function follow(from: ServerLink, to: ServerLink): Promise<() => Promise<unknown>> {
+  const { username, password, host, port } = from.server;
+  const wanted = { masterauth: password, masteruser: username };
+  const before: [string, string][] = [];
+  for (const [name, value] of Object.entries(wanted)) {
+    if (value === undefined) continue;
+    before.push([name, textOf(((await to.call(['CONFIG', 'GET', name])) as readonly Uint8Array[])[1])]);
+    await to.call(['CONFIG', 'SET', name, value]);
+  }
+  await to.call(['REPLICAOF', host, port]);
+  return async () => {
+    await to.raw(['REPLICAOF', 'NO', 'ONE']);
+    for (const [name, value] of before) await to.raw(['CONFIG', 'SET', name, value]);
+  };
+}
+
+/** How far a copy is: in words, and the bytes of the source's stream that it does not have yet. */
+async function look(from: ServerLink, to: ServerLink): Promise<{ readonly step: string; readonly lag: number }> {
+  const [source, target] = await Promise.all([replication(from), replication(to)]);
+  const name = showAddress(to.server);
+  if (target.get('master_link_status') !== 'up') {
+    const total = Number(target.get('master_sync_total_bytes') ?? 0);
+    const read = Number(target.get('master_sync_read_bytes') ?? 0);
+    const how = total > 0 ? `${showBytes(read)} of ${showBytes(total)}` : read > 0 ? showBytes(read) : 'waiting for the snapshot';
+    return { step: `${name} copies: ${how}`, lag: Number.POSITIVE_INFINITY };
+  }
+  const lag = Number(source.get('master_repl_offset') ?? 0) - Number(target.get('slave_repl_offset') ?? -1);
+  return { step: `${name} is ${showCount(Math.max(0, lag))} bytes behind`, lag };
+}
+
+async function replication(link: ServerLink): Promise<Map<string, string>> {
+  return fieldsOfInfo(await link.call(['INFO', 'replication']));
 }
 
 function versionOf(facts: ReadonlyMap<string, string>): number {
   const [major = 0, minor = 0] = (facts.get('redis_version') ?? '0').split('.').map(Number);
   return major * 1_000 + minor;
-}
-
-/** How many bytes of the source's stream the target does not have yet. */
-async function lag(from: ServerLink, to: ServerLink): Promise<number> {
-  const source = await info(from);
-  const target = await info(to);
-  return Number(source.get('master_repl_offset') ?? 0) - Number(target.get('slave_repl_offset') ?? -1);
 }
 
 async function until(isSo: () => Promise<boolean>, timeoutMs: number, everyMs: number): Promise<void> {

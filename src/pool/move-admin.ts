@@ -8,10 +8,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
-import { cloneServer } from './clone.ts';
 import { MoveCoordinator } from './move-coordinator.ts';
 import { MoveEngine } from './move-engine.ts';
-import type { ServerAddress } from './move-link.ts';
+import { moverAddress, type ServerAddress } from './move-link.ts';
 import type { PaceLimits } from './move-pace.ts';
 import { planChange } from './move-plan.ts';
 import { verifyPool } from './move-verify.ts';
@@ -19,6 +18,7 @@ import type { WalkLimits } from './move-walk.ts';
 import { type PoolConfig, type PoolServer, parseAddress, parseServer, showAddress } from './pool-config.ts';
 import { PoolMap } from './pool-map.ts';
 import { readPoolMap, writePoolMap } from './pool-map-file.ts';
+import { serverNamed, WholeServers } from './whole-servers.ts';
 
 export interface PoolAdminOptions {
   readonly config: PoolConfig;
@@ -38,6 +38,7 @@ export interface PoolAdmin {
   readonly url: string;
   readonly engine: MoveEngine;
   readonly coordinator: MoveCoordinator;
+  readonly whole: WholeServers;
   close(): Promise<void>;
 }
 
@@ -52,6 +53,7 @@ interface Asked {
   readonly server?: string;
   readonly weight?: number;
   readonly address?: string;
+  readonly addresses?: readonly string[];
   readonly dryRun?: boolean;
   readonly dropStrays?: boolean;
 }
@@ -68,11 +70,7 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
   const mapPath = join(dir, `${config.name}.map.json`);
   const kept = readPoolMap(mapPath, config);
   const map = kept ?? PoolMap.of(config);
-  const addressOf = ({ address }: PoolServer): ServerAddress => ({
-    ...('path' in address ? { host: '', port: 0, path: address.path } : address),
-    username: config.username,
-    password: config.auth,
-  });
+  const addressOf = (server: PoolServer): ServerAddress => moverAddress(config, server);
   const coordinator = new MoveCoordinator(
     map,
     { addressOf, ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }) },
@@ -89,6 +87,7 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
     ...(options.pace === undefined ? {} : { pace: options.pace }),
   });
   if (kept === undefined) writePoolMap(mapPath, map);
+  const whole = await WholeServers.open({ engine, addressOf, journalPath: join(dir, `${config.name}.whole`) });
 
   const routes: Readonly<Record<string, (asked: Asked) => Promise<unknown>>> = {
     'POST /v1/routers/renew': async ({ id = '', epoch = 0, foregroundP99Ms, waitMs = 0 }) => {
@@ -113,6 +112,7 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
         slots: engine.map.slotsOf(index).length,
       })),
       slotCount: engine.map.slotCount,
+      whole: whole.status,
       routers: coordinator.routers,
     }),
     'POST /v1/change': async (asked) => {
@@ -123,33 +123,19 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
     },
     'POST /v1/moves/pause': () => engine.pause(),
     'POST /v1/moves/resume': () => engine.resume(),
-    'POST /v1/moves/cancel': () => engine.cancel(),
+    'POST /v1/moves/cancel': async () => (whole.status?.isRunning ? whole.cancel() : engine.cancel()),
     'POST /v1/verify': () => verifyPool(engine.map, addressOf),
-    'POST /v1/clone': ({ server = '', address = '' }) => clone(server, address),
+    'POST /v1/servers/move': async ({ server = '', address = '', dryRun }) => {
+      const to = parseAddress(address);
+      if (to === undefined) throw new KeyfleetError('KF_POOL_PLAN', `${address} is neither host:port nor a path`);
+      const before = serverNamed(engine.map, server);
+      return whole.begin({ what: 'move', server, targets: [{ ...before, address: to }] }, dryRun === true);
+    },
+    'POST /v1/servers/split': async ({ server = '', addresses = [], dryRun }) => {
+      const { weight } = serverNamed(engine.map, server);
+      return whole.begin({ what: 'split', server, targets: addresses.map((text) => parseNewServer(text, weight)) }, dryRun === true);
+    },
   };
-
-  /** E1: the server keeps its name and slots, and gets another address. */
-  async function clone(name: string, to: string): Promise<unknown> {
-    const index = engine.map.servers.findIndex((server) => server.name === name);
-    const address = parseAddress(to);
-    if (index < 0) throw new KeyfleetError('KF_POOL_PLAN', `the pool has no server ${name}`);
-    if (address === undefined || 'path' in address) throw new KeyfleetError('KF_POOL_PLAN', `${to} is no host:port`);
-    const before = engine.map.servers[index]!;
-    const slots = engine.map.slotsOf(index);
-    const held = (): PoolMap =>
-      engine.map.withMove({ id: `${config.name}.clone.${engine.map.epoch}`, from: index, to: index, mode: 'held' }, slots);
-    const report = await cloneServer({
-      from: addressOf(before),
-      to: { ...addressOf({ ...before, address }) },
-      hold: () => engine.replaceMap(held()),
-      release: (done) => {
-        const free = engine.map.withoutMove(engine.map.moves[0]!.id, false);
-        const servers = free.servers.with(index, done ? { ...before, address } : before);
-        return engine.replaceMap(free.withServersByName(servers));
-      },
-    });
-    return report;
-  }
 
   const server = createServer({ requestTimeout: 30_000 }, (request, response) => {
     void answer(request, response);
@@ -181,9 +167,12 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
     url: `http://${host.includes(':') ? `[${host}]` : host}:${(server.address() as AddressInfo).port}`,
     engine,
     coordinator,
+    whole,
     close: async () => {
+      const ended = whole.close();
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
+      await ended;
       await engine.close();
     },
   };
@@ -199,22 +188,28 @@ const STATUS: Readonly<Record<string, number>> = {
 
 function serversAfter(map: PoolMap, { action, server = '', weight }: Asked): readonly PoolServer[] {
   if (action === 'add') {
-    const added = parseServer(server) ?? parseServer(`${server}:1`);
-    if (added === undefined)
-      throw new KeyfleetError(
-        'KF_POOL_PLAN',
-        `a server is host:port, host:port:weight or host:port:weight name, not ${JSON.stringify(server)}`,
-      );
+    const added = parseNewServer(server);
     if (map.servers.some(({ name }) => name === added.name))
       throw new KeyfleetError('KF_POOL_PLAN', `the pool has a server ${added.name} already`);
     return [...map.servers, added];
   }
-  if (!map.servers.some(({ name }) => name === server))
-    throw new KeyfleetError('KF_POOL_PLAN', `the pool has no server ${server}; it has ${map.servers.map(({ name }) => name).join(', ')}`);
+  serverNamed(map, server);
   if (action === 'remove') return map.servers.filter(({ name }) => name !== server);
   if (action !== 'reweight' || weight === undefined || !Number.isSafeInteger(weight) || weight < 1)
     throw new KeyfleetError('KF_POOL_PLAN', 'a change is add, remove, or reweight with a whole weight from 1');
   return map.servers.map((one) => (one.name === server ? { ...one, weight } : one));
+}
+
+/** A server as people write it. @throws KF_POOL_PLAN. */
+function parseNewServer(text: string, weight = 1): PoolServer {
+  const [address, name = ''] = text.trim().split(/\s+/);
+  const server = parseServer(text) ?? parseServer(`${address}:${weight} ${name}`);
+  if (server === undefined)
+    throw new KeyfleetError(
+      'KF_POOL_PLAN',
+      `a server is host:port, host:port:weight or "host:port:weight name", not ${JSON.stringify(text)}`,
+    );
+  return server;
 }
 
 function carries(request: IncomingMessage, password: string): boolean {

@@ -72,9 +72,13 @@ export async function dropStrays(to: ServerLink, isMoving: (key: Bytes) => boole
 
 /** INFO as a map of its fields. */
 export async function info(link: ServerLink): Promise<Map<string, string>> {
-  const text = textOf(await link.call(['INFO']));
+  return fieldsOfInfo(await link.call(['INFO']));
+}
+
+/** The fields of an answer to INFO. */
+export function fieldsOfInfo(reply: Reply): Map<string, string> {
   return new Map(
-    text
+    textOf(reply)
       .split('\r\n')
       .filter((line) => line.includes(':'))
       .map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]),

@@ -1,8 +1,11 @@
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import type { Bytes } from '../base/bytes.ts';
-import { KeyfleetError } from '../base/errors.ts';
+import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { ReplyParser } from '../resp/codec/reply-parser.ts';
 import type { Reply } from '../shard/redis/reply.ts';
+import { tlsOptions } from './backend-connection.ts';
+import type { BackendTls, PoolConfig, PoolServer } from './pool-config.ts';
 
 /** Where a Redis-like server is, and how to be let in. */
 export interface ServerAddress {
@@ -12,6 +15,15 @@ export interface ServerAddress {
   readonly path?: string | undefined;
   readonly username?: string | undefined;
   readonly password?: string | undefined;
+  /** The database; 0 when absent. */
+  readonly db?: number | undefined;
+  readonly tls?: BackendTls | undefined;
+}
+
+/** How the mover reaches a server of a pool: as the pool's file says for all of them. */
+export function moverAddress(config: PoolConfig, { address }: Pick<PoolServer, 'address'>): ServerAddress {
+  const place = 'path' in address ? { host: '', port: 0, path: address.path } : address;
+  return { ...place, username: config.username, password: config.auth, db: config.db, tls: config.tls };
 }
 
 export type Argument = string | number | Bytes;
@@ -57,7 +69,12 @@ export class ServerLink {
   /** The reply, error replies included. @throws KF_POOL_SERVER_LOST, retryable; what was sent may have been done. */
   raw(args: readonly Argument[]): Promise<Reply> {
     if (this.#closed) return Promise.reject(this.#lost('the connection was closed'));
-    const socket = (this.#socket ??= this.#open());
+    let socket: Socket;
+    try {
+      socket = this.#socket ??= this.#open();
+    } catch (error) {
+      return Promise.reject(this.#lost(messageOf(error)));
+    }
     return new Promise((resolve, reject) => {
       this.#send(socket, args, { resolve, reject, sentMs: performance.now() });
     });
@@ -79,8 +96,10 @@ export class ServerLink {
   }
 
   #open(): Socket {
-    const { host, port, path } = this.server;
-    const socket = path === undefined ? connect({ host, port, noDelay: true }) : connect({ path });
+    const { host, port, path, tls } = this.server;
+    const place = path === undefined ? { host, port } : { path };
+    const socket = tls === undefined ? connect({ ...place, noDelay: true }) : connectTls({ ...place, ...tlsOptions(tls, place) });
+    if (tls !== undefined) socket.setNoDelay(true);
     const parser = new ReplyParser();
     socket.on('data', (chunk: Buffer) => {
       for (const reply of parser.push(chunk)) this.#waiting.shift()?.resolve(reply);
@@ -96,8 +115,9 @@ export class ServerLink {
       reject: () => {},
       sentMs: performance.now(),
     };
-    const { username, password } = this.server;
+    const { username, password, db = 0 } = this.server;
     if (password !== undefined) this.#send(socket, username === undefined ? ['AUTH', password] : ['AUTH', username, password], login);
+    if (db !== 0) this.#send(socket, ['SELECT', db], login);
     if (this.#name !== undefined) this.#send(socket, ['CLIENT', 'SETNAME', this.#name], login);
     this.#watch ??= setInterval(() => this.#checkTime(), Math.min(500, this.#timeoutMs)).unref();
     return socket;

@@ -64,7 +64,8 @@ export interface WalkOptions {
   readonly from: ServerLink;
   /** The server a key goes to; undefined for one that stays. */
   readonly targetOf: (key: Bytes) => ServerLink | undefined;
-  readonly limits: WalkLimits;
+  /** Those of now: they may change while it walks. */
+  readonly limits: () => WalkLimits;
   readonly pace: MovePace;
   readonly putDone: Journal<PutDone>;
   /** Looked at between batches; rejects to end the walk. */
@@ -113,7 +114,7 @@ export class KeyWalk {
 
   /** One pass over the source: moves every key that has a target. */
   async walk(): Promise<void> {
-    const { batchKeys, batches } = this.#options.limits;
+    const { batchKeys, batches } = this.#options.limits();
     const running = new Set<Promise<void>>();
     let failure: { readonly error: unknown } | undefined;
     let found: Bytes[] = [];
@@ -198,7 +199,7 @@ export class KeyWalk {
     try {
       for (let at = 0; at < mine.length; ) {
         if (!this.#redoing) await this.#options.gate();
-        at += await this.#moveBatch(mine.slice(at, at + this.#options.limits.batchKeys));
+        at += await this.#moveBatch(mine.slice(at, at + this.#options.limits().batchKeys));
       }
     } finally {
       for (const key of mine) this.#underWay.delete(nameOf(key));
@@ -209,7 +210,8 @@ export class KeyWalk {
 
   /** Moves the first keys of these, at least one; returns how many. */
   async #moveBatch(keys: readonly Bytes[]): Promise<number> {
-    const { from, moveId, limits, pace, onMoved } = this.#options;
+    const { from, moveId, pace, onMoved } = this.#options;
+    const limits = this.#options.limits();
     const answers = await this.#lock(keys, limits.byType);
     const dumps = new Map<ServerLink, { keys: Bytes[]; args: (string | number | Bytes)[] }>();
     const done: Bytes[] = [];
@@ -248,7 +250,8 @@ export class KeyWalk {
   }
 
   async #lock(keys: readonly Bytes[], byType: boolean): Promise<readonly (readonly Reply[])[]> {
-    const { from, moveId, token, limits } = this.#options;
+    const { from, moveId, token } = this.#options;
+    const limits = this.#options.limits();
     return (await evaluate(
       from,
       LOCK_SCRIPT,

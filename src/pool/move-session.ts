@@ -1,0 +1,234 @@
+/**
+ * The mover's work at the two servers of one move: the token is taken, what a mover before had begun is done again, the walk runs, and when a server is lost all of that begins
+ * anew. What is decided when stands in ./move-engine.ts.
+ */
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
+import { FENCE_KEY, FENCE_SCRIPT, FENCED_SCRIPT } from './guard-scripts.ts';
+import { returningId } from './guarded-commands.ts';
+import { info } from './move-checks.ts';
+import { Journal } from './move-journal.ts';
+import { ServerLink, textOf } from './move-link.ts';
+import type { MoveEngineOptions } from './move-options.ts';
+import type { MovePace } from './move-pace.ts';
+import { movingIn } from './move-plan.ts';
+import type { JournalView, MoveRecord, PlannedMove } from './move-records.ts';
+import { evaluate } from './move-script.ts';
+import { KeyWalk, type PutDone, type WalkLimits } from './move-walk.ts';
+import type { PoolMap } from './pool-map.ts';
+
+/** Ends a walk because somebody wished it. */
+export class Interrupted extends Error {}
+
+export interface SessionPorts {
+  readonly options: MoveEngineOptions;
+  readonly view: JournalView;
+  readonly pace: MovePace;
+  /** Writes a record to the moves' journal. */
+  append(record: MoveRecord): Promise<void>;
+  limits(): WalkLimits;
+  onMoved(keys: number, bytes: number): void;
+  /** Waits while paused; rejects with {@link Interrupted} to end the walk. */
+  gate(back: boolean): Promise<void>;
+  /** A server was lost: whoever waits at the gate is to look again. */
+  onLost(): void;
+}
+
+const FIRST_WAIT_MS = 50;
+const MOST_WAIT_MS = 2_000;
+const TEND_EVERY_MS = 300;
+
+export class MoveSessions {
+  readonly #ports: SessionPorts;
+  #walker: KeyWalk | undefined;
+  #lost: KeyfleetError | undefined;
+  #trouble: KeyfleetError | undefined;
+  #closed = false;
+
+  constructor(ports: SessionPorts) {
+    this.#ports = ports;
+  }
+
+  /** The walk that runs now. */
+  get walker(): KeyWalk | undefined {
+    return this.#walker;
+  }
+
+  /** What it tries again after. */
+  get trouble(): KeyfleetError | undefined {
+    return this.#trouble;
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  /** @throws Interrupted once closed; KF_POOL_SERVER_LOST when the source is another process than it was. */
+  check(): void {
+    if (this.#closed) throw new Interrupted();
+    if (this.#lost) throw this.#lost;
+  }
+
+  /**
+   * Takes a new token on the target and then on the source, redoes what was busy, opens the move and does `work`; all again when a server was lost meanwhile. Answers
+   * 'cancel' when that was wished before the work was done.
+   */
+  async run(map: PoolMap, move: PlannedMove, back: boolean, work: (walk: KeyWalk) => Promise<void>): Promise<'done' | 'cancel'> {
+    const { options, pace } = this.#ports;
+    const id = back ? returningId(move.id) : move.id;
+    for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(MOST_WAIT_MS, waitMs * 2)) {
+      if (this.#closed) throw new Interrupted();
+      const [from, to] = [this.link(map, back ? move.to : move.from), this.link(map, back ? move.from : move.to)];
+      const { journal: putDone, records } = await Journal.open<PutDone>(`${options.journalPath}.${id}`);
+      let tending: NodeJS.Timeout | undefined;
+      try {
+        this.#lost = undefined;
+        const token = await this.fence([to, from]);
+        const moving = movingIn(map, map.slotsOfMove(move.id));
+        const walk = new KeyWalk({
+          moveId: id,
+          token,
+          from,
+          targetOf: (key) => (moving(key) ? to : undefined),
+          limits: () => this.#ports.limits(),
+          pace,
+          putDone,
+          gate: () => this.#ports.gate(back),
+          onMoved: (keys, bytes) => this.#ports.onMoved(keys, bytes),
+        });
+        await this.#reconcile(id, from, token, records);
+        // What was begun is finished even while paused or cancelled.
+        await walk.redo();
+        await walk.open();
+        options.onEvent?.({ kind: 'step', move: move.id, step: back ? 'opened backwards' : 'opened' });
+        this.#walker = walk;
+        this.#trouble = undefined;
+        tending = setInterval(() => void this.#tend(walk), TEND_EVERY_MS).unref();
+        await work(walk);
+        return 'done';
+      } catch (error) {
+        if (error instanceof Interrupted) {
+          if (this.#closed || back) throw error;
+          return 'cancel';
+        }
+        if (!isKeyfleetError(error) || !error.retryable) throw error;
+        this.#trouble = error;
+        options.onEvent?.({ kind: 'trouble', error });
+        await sleep(waitMs);
+      } finally {
+        this.#walker = undefined;
+        clearInterval(tending);
+        from.close();
+        to.close();
+        await putDone.close();
+      }
+    }
+  }
+
+  /** Takes our keys of this move off both servers. */
+  async cleanUp(map: PoolMap, move: PlannedMove, back: boolean): Promise<void> {
+    const id = back ? returningId(move.id) : move.id;
+    await this.#retried(async () => {
+      const [from, to] = [this.link(map, back ? move.to : move.from), this.link(map, back ? move.from : move.to)];
+      try {
+        const token = await this.fence([to, from]);
+        await KeyWalk.clean(from, to, id, token);
+      } finally {
+        from.close();
+        to.close();
+      }
+    });
+    const { journal } = await Journal.open<PutDone>(`${this.#ports.options.journalPath}.${id}`);
+    await journal.remove();
+  }
+
+  /** The fences go when all moves are over; a late packet of a mover finds none that is its own. */
+  async unfence(map: PoolMap, moves: readonly PlannedMove[]): Promise<void> {
+    for (const name of new Set(moves.flatMap(({ from, to }) => [from, to])))
+      await this.#retried(async () => {
+        const link = this.link(map, name);
+        try {
+          await link.call(['UNLINK', FENCE_KEY]);
+        } finally {
+          link.close();
+        }
+      });
+  }
+
+  /** Takes a new token on servers, in this order; only its bearer may change their keys from then on. @throws KF_POOL_FENCED. */
+  async fence(links: readonly ServerLink[]): Promise<string> {
+    const { view, append } = this.#ports;
+    for (let tries = 0; tries < 10; tries++) {
+      const number = view.tokenNumber + 1;
+      await append({ kind: 'token', number });
+      view.tokenNumber = number;
+      const token = `${number}:${randomBytes(6).toString('hex')}`;
+      let standing = token;
+      for (const link of links) {
+        standing = textOf(await evaluate(link, FENCE_SCRIPT, [FENCE_KEY], [token]));
+        if (standing !== token) break;
+      }
+      if (standing === token) return token;
+      view.tokenNumber = Math.max(number, Number.parseInt(standing, 10));
+    }
+    throw new KeyfleetError('KF_POOL_FENCED', 'another mover takes the same servers again and again');
+  }
+
+  /** A connection of the mover to a server by its name. @throws KF_POOL_PLAN. */
+  link(map: PoolMap, name: string): ServerLink {
+    const { options } = this.#ports;
+    const server = map.servers.find((one) => one.name === name);
+    if (server === undefined) throw new KeyfleetError('KF_POOL_PLAN', `there is no server ${name} in the pool`);
+    return new ServerLink(options.addressOf(server), { timeoutMs: options.timeoutMs ?? 5_000, name: 'kf:mover' });
+  }
+
+  async withLinks<T>(map: PoolMap, move: PlannedMove, work: (from: ServerLink, to: ServerLink) => Promise<T>): Promise<T> {
+    const [from, to] = [this.link(map, move.from), this.link(map, move.to)];
+    try {
+      return await work(from, to);
+    } finally {
+      from.close();
+      to.close();
+    }
+  }
+
+  /** Sees whether the source is still the process that the guard stands on. */
+  async #tend(walk: KeyWalk): Promise<void> {
+    const open = await walk.isOpen().catch(() => false);
+    if (open || this.#walker !== walk) return;
+    this.#lost ??= new KeyfleetError('KF_POOL_SERVER_LOST', 'the source restarted inside a move', { retryable: true });
+    this.#ports.onLost();
+  }
+
+  /** A source that is another process than it was may have come back with keys that are gone from there: they stand at the target. */
+  async #reconcile(id: string, from: ServerLink, token: string, putDone: readonly PutDone[]): Promise<void> {
+    const { view, append } = this.#ports;
+    const runId = (await info(from)).get('run_id') ?? '';
+    const before = view.runIds.get(id);
+    if (before === runId) return;
+    if (before !== undefined)
+      for (const { keys } of putDone) {
+        const names = keys.map((key) => Buffer.from(key, 'base64'));
+        for (let at = 0; at < names.length; at += 500) {
+          const some = names.slice(at, at + 500);
+          await evaluate(from, FENCED_SCRIPT, [FENCE_KEY, ...some], [token, 'UNLINK', ...some]);
+        }
+      }
+    await append({ kind: 'source', move: id, runId });
+    view.runIds.set(id, runId);
+  }
+
+  async #retried(work: () => Promise<void>): Promise<void> {
+    for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(MOST_WAIT_MS, waitMs * 2)) {
+      if (this.#closed) throw new Interrupted();
+      try {
+        return await work();
+      } catch (error) {
+        if (!isKeyfleetError(error) || !error.retryable) throw error;
+        this.#trouble = error;
+        await sleep(waitMs);
+      }
+    }
+  }
+}

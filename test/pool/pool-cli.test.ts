@@ -1,0 +1,136 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createPool, type Pool } from '../../src/pool/index.ts';
+import { type Ended, KeyfleetProcess, keyfleet } from '../cli/keyfleet-process.ts';
+import { freePort, hasRedis, type RedisServer, startRedisServers } from './redis-servers.ts';
+
+// Every subcommand of `keyfleet pool` as people type it, against an owner and servers that run.
+
+const KEYS = 4_000;
+
+let servers: RedisServer[] = [];
+let dir = '';
+let port = 0;
+let owner: KeyfleetProcess;
+let pool: Pool;
+
+async function startOwner(): Promise<void> {
+  owner = new KeyfleetProcess([
+    'pool',
+    'owner',
+    '-c',
+    join(dir, 'pools.yml'),
+    '--dir',
+    join(dir, 'state'),
+    '--port',
+    String(port),
+    '--lease',
+    '1000',
+  ]);
+  for (const endMs = Date.now() + 20_000; !owner.stdout.includes('http://'); ) {
+    if (Date.now() > endMs || owner.child.exitCode !== null) throw new Error(`the owner did not come up:\n${owner.stdout}${owner.stderr}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+function run(...args: string[]): Promise<Ended> {
+  return keyfleet(['pool', args[0]!, '--url', `http://127.0.0.1:${port}`, ...args.slice(1)]);
+}
+
+async function ok(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await run(...args);
+  expect({ args, code, stderr: code === 0 ? '' : stderr }).toEqual({ args, code: 0, stderr: '' });
+  return stdout;
+}
+
+async function expectAllKeys(): Promise<void> {
+  const values = await pool.mget(Array.from({ length: KEYS }, (_, i) => `key:${i}`));
+  expect(values.findIndex((value, i) => value !== `value ${i}`)).toBe(-1);
+}
+
+beforeAll(async () => {
+  if (!hasRedis) return;
+  servers = await startRedisServers(5, ['--repl-diskless-sync-delay', '0']);
+  dir = mkdtempSync(join(tmpdir(), 'keyfleet-pool-cli-'));
+  port = await freePort();
+  const listed = servers.slice(0, 2).map(({ address }, i) => `    - ${address}:1 ${['alpha', 'beta'][i]}\n`);
+  writeFileSync(join(dir, 'pools.yml'), `main:\n  redis: true\n  distribution: slots\n  servers:\n${listed.join('')}`);
+  await startOwner();
+  pool = createPool({ file: join(dir, 'pools.yml'), control: { url: `http://127.0.0.1:${port}` } });
+  await pool.mset(Array.from({ length: KEYS }, (_, i) => [`key:${i}`, `value ${i}`]));
+}, 60_000);
+afterAll(async () => {
+  pool?.close();
+  await owner?.kill('SIGKILL');
+  await Promise.all(servers.map((server) => server.stop()));
+  rmSync(dir, { recursive: true, force: true });
+});
+
+describe.runIf(hasRedis)('keyfleet pool, the subcommands', () => {
+  test('plan, add, status, reweight, verify, remove: servers come and go', async () => {
+    const planned = await ok('plan', 'add', servers[2]!.address);
+    expect(planned).toMatch(/alpha to 127\.0\.0\.1:\d+: 2,7\d\d slots, about [\d,]+ keys/);
+    const added = await ok('add', `${servers[2]!.address}:1 gamma`);
+    expect(added).toMatch(/main, epoch \d+, 1 router\(s\), moves: idle/);
+    expect(added).toMatch(/gamma .* weight 1 {2}5,461 slots \(33\.3 %\)/);
+    expect(await ok('verify')).toContain('4,000 keys, each on its own server and on no other');
+    expect(await ok('reweight', 'gamma', '2')).toMatch(/gamma .* weight 2 {2}8,192 slots \(50\.0 %\)/);
+    expect(await ok('remove', 'alpha')).not.toContain('alpha  ');
+    const status = JSON.parse(await ok('status', '--json')) as { servers: { name: string; slots: number }[] };
+    expect(status.servers.map(({ name }) => name)).toEqual(['beta', 'gamma']);
+    expect(await servers[0]!.client.request('DBSIZE')).toBe(0);
+    await expectAllKeys();
+  }, 90_000);
+
+  test('split and move: whole servers, by replication, also when the owner is killed meanwhile', async () => {
+    expect(await ok('split', 'gamma', `${servers[0]!.address}:1 delta`, '--dry-run')).toMatch(/delta +5,461 slots afterwards/);
+    const split = await ok('split', 'gamma', `${servers[0]!.address}:1 delta`);
+    expect(split).toMatch(/split gamma over itself and delta: done, operations were held for [\d.]+ ms, [\d,]+ keys removed/);
+    expect(split).toMatch(/delta .* 5,461 slots/);
+    // A copy that waits is a good moment to be killed in.
+    await servers[1]!.client.request('CONFIG', 'SET', 'repl-diskless-sync-delay', '30');
+    await ok('move', 'beta', servers[3]!.address, '--no-wait');
+    await owner.kill('SIGKILL');
+    await startOwner();
+    await servers[1]!.client.request('CONFIG', 'SET', 'repl-diskless-sync-delay', '0');
+    const moved = await ok('move', 'beta', servers[4]!.address);
+    expect(moved).toContain(`move beta to ${servers[4]!.address}: done, operations were held`);
+    expect(moved).toMatch(new RegExp(`beta +${servers[4]!.address} `));
+    expect(await ok('verify')).toContain('4,000 keys, each on its own server');
+    await pool.set('key:0', 'value 0');
+    await expectAllKeys();
+  }, 90_000);
+
+  test('pause, resume, cancel: a move that is under way', async () => {
+    await servers[3]!.client.request('FLUSHALL');
+    const big = 'x'.repeat(20_000);
+    await pool.mset(Array.from({ length: 2_000 }, (_, i) => [`big:${i}`, big]));
+    await ok('add', `${servers[3]!.address}:1 epsilon`, '--no-wait');
+    const paused = await run('pause');
+    // It may have ended before the command was there.
+    expect([paused.stdout, paused.stderr].join('')).toMatch(/paused|KF_POOL_NO_MOVES/);
+    if (paused.code === 0) {
+      expect(await ok('status')).toMatch(/moves: paused(.|\n)*add .*epsilon: [\d,]+ of [\d,]+ slots, .* MiB\/s/);
+      await ok('resume');
+      expect((await run('cancel')).stderr).toMatch(/^$|KF_POOL_NO_MOVES/);
+    }
+    for (const endMs = Date.now() + 30_000; Date.now() < endMs && !(await ok('status')).includes('moves: idle'); );
+    expect(await ok('verify')).toContain('6,000 keys, each on its own server');
+    await expectAllKeys();
+  }, 90_000);
+
+  test('what cannot be is said with its code, and ends with 1, 2 or 5', async () => {
+    const said = async (...args: string[]): Promise<[number | null, string]> => {
+      const { code, stderr } = await run(...args);
+      return [code, stderr];
+    };
+    expect(await said('remove', 'nobody')).toEqual([1, expect.stringMatching(/KF_POOL_PLAN: the pool has no server nobody; it has beta/)]);
+    expect(await said('reweight', 'beta', 'heavy')).toEqual([2, expect.stringMatching(/KF_USAGE: a weight is a whole number/)]);
+    expect(await said('resume')).toEqual([1, expect.stringContaining('KF_POOL_NO_MOVES')]);
+    expect(await said('add', 'no-address')).toEqual([1, expect.stringMatching(/KF_POOL_PLAN: a server is host:port/)]);
+    const away = await keyfleet(['pool', 'status', '--url', `http://127.0.0.1:${await freePort()}`]);
+    expect([away.code, away.stderr]).toEqual([5, expect.stringMatching(/KF_UNREACHABLE: .*keyfleet pool owner/)]);
+  }, 60_000);
+});
