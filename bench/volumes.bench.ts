@@ -1,10 +1,13 @@
 // How fast do values go through a master of volumes, and how much faster than one key at a time does it rebalance?
 //
-// Volumes, master and client share one process and one disk here, so the figures say how the parts compare, not what a fleet of machines gives.
+// Each volume is a process of its own, as it would be; master and client share this one, and all share one disk and one machine. So the
+// figures say how the parts compare, not what a fleet of machines gives.
 // The peer of the rebalancing is the straightforward mover of the original design: read a key from its old volume, delete it there, write it
 // to its new one, one after the other, over the same volume servers. (It is also the one that loses data when it dies in the middle.)
 
+import { type ChildProcess, fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +19,7 @@ import { type MasterServer, startMasterServer } from '../src/volume/master-serve
 import { Metakeys } from '../src/volume/metakeys.ts';
 import { inParallel } from '../src/volume/value-directory.ts';
 import { VolumeClient } from '../src/volume/volume-client.ts';
-import { startVolumeServer, type VolumeServer } from '../src/volume/volume-server.ts';
+import { startVolumeServer } from '../src/volume/volume-server.ts';
 
 const large = process.argv.includes('--large');
 const SMALL_COUNT = large ? 20_000 : 1_000;
@@ -32,10 +35,16 @@ const freshDir = async (): Promise<string> => {
   dirs.push(dir);
   return dir;
 };
-const startVolume = async (): Promise<VolumeServer> => startVolumeServer({ path: await freshDir(), port: 0 });
-const addressOf = (volume: VolumeServer): string => `http://127.0.0.1:${volume.port}`;
+/** Starts a volume in a process of its own; resolves to its address. */
+const startVolume = async (): Promise<string> => {
+  const child = fork(process.argv[1]!, ['--as-volume', await freshDir()]);
+  running.push(child);
+  const [port] = (await once(child, 'message')) as [number];
+  return `http://127.0.0.1:${port}`;
+};
 const keyOf = (index: number): Buffer => Buffer.from(`object/${index}`);
 const sum = createHash('sha256');
+const running: ChildProcess[] = [];
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
   const startMs = performance.now();
@@ -47,8 +56,8 @@ function row(what: string, ...cells: string[]): void {
   console.log(`${what.padEnd(44)}${cells.map((cell) => cell.padStart(16)).join('')}`);
 }
 
-async function throughput(volume: VolumeServer, master: MasterServer): Promise<void> {
-  const direct = new VolumeClient(addressOf(volume));
+async function throughput(volume: string, master: MasterServer): Promise<void> {
+  const direct = new VolumeClient(volume);
   const client = new MasterClient(`http://127.0.0.1:${master.port}`, { connections: IN_FLIGHT });
   const small = Buffer.alloc(1_024, 'keyfleet ');
   const big = Buffer.alloc(16 * MIB, 'keyfleet ');
@@ -97,23 +106,23 @@ async function naiveMove(from: VolumeClient, to: VolumeClient, count: number): P
 
 async function rebalancing(): Promise<void> {
   const body = Buffer.alloc(1_024, 'moving ');
-  const source = new VolumeClient(addressOf(await startAndKeep()));
-  const target = new VolumeClient(addressOf(await startAndKeep()));
+  const source = new VolumeClient(await startVolume());
+  const target = new VolumeClient(await startVolume());
   await inParallel(NAIVE_COUNT, IN_FLIGHT, async (i) => void (await source.put(keyOf(i), body, { contentType: 'x/y', version: 1 })));
   const naiveSeconds = await timed(() => naiveMove(source, target, NAIVE_COUNT));
   const naiveRate = NAIVE_COUNT / naiveSeconds;
 
-  const volumes = [await startAndKeep(), await startAndKeep(), await startAndKeep()];
+  const volumes = [await startVolume(), await startVolume(), await startVolume()];
   const master = await startMasterServer({
     storage: await openStorage({ dir: await freshDir() }),
     port: 0,
-    volumes: volumes.map(addressOf),
+    volumes,
   });
   const client = new MasterClient(`http://127.0.0.1:${master.port}`, { connections: IN_FLIGHT });
   await inParallel(MOVE_COUNT, IN_FLIGHT, async (i) => void (await client.put(keyOf(i), body, body.length)));
-  const added = await startAndKeep();
+  const added = await startVolume();
   const seconds = await timed(async () => {
-    await master.admin.add(addressOf(added));
+    await master.admin.add(added);
     await master.mover.settled();
   });
   const { keysMoved, bytesMoved } = master.mover.progress;
@@ -160,24 +169,31 @@ async function memoryOfMaster(): Promise<void> {
   await master!.close();
 }
 
-const running: VolumeServer[] = [];
-async function startAndKeep(): Promise<VolumeServer> {
-  const volume = await startVolume();
-  running.push(volume);
-  return volume;
-}
-
-try {
+async function compare(): Promise<void> {
   console.log(`${cpus().length} x ${cpus()[0]?.model ?? 'unknown processor'}, Node ${process.versions.node}`);
-  const volume = await startAndKeep();
-  const behind = await startAndKeep();
-  const master = await startMasterServer({ storage: await openStorage({ dir: await freshDir() }), port: 0, volumes: [addressOf(behind)] });
+  const volume = await startVolume();
+  const behind = await startVolume();
+  const master = await startMasterServer({ storage: await openStorage({ dir: await freshDir() }), port: 0, volumes: [behind] });
   await throughput(volume, master);
   await master.close();
   await rebalancing();
   await memoryOfMaster();
   console.log(`checksum ${sum.digest('hex').slice(0, 16)}`);
-} finally {
-  for (const volume of running) await volume.close();
-  for (const dir of dirs) await rm(dir, { recursive: true, force: true });
+}
+
+const asVolume = process.argv.indexOf('--as-volume');
+if (asVolume > 0) {
+  const volume = await startVolumeServer({ path: process.argv[asVolume + 1]!, port: 0 });
+  process.send!(volume.port);
+  process.once('disconnect', () => void volume.close());
+} else {
+  try {
+    await compare();
+  } finally {
+    for (const child of running) {
+      child.disconnect();
+      await once(child, 'exit');
+    }
+    for (const dir of dirs) await rm(dir, { recursive: true, force: true });
+  }
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Bytes } from '../base/bytes.ts';
 import { concatBytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
@@ -281,13 +281,26 @@ function numbered(tag: number, number: number): Bytes {
 }
 
 function metakeyName(key: Bytes): Bytes {
-  if (key.length <= LONG_KEY_BYTES) return concatBytes(Uint8Array.of(TAG.metakey, 0), key);
-  return concatBytes(Uint8Array.of(TAG.metakey, 1), createHash('sha256').update(key).digest());
+  const isLong = key.length > LONG_KEY_BYTES;
+  const named = isLong ? hash('sha256', key, 'buffer') : key;
+  const name = Buffer.allocUnsafe(2 + named.length);
+  name[0] = TAG.metakey;
+  name[1] = isLong ? 1 : 0;
+  name.set(named, 2);
+  return name;
 }
 
+/** By volume, so that a scan meets them in the batches in which they are looked into. */
 function suspicionName({ volume, key, version }: Suspicion): Bytes {
-  const digest = createHash('sha256').update(`${volume} ${version} `).update(key).digest();
-  return concatBytes(Uint8Array.of(TAG.suspicion), digest);
+  const isLong = key.length > LONG_KEY_BYTES;
+  const named = isLong ? hash('sha256', key, 'buffer') : key;
+  const name = Buffer.allocUnsafe(14 + named.length);
+  name[0] = TAG.suspicion;
+  name.writeUInt32BE(volume, 1);
+  name.writeDoubleBE(version, 5);
+  name[13] = isLong ? 1 : 0;
+  name.set(named, 14);
+  return name;
 }
 
 function encodeMetakey({ key, version, sizeBytes, sha256, volumes, deleting }: Metakey): Bytes {

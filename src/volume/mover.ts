@@ -191,8 +191,8 @@ export class Mover {
     let after: Bytes | undefined;
     do {
       const page = this.#master.metakeys.page(after, PAGE);
+      this.#count({ keysSeen: page.metakeys.length });
       for (const metakey of page.metakeys) {
-        this.#count({ keysSeen: 1 });
         for (const step of this.#stepsOf(metakey)) {
           const name = `${step.from}>${step.to}`;
           const large = metakey.sizeBytes > BATCHED_VALUE_BYTES;

@@ -1,11 +1,13 @@
-import { createHash, randomUUID } from 'node:crypto';
-import { closeSync, openSync, readFileSync, readSync, renameSync, rmSync } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, readFile, rename, statfs, unlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { hash } from 'node:crypto';
+import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, rmSync } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, rename, rm, statfs, unlink } from 'node:fs/promises';
+import { basename, dirname, join, sep } from 'node:path';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { type LockedDirectory, lockDirectory } from '../storage/directory.ts';
+import { readIdentity, requireVolumeOrEmpty } from './directory-identity.ts';
 import { KeyedMutex } from './keyed-mutex.ts';
+import { spreadFoldersOf } from './spread-folders.ts';
 import { DirSyncer } from './sync-dirs.ts';
 import { FileSystemSyncer } from './sync-file-system.ts';
 import {
@@ -17,6 +19,7 @@ import {
   type ValueInfo,
   VERSION_BYTES,
   versionInHeader,
+  writeNewFile,
   writeWhole,
 } from './value-file.ts';
 
@@ -24,25 +27,18 @@ import {
 //
 //   keyfleet-volume.json   who this volume is: its id goes with the directory, whatever its address
 //   values/ab/<sha256 of the key>   one file a value; the name comes from a digest, so no key can lead out of the directory
-//   tmp/ab/                values that are being written; emptied on start. As many folders as below values/, since file systems place
-//                          new files near their folder and slow down (100 times, seen on ext4) where that place is full
+//   tmp/ab/                values that are being written; made anew on start. As many folders as below values/, far from each other, since
+//                          file systems place new files near their folder and slow down where many were removed (spread-folders.ts)
 //
 // A put writes to tmp, syncs, renames into place and syncs the directory before it answers: a value is there whole, in its old or its new
 // form, whatever happens. A put or delete that carries a version never touches a newer one.
 
-const IDENTITY_FILE = 'keyfleet-volume.json';
-const FORMAT = 1;
 /** Files written and synced at the same time by a batch. */
 const BATCH_PARALLEL = 16;
 /** So many files on, one sync of the file system is cheaper than one of each. */
 const SYNC_TOGETHER_FROM = 64;
-/** Small files that are read or written in one turn of the event loop: each takes some ten microseconds, less than a trip to another thread. */
-const SLICE_FILES = 16;
-
-export interface VolumeIdentity {
-  readonly format: number;
-  readonly id: string;
-}
+/** So long one turn of the event loop reads, writes or removes small files: each takes some ten microseconds, less than a trip to another thread. */
+const SLICE_MS = 2;
 
 export interface PutOptions {
   readonly contentType: string;
@@ -104,11 +100,13 @@ export class ValueDirectory {
       await requireVolumeOrEmpty(dir);
       locked = await lockDirectory(dir);
       const identity = await readIdentity(dir);
+      await rm(join(dir, 'tmp'), { recursive: true, force: true });
+      await mkdir(join(dir, 'tmp'));
+      await spreadFoldersOf(join(dir, 'tmp'));
       for (let byte = 0; byte < 256; byte++) {
         const folder = byte.toString(16).padStart(2, '0');
         await mkdir(join(dir, 'values', folder), { recursive: true });
-        await mkdir(join(dir, 'tmp', folder), { recursive: true });
-        for (const leftover of await readdir(join(dir, 'tmp', folder))) await unlink(join(dir, 'tmp', folder, leftover));
+        await mkdir(join(dir, 'tmp', folder));
       }
       const directory = new ValueDirectory(locked, identity.id);
       for (const synced of [dir, join(dir, 'values')]) await directory.#dirs.sync(synced);
@@ -188,14 +186,14 @@ export class ValueDirectory {
     }
     const written = new Map<number, { readonly path: string; readonly info: ValueInfo }>();
     try {
-      await inParallel(values.length, BATCH_PARALLEL, async (index) => {
-        const path = this.#tmpPath(values[index]!.key);
+      await inSlices(values.length, (index) => {
+        const value = values[index]!;
         try {
-          const { file, info } = encodeValueFile(values[index]!);
-          requireDigest(info, values[index]!.sha256);
+          const { file, info } = encodeValueFile(value);
+          requireDigest(info, value.sha256);
+          const path = this.#tmpPath(value.key);
           written.set(index, { path, info });
-          const handle = await open(path, 'wx');
-          await writeWhole(handle, file).finally(() => handle.close());
+          writeNewFile(path, file);
         } catch (error) {
           results[index] = asStorageError(error);
         }
@@ -206,12 +204,14 @@ export class ValueDirectory {
         const done = written.get(index);
         if (done === undefined || results[index] !== undefined) return undefined;
         const { key, version } = values[index]!;
-        return this.#locks.run(fileName(key), async () => {
+        const name = fileName(key);
+        return this.#locks.run(name, async () => {
           try {
-            const current = versionNow(this.#path(key));
+            const path = this.#pathOf(name);
+            const current = versionNow(path);
             if (current > version) throw new NewerVersionError(current);
             guard?.();
-            renameSync(done.path, this.#path(key));
+            renameSync(done.path, path);
             results[index] = done.info;
           } catch (error) {
             results[index] = asStorageError(error);
@@ -245,8 +245,9 @@ export class ValueDirectory {
 
   /** Removes a value; with `upToVersion`, only when it is not newer. Returns whether one was removed. */
   async delete(key: Bytes, options: { readonly upToVersion?: number | undefined } = {}): Promise<boolean> {
-    const removed = await this.#remove(key, options.upToVersion);
-    if (removed) await this.#dirs.sync(this.#folder(key));
+    const path = this.#path(key);
+    const removed = await this.#remove(path, options.upToVersion);
+    if (removed) await this.#dirs.sync(dirname(path));
     return removed;
   }
 
@@ -254,12 +255,13 @@ export class ValueDirectory {
   async deleteMany(values: readonly { readonly key: Bytes; readonly upToVersion: number }[]): Promise<number> {
     const touched = new Set<string>();
     let count = 0;
-    // Removals wait for the journal of the file system: side by side they wait together.
+    // A removal waits for the journal of the file system, ten times as long as a creation: side by side they wait together.
     await inParallel(values.length, BATCH_PARALLEL, async (index) => {
       const { key, upToVersion } = values[index]!;
-      if (!(await this.#remove(key, upToVersion))) return;
+      const path = this.#path(key);
+      if (!(await this.#remove(path, upToVersion))) return;
       count++;
-      touched.add(this.#folder(key));
+      touched.add(dirname(path));
     });
     const together = touched.size >= SYNC_TOGETHER_FROM && (await this.#fileSystem.sync());
     if (!together) await Promise.all([...touched].map((folder) => this.#dirs.sync(folder)));
@@ -303,15 +305,19 @@ export class ValueDirectory {
   }
 
   #folder(key: Bytes): string {
-    return join(this.#dir, 'values', fileName(key).slice(0, 2));
+    return dirname(this.#path(key));
   }
 
   #path(key: Bytes): string {
-    return join(this.#folder(key), fileName(key));
+    return this.#pathOf(fileName(key));
+  }
+
+  #pathOf(name: string): string {
+    return `${this.#dir}${sep}values${sep}${name.slice(0, 2)}${sep}${name}`;
   }
 
   #tmpPath(key: Bytes): string {
-    return join(this.#dir, 'tmp', fileName(key).slice(0, 2), `${process.pid}-${this.#tmpCount++}`);
+    return `${this.#dir}${sep}tmp${sep}${fileName(key).slice(0, 2)}${sep}${process.pid}-${this.#tmpCount++}`;
   }
 
   /** The version to store: the asked one, when nothing newer is there, or the next. Called under the key's lock. */
@@ -341,14 +347,14 @@ export class ValueDirectory {
     }
   }
 
-  async #remove(key: Bytes, upToVersion: number | undefined): Promise<boolean> {
-    return this.#locks.run(fileName(key), async () => {
-      if (upToVersion !== undefined && versionNow(this.#path(key)) > upToVersion) return false;
+  async #remove(path: string, upToVersion: number | undefined): Promise<boolean> {
+    return this.#locks.run(basename(path), async () => {
+      if (upToVersion !== undefined && versionNow(path) > upToVersion) return false;
       try {
-        await unlink(this.#path(key));
+        await unlink(path);
         return true;
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+        if (isMissing(error)) return false;
         throw asStorageError(error);
       }
     });
@@ -357,55 +363,15 @@ export class ValueDirectory {
 
 /** The name of a key's file: the SHA-256 of the key, in hex. */
 export function fileName(key: Bytes): string {
-  return createHash('sha256').update(key).digest('hex');
+  return hash('sha256', key, 'hex');
 }
 
 async function openIfThere(path: string): Promise<FileHandle | undefined> {
   try {
     return await open(path, 'r');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    if (isMissing(error)) return undefined;
     throw asStorageError(error);
-  }
-}
-
-/** Never among somebody's files. */
-async function requireVolumeOrEmpty(dir: string): Promise<void> {
-  const names = await readdir(dir);
-  if (names.includes(IDENTITY_FILE)) return;
-  const stranger = names.find((name) => name !== 'tmp' && name !== 'values' && name !== 'lost+found' && !name.startsWith('keyfleet-'));
-  if (stranger !== undefined)
-    throw new KeyfleetError('KF_VOLUME_UNUSABLE', `${dir} is not a volume and not empty (it has ${stranger}); name an empty directory`);
-}
-
-async function readIdentity(dir: string): Promise<VolumeIdentity> {
-  const path = join(dir, IDENTITY_FILE);
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    const identity: VolumeIdentity = { format: FORMAT, id: randomUUID() };
-    const handle = await open(`${path}.new`, 'w');
-    await writeFile(handle, `${JSON.stringify(identity)}\n`);
-    await handle.sync();
-    await handle.close();
-    await rename(`${path}.new`, path);
-    return identity;
-  }
-  const identity = parseIdentity(text);
-  if (identity === undefined) throw new KeyfleetError('KF_VOLUME_UNUSABLE', `${path} is damaged: it should read {"format":1,"id":"…"}`);
-  if (identity.format > FORMAT)
-    throw new KeyfleetError('KF_VOLUME_UNUSABLE', `${path} has format ${identity.format}; this version of Keyfleet knows ${FORMAT}`);
-  return identity;
-}
-
-function parseIdentity(text: string): VolumeIdentity | undefined {
-  try {
-    const { format, id } = JSON.parse(text) as Partial<VolumeIdentity>;
-    return typeof format === 'number' && typeof id === 'string' && id !== '' ? { format, id } : undefined;
-  } catch {
-    return undefined;
   }
 }
 
@@ -426,14 +392,15 @@ function asStorageError(error: unknown): KeyfleetError {
   return new KeyfleetError('KF_VOLUME_IO', `the volume cannot be read or written: ${messageOf(error)}`, { cause: error });
 }
 
-/** Does `work` for 0 … count − 1 in order, a few in each turn of the event loop, so that others are served in between. */
+/** Does `work` for 0 … count − 1 in order, for {@link SLICE_MS} in each turn of the event loop, so that others are served in between. */
 async function inSlices(count: number, work: (index: number) => Promise<void> | void): Promise<void> {
-  for (let at = 0; at < count; at += SLICE_FILES) {
+  for (let next = 0; next < count; ) {
+    const untilMs = performance.now() + SLICE_MS;
     const waiting: Promise<void>[] = [];
-    for (let index = at; index < Math.min(at + SLICE_FILES, count); index++) {
-      const promise = work(index);
+    do {
+      const promise = work(next++);
       if (promise !== undefined) waiting.push(promise);
-    }
+    } while (next < count && performance.now() < untilMs);
     await Promise.all(waiting);
     await new Promise((resolve) => setImmediate(resolve));
   }
@@ -441,6 +408,8 @@ async function inSlices(count: number, work: (index: number) => Promise<void> | 
 
 /** The stored version; 0 when there is no value, or none that can be read (a put then replaces it). One small read, cheaper than a trip to another thread. */
 function versionNow(path: string): number {
+  // An open that fails makes an error with its stack, which costs more than to ask first.
+  if (!existsSync(path)) return 0;
   let fd: number;
   try {
     fd = openSync(path, 'r');

@@ -1,4 +1,5 @@
-import { createHash, type Hash } from 'node:crypto';
+import { createHash, type Hash, hash } from 'node:crypto';
+import { closeSync, openSync, writeSync, writevSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { Packr, Unpackr } from 'msgpackr';
@@ -129,11 +130,11 @@ export function encodeValueFile(options: {
   const meta = packr.pack([key, contentType]);
   const chunkCrcs: number[] = [];
   for (let at = 0; at < body.length; at += CHUNK_BYTES) chunkCrcs.push(crc32(body.subarray(at, at + CHUNK_BYTES)));
-  const sha256 = createHash('sha256').update(body).digest();
+  const sha256 = hash('sha256', body, 'hex');
   const header = encodeHeader({ metaBytes: meta.length, bodyBytes: body.length, version, metaCrc: crc32(meta) });
   return {
-    file: [header, meta, body, encodeTrailer(chunkCrcs, sha256)],
-    info: { key, contentType, sizeBytes: body.length, version, sha256: sha256.toString('hex') },
+    file: [header, meta, body, encodeTrailer(chunkCrcs, Buffer.from(sha256, 'hex'))],
+    info: { key, contentType, sizeBytes: body.length, version, sha256 },
   };
 }
 
@@ -195,10 +196,32 @@ export async function writeWhole(file: FileHandle, parts: readonly Buffer[]): Pr
   if (bytesWritten < length) await writeFully(file, Buffer.concat(parts).subarray(bytesWritten), bytesWritten);
 }
 
+/** Makes a file of these bytes; it must not be there. Blocks: for small files. */
+export function writeNewFile(path: string, parts: readonly Buffer[]): void {
+  const fd = openSync(path, 'wx');
+  try {
+    const bytesWritten = writevSync(fd, parts, 0);
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
+    if (bytesWritten === length) return;
+    const whole = Buffer.concat(parts);
+    for (let done = bytesWritten; done < length; ) {
+      const more = writeSync(fd, whole, done, length - done, done);
+      if (more === 0) throw nothingMore();
+      done += more;
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function nothingMore(): Error {
+  return Object.assign(new Error('nothing more can be written'), { code: 'ENOSPC' });
+}
+
 async function writeFully(file: FileHandle, bytes: Buffer, at: number): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
     const { bytesWritten } = await file.write(bytes, done, bytes.length - done, at + done);
-    if (bytesWritten === 0) throw Object.assign(new Error('nothing more can be written'), { code: 'ENOSPC' });
+    if (bytesWritten === 0) throw nothingMore();
     done += bytesWritten;
   }
 }

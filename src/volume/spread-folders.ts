@@ -1,0 +1,15 @@
+import { execFile } from 'node:child_process';
+
+/**
+ * Has ext4 place the folders that will be made in `dir` in block groups far from each other; elsewhere nothing happens.
+ *
+ * A new file gets an inode in its folder's block group, and ext4 steps over each inode there that was freed in the last five minutes, one by
+ * one, at every new file. Folders made side by side share a group: where some ten thousand values have just been replaced or moved away, a
+ * new file costs 0.7 ms of processor time, and 0.02 ms when they are spread. Measured: docs/decisions/volume-folders-far-apart.md.
+ */
+export function spreadFoldersOf(dir: string): Promise<void> {
+  return new Promise((resolve) => {
+    // The flag of a top directory; there is no call for it in Node. Without e2fsprogs, or on another file system, folders lie where they do.
+    execFile('chattr', ['+T', '--', dir], { timeout: 10_000 }, () => resolve());
+  });
+}
