@@ -1,0 +1,273 @@
+import {
+  DeliverPolicy,
+  JetStreamApiError,
+  type JetStreamClient,
+  type JetStreamManager,
+  type JsMsg,
+  jetstream,
+  jetstreamManager,
+  type Placement,
+  type StreamInfo,
+} from '@nats-io/jetstream';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { type Bytes, copyBytes } from '../base/bytes.ts';
+import { KeyfleetError, messageOf } from '../base/errors.ts';
+import type { AppendOutcome, EntrySeq, LogRecord, ShardLog } from '../log/log.ts';
+import { checkStream, type LogStream, streamConfig } from './stream-config.ts';
+
+// A shard's log as a JetStream stream: an entry is a message, its number the message's sequence, and "only behind number n" is the header
+// Nats-Expected-Last-Sequence. The stream is a Raft group of its own; an answer comes once its quorum has the entry, and with `sync_interval:
+// always` on its disks.
+//
+// What is believed of it (docs/protocol/jetstream-log.md): that an acknowledged entry has its number for good, that numbers have no gaps, that
+// what one connection sends arrives in that order. What is not: any answer about "the last" entry, which a deposed leader may give, and that a
+// consumer starts where it was told to.
+
+export interface JetStreamLogOptions {
+  /** Yours to close. One connection may carry any number of logs. */
+  readonly connection: NatsConnection;
+  /** Of the stream, made if it is not there: letters, digits, `-` and `_`, at most 200. */
+  readonly name: string;
+  /** Servers that hold a new stream: 1, 3 or 5. Default 3. */
+  readonly replicas?: number;
+  /** Where NATS may put a new stream. */
+  readonly placement?: Placement;
+  /** How long to wait for an acknowledgement before its fate is unknown, and for any other answer. Default 5,000 ms. */
+  readonly timeoutMs?: number;
+}
+
+/** Beside the entry, a message carries its headers. */
+const HEADERS_BYTES = 256;
+/** As much of a log is on its way to a reader at any time. */
+const READ_AHEAD_BYTES = 4 * 1024 * 1024;
+/** After so long without an entry a reader asks whether any are left to come. */
+const QUIET_MS = 2_000;
+const WRONG_LAST_SEQUENCE = [10071, 10164];
+const STREAM_NOT_FOUND = 10059;
+const STREAM_NAME_IN_USE = 10058;
+
+/**
+ * Opens the log, making its stream when there is none.
+ * @throws KF_BAD_OPTION for a name that no stream can have; KF_LOG_UNSAFE for a stream that may lose or change entries;
+ * KF_UNAVAILABLE when the servers do not answer in time, or cannot hold it.
+ */
+export async function jetStreamLog(options: JetStreamLogOptions): Promise<JetStreamLog> {
+  const { connection, name, replicas = 3, placement, timeoutMs = 5_000 } = options;
+  if (!/^[A-Za-z0-9_-]{1,200}$/.test(name)) throw new KeyfleetError('KF_BAD_OPTION', `a log cannot be called ${JSON.stringify(name)}`);
+  const log: LogStream = { name, replicas, ...(placement === undefined ? {} : { placement }) };
+  const manager = await jetstreamManager(connection, { timeout: timeoutMs, checkAPI: false });
+  const found = await findOrMake(manager, log);
+  checkStream(log, found.config);
+  return new JetStreamLog(connection, manager, name, timeoutMs);
+}
+
+async function findOrMake(manager: JetStreamManager, log: LogStream): Promise<StreamInfo> {
+  try {
+    return await manager.streams.info(log.name);
+  } catch (error) {
+    if (codeOf(error) !== STREAM_NOT_FOUND) throw unavailable(log.name, error);
+  }
+  try {
+    return await manager.streams.add(streamConfig(log));
+  } catch (error) {
+    // Somebody else has just made it, as we do or otherwise.
+    if (codeOf(error) === STREAM_NAME_IN_USE) return manager.streams.info(log.name);
+    throw unavailable(log.name, error);
+  }
+}
+
+export class JetStreamLog implements ShardLog {
+  readonly name: string;
+  readonly #connection: NatsConnection;
+  readonly #manager: JetStreamManager;
+  readonly #stream: JetStreamClient;
+  readonly #timeoutMs: number;
+
+  /** Use {@link jetStreamLog}. */
+  constructor(connection: NatsConnection, manager: JetStreamManager, name: string, timeoutMs: number) {
+    this.name = name;
+    this.#connection = connection;
+    this.#manager = manager;
+    this.#stream = jetstream(connection, { timeout: timeoutMs });
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** The longest entry that the servers take: their `max_payload`, 1 MiB unless they are told otherwise, less what the headers need. */
+  get maxEntryBytes(): number {
+    return (this.#connection.info?.max_payload ?? 1024 * 1024) - HEADERS_BYTES;
+  }
+
+  /**
+   * Several may be in flight, each behind the number that the one before will have.
+   * @throws KF_ENTRY_TOO_LARGE beyond {@link maxEntryBytes}, before anything is sent.
+   */
+  async append(entry: Bytes, expectedLastSeq: EntrySeq): Promise<AppendOutcome> {
+    const { maxEntryBytes } = this;
+    if (entry.length > maxEntryBytes) {
+      const limit = `the NATS servers take ${maxEntryBytes} (max_payload)`;
+      throw new KeyfleetError('KF_ENTRY_TOO_LARGE', `an entry of ${entry.length} bytes; ${limit}`);
+    }
+    try {
+      const ack = await this.#stream.publish(this.name, entry, {
+        expect: { streamName: this.name, lastSequence: expectedLastSeq },
+        timeout: this.#timeoutMs,
+      });
+      return { kind: 'appended', seq: ack.seq };
+    } catch (error) {
+      if (!WRONG_LAST_SEQUENCE.includes(codeOf(error))) return { kind: 'unknown' };
+      const told = /wrong last sequence: (\d+)/.exec(messageOf(error))?.[1];
+      return { kind: 'conflict', lastSeq: told === undefined ? await this.lastSeq() : Number(told) };
+    }
+  }
+
+  /** @throws KF_LOG_TRUNCATED; KF_LOG_LOST when the stream is gone; KF_UNAVAILABLE */
+  async *read(fromSeq: EntrySeq): AsyncIterableIterator<LogRecord> {
+    const lastSeq = await this.lastSeq();
+    if (fromSeq > lastSeq) {
+      await this.#checkStart(fromSeq);
+      return;
+    }
+    for await (const record of this.follow(fromSeq)) {
+      yield record;
+      if (record.seq >= lastSeq) return;
+    }
+  }
+
+  /**
+   * The entries from `fromSeq` on, in order and without gaps, and then those to come, until `signal` aborts or the caller stops.
+   * At most 4 MiB are on their way. Survives the loss of servers as long as the stream does.
+   * @throws as {@link read}
+   */
+  async *follow(fromSeq: EntrySeq, signal?: AbortSignal): AsyncIterableIterator<LogRecord> {
+    await this.#checkStart(fromSeq);
+    let expected = fromSeq;
+    while (!signal?.aborted) {
+      const messages = await this.#consume(expected);
+      const stop = () => void messages.close();
+      signal?.addEventListener('abort', stop, { once: true });
+      const quiet = new QuietTimer(() => this.#checkStart(expected), stop);
+      try {
+        for await (const message of messages) {
+          quiet.touch();
+          const { seq } = message;
+          if (seq < expected) continue;
+          if (seq > expected) throw truncated(this.name, expected, seq);
+          expected = seq + 1;
+          yield { seq, entry: copyBytes(message.data) };
+        }
+        quiet.check();
+      } finally {
+        quiet.stop();
+        signal?.removeEventListener('abort', stop);
+        await messages.close().catch(() => {});
+      }
+    }
+  }
+
+  async truncate(uptoSeq: EntrySeq): Promise<void> {
+    // Beyond the last entry, a purge would use up numbers: never further than what is certainly there.
+    const upto = Math.min(uptoSeq, await this.lastSeq());
+    if (upto < 1) return;
+    try {
+      await this.#manager.streams.purge(this.name, { seq: upto + 1 });
+    } catch (error) {
+      throw this.#failure(error);
+    }
+  }
+
+  async lastSeq(): Promise<EntrySeq> {
+    return (await this.#info()).state.last_seq;
+  }
+
+  /** Deletes the log with all its entries. Once it is gone: nothing. */
+  async delete(): Promise<void> {
+    try {
+      await this.#manager.streams.delete(this.name);
+    } catch (error) {
+      if (codeOf(error) !== STREAM_NOT_FOUND) throw this.#failure(error);
+    }
+  }
+
+  async #info(): Promise<StreamInfo> {
+    try {
+      return await this.#manager.streams.info(this.name);
+    } catch (error) {
+      throw this.#failure(error);
+    }
+  }
+
+  /** A hint as `lastSeq` is, but one that lags says too early a beginning, and then the numbers of what comes tell. */
+  async #checkStart(fromSeq: EntrySeq): Promise<void> {
+    const { first_seq: firstSeq, last_seq: lastSeq } = (await this.#info()).state;
+    // A stream without messages tells where the next one will stand.
+    if (fromSeq < firstSeq && fromSeq <= lastSeq) throw truncated(this.name, fromSeq, firstSeq);
+  }
+
+  async #consume(fromSeq: EntrySeq): Promise<AsyncIterable<JsMsg> & { close(): Promise<unknown> }> {
+    try {
+      const consumer = await this.#stream.consumers.get(this.name, {
+        deliver_policy: DeliverPolicy.StartSequence,
+        opt_start_seq: fromSeq,
+      });
+      return await consumer.consume({ max_bytes: READ_AHEAD_BYTES });
+    } catch (error) {
+      throw this.#failure(error);
+    }
+  }
+
+  #failure(error: unknown): KeyfleetError {
+    if (codeOf(error) === STREAM_NOT_FOUND) return new KeyfleetError('KF_LOG_LOST', `stream ${this.name} is gone`, { cause: error });
+    return unavailable(this.name, error);
+  }
+}
+
+/** Asks, whenever nothing has come for a while, whether that is right; what it hears is thrown by {@link check}. */
+class QuietTimer {
+  readonly #timer: NodeJS.Timeout;
+  #isQuiet = true;
+  #isAsking = false;
+  #heard: { readonly error: unknown } | undefined;
+
+  constructor(ask: () => Promise<void>, stop: () => void) {
+    this.#timer = setInterval(() => {
+      const wasQuiet = this.#isQuiet;
+      this.#isQuiet = true;
+      if (!wasQuiet || this.#isAsking) return;
+      this.#isAsking = true;
+      ask()
+        .catch((error: unknown) => {
+          // Servers that do not answer may yet; a log that is gone, or truncated, does not come back.
+          if (error instanceof KeyfleetError && error.retryable) return;
+          this.#heard = { error };
+          stop();
+        })
+        .finally(() => {
+          this.#isAsking = false;
+        });
+    }, QUIET_MS);
+  }
+
+  touch(): void {
+    this.#isQuiet = false;
+  }
+
+  check(): void {
+    if (this.#heard) throw this.#heard.error;
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+}
+
+function codeOf(error: unknown): number {
+  return error instanceof JetStreamApiError ? error.code : 0;
+}
+
+function unavailable(name: string, error: unknown): KeyfleetError {
+  return new KeyfleetError('KF_UNAVAILABLE', `stream ${name}: ${messageOf(error)}`, { cause: error, retryable: true });
+}
+
+function truncated(name: string, fromSeq: EntrySeq, firstSeq: EntrySeq): KeyfleetError {
+  return new KeyfleetError('KF_LOG_TRUNCATED', `entry ${fromSeq} of ${name} is gone: the log begins at ${firstSeq}`);
+}

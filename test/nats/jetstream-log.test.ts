@@ -1,0 +1,177 @@
+import { jetstreamManager } from '@nats-io/jetstream';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { fromUtf8, utf8 } from '../../src/base/bytes.ts';
+import { logConformance } from '../../src/log/log.conformance.ts';
+import type { LogRecord, ShardLog } from '../../src/log/log.ts';
+import { type JetStreamLog, jetStreamLog } from '../../src/nats/jetstream-log.ts';
+import { checkNatsServers, natsRisks } from '../../src/nats/server-check.ts';
+import { hasRecentNats, NATS_SERVERS, NatsServers, waitFor } from './nats-servers.ts';
+
+let made = 0;
+const newName = (): string => `log-${++made}`;
+
+async function collect(log: Pick<ShardLog, 'read'>, fromSeq: number): Promise<LogRecord[]> {
+  const records: LogRecord[] = [];
+  for await (const record of log.read(fromSeq)) records.push(record);
+  return records;
+}
+
+describe.each(NATS_SERVERS)('$name', ({ binary, isHere }) => {
+  describe.skipIf(!isHere)('one server', () => {
+    let servers: NatsServers;
+    let connection: NatsConnection;
+    const open = (options: { readonly name?: string; readonly replicas?: number } = {}): Promise<JetStreamLog> =>
+      jetStreamLog({ connection, name: newName(), replicas: 1, ...options });
+    beforeAll(async () => {
+      servers = await NatsServers.start(binary, 1);
+      connection = await servers.connect();
+    });
+    afterAll(() => servers?.stop());
+
+    logConformance('JetStream', () => open());
+
+    test('keeps the order of what is in flight, and refuses all that stands behind a refused one', async () => {
+      const log = await open();
+      const outcomes = await Promise.all(Array.from({ length: 200 }, (_, i) => log.append(utf8(`${i}`), i)));
+      expect(outcomes).toEqual(Array.from({ length: 200 }, (_, i) => ({ kind: 'appended', seq: i + 1 })));
+      // 205 is not there, so what follows it cannot be either.
+      const gap = await Promise.all([200, 205, 206, 207].map((last) => log.append(utf8('late'), last)));
+      expect(gap.map(({ kind }) => kind)).toEqual(['appended', 'conflict', 'conflict', 'conflict']);
+      expect(await log.lastSeq()).toBe(201);
+    });
+
+    test('is opened again with what it had', async () => {
+      const name = newName();
+      const first = await open({ name });
+      await first.append(utf8('kept'), 0);
+      expect((await collect(await open({ name }), 1)).map(({ entry }) => fromUtf8(entry))).toEqual(['kept']);
+    });
+
+    test('a truncated log without entries says so to a reader, and gives the next number', async () => {
+      const log = await open();
+      for (let i = 0; i < 3; i++) await log.append(utf8('x'), i);
+      await log.truncate(3);
+      await expect(collect(log, 3)).rejects.toMatchObject({ code: 'KF_LOG_TRUNCATED' });
+      expect(await collect(log, 4)).toEqual([]);
+      expect(await log.append(utf8('next'), 3)).toEqual({ kind: 'appended', seq: 4 });
+    });
+
+    test('is followed: what is there, and what comes later, until the reader has enough', async () => {
+      const log = await open();
+      await log.append(utf8('1'), 0);
+      const abort = new AbortController();
+      const seen: number[] = [];
+      const following = (async () => {
+        for await (const { seq } of log.follow(1, abort.signal)) seen.push(seq);
+      })();
+      await waitFor('the first entry', async () => seen.length === 1);
+      for (let i = 1; i < 50; i++) await log.append(utf8(`${i}`), i);
+      await waitFor('the other entries', async () => seen.length === 50);
+      expect(seen).toEqual(Array.from({ length: 50 }, (_, i) => i + 1));
+      abort.abort();
+      await following;
+    });
+
+    test('a follower that waits for entries hears it when the stream goes', async () => {
+      const log = await open();
+      const following = collect({ read: (fromSeq: number) => log.follow(fromSeq) }, 1);
+      following.catch(() => {});
+      await waitFor('its consumer', async () =>
+        (await jetstreamManager(connection)).streams.info(log.name).then(({ state }) => state.consumer_count === 1),
+      );
+      await log.delete();
+      await expect(following).rejects.toMatchObject({ code: 'KF_LOG_LOST' });
+    }, 20_000);
+
+    test('refuses an entry beyond what the server takes, and names the limit', async () => {
+      const log = await open();
+      await expect(log.append(new Uint8Array(log.maxEntryBytes + 1), 0)).rejects.toMatchObject({
+        code: 'KF_ENTRY_TOO_LARGE',
+        message: expect.stringContaining(String(log.maxEntryBytes)) as string,
+      });
+      expect(await log.append(new Uint8Array(log.maxEntryBytes), 0)).toEqual({ kind: 'appended', seq: 1 });
+    });
+
+    test('a stream that is gone is KF_LOG_LOST to a reader, and of unknown outcome to a writer', async () => {
+      const log = await open();
+      await log.append(utf8('x'), 0);
+      await log.delete();
+      await log.delete();
+      expect(await log.append(utf8('y'), 1)).toEqual({ kind: 'unknown' });
+      await expect(log.lastSeq()).rejects.toMatchObject({ code: 'KF_LOG_LOST' });
+      await expect(collect(log, 1)).rejects.toMatchObject({ code: 'KF_LOG_LOST' });
+    });
+
+    test('a stream that would lose entries by itself is refused, and its setting named', async () => {
+      const manager = await jetstreamManager(connection);
+      const name = newName();
+      await manager.streams.add({ name, subjects: [name], max_msgs: 10 });
+      await expect(open({ name })).rejects.toMatchObject({ code: 'KF_LOG_UNSAFE', message: expect.stringContaining('max_msgs') as string });
+    });
+
+    test('a name that no stream can have is refused', async () => {
+      await expect(open({ name: 'a.b' })).rejects.toMatchObject({ code: 'KF_BAD_OPTION' });
+    });
+
+    test('says which servers put writes at risk, and goes on with them only when told to', async () => {
+      const known = await natsRisks(connection, { monitors: servers.monitors });
+      if (binary.startsWith('/usr/')) {
+        expect(known).toEqual([expect.stringContaining('before 2.15.1'), expect.stringContaining('does not sync every write')]);
+      } else {
+        expect(known).toEqual([]);
+        expect(await checkNatsServers(connection, { monitors: servers.monitors })).toEqual([]);
+      }
+      await expect(checkNatsServers(connection)).rejects.toMatchObject({ code: 'KF_NATS_UNSAFE' });
+      expect(await checkNatsServers(connection, { allowUnsafe: true })).not.toEqual([]);
+    });
+  });
+});
+
+describe.skipIf(!hasRecentNats)('three servers', () => {
+  let servers: NatsServers;
+  beforeAll(async () => {
+    servers = await NatsServers.start(NATS_SERVERS[0]!.binary, 3);
+  }, 60_000);
+  afterAll(() => servers?.stop());
+
+  test('kill -9 of the server that leads a stream: every acknowledged entry is there once, and numbers have no gap', async () => {
+    const connection = await servers.connect();
+    const name = newName();
+    let log: JetStreamLog | undefined;
+    await waitFor('a stream on three servers', async () => {
+      log = await jetStreamLog({ connection, name, replicas: 3, timeoutMs: 3_000 });
+      return true;
+    });
+    const writer = log!;
+    const acknowledged = new Map<number, string>();
+    let last = 0;
+    let unknown = 0;
+    let stop = false;
+    const writing = (async () => {
+      for (let i = 0; !stop && i < 100_000; i++) {
+        const outcome = await writer.append(utf8(`entry ${i}`), last);
+        if (outcome.kind === 'appended') acknowledged.set((last = outcome.seq), `entry ${i}`);
+        else if (outcome.kind === 'conflict') last = outcome.lastSeq;
+        else unknown++;
+      }
+    })();
+    await waitFor('entries', async () => acknowledged.size > 200);
+    const manager = await jetstreamManager(connection);
+    const leader = (await manager.streams.info(name)).cluster!.leader!;
+    const killed = servers.names.indexOf(leader);
+    await servers.kill(killed);
+    const before = acknowledged.size;
+    await waitFor('entries under another leader', async () => acknowledged.size > before + 200, 60_000);
+    servers.startOne(killed);
+    stop = true;
+    await writing;
+    await servers.ready();
+    const records = await collect(writer, 1);
+    expect(records.map(({ seq }) => seq)).toEqual(records.map((_, i) => i + 1));
+    const text = new Map(records.map(({ seq, entry }) => [seq, fromUtf8(entry)]));
+    expect([...acknowledged].filter(([seq, entry]) => text.get(seq) !== entry)).toEqual([]);
+    // What is there beyond the acknowledged ones had no answer.
+    expect(records.length - acknowledged.size).toBeLessThanOrEqual(unknown);
+  }, 120_000);
+});

@@ -1,0 +1,152 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { connect, type NatsConnection } from '@nats-io/transport-node';
+
+const RECENT = fileURLToPath(new URL('../../node_modules/.cache/nats-server/nats-server', import.meta.url));
+const DEBIAN = '/usr/sbin/nats-server';
+
+/** The nats-servers that this machine has, see scripts/servers.mjs: those that a test runs against, by what they are called. */
+export const NATS_SERVERS: readonly { readonly name: string; readonly binary: string; readonly isHere: boolean }[] = [
+  { name: 'nats-server 2.15', binary: RECENT },
+  { name: "Debian 12's nats-server", binary: DEBIAN },
+].map((server) => ({ ...server, isHere: existsSync(server.binary) }));
+
+export const hasRecentNats: boolean = NATS_SERVERS[0]!.isHere;
+
+interface Server {
+  readonly name: string;
+  readonly port: number;
+  readonly monitorPort: number;
+  readonly configPath: string;
+  process: ChildProcess | undefined;
+}
+
+/** Real nats-servers on loopback, one or a cluster of three, each write synced, their files in a temporary directory. */
+export class NatsServers {
+  readonly #binary: string;
+  readonly #dir: string;
+  readonly #servers: readonly Server[];
+  readonly #connections: NatsConnection[] = [];
+
+  private constructor(binary: string, dir: string, servers: readonly Server[]) {
+    this.#binary = binary;
+    this.#dir = dir;
+    this.#servers = servers;
+  }
+
+  /** @param options further lines of each server's configuration. */
+  static async start(binary: string, count: 1 | 3, options = ''): Promise<NatsServers> {
+    const dir = mkdtempSync(join(tmpdir(), 'keyfleet-nats-'));
+    const ports = await freePorts(3 * count);
+    const routes = ports.slice(2 * count).map((port) => `nats://127.0.0.1:${port}`);
+    const servers = Array.from({ length: count }, (_, i): Server => {
+      const [port, monitorPort, clusterPort] = [ports[i]!, ports[count + i]!, ports[2 * count + i]!];
+      const name = `s${i + 1}`;
+      const cluster = `cluster { name: test, listen: "127.0.0.1:${clusterPort}", routes: [${routes.join(', ')}] }`;
+      const configPath = join(dir, `${name}.conf`);
+      writeFileSync(
+        configPath,
+        `server_name: ${name}
+listen: "127.0.0.1:${port}"
+http: "127.0.0.1:${monitorPort}"
+jetstream { store_dir: ${JSON.stringify(join(dir, name))}${binary === RECENT ? ', sync_interval: always' : ''} }
+${count > 1 ? cluster : ''}
+${options}
+`,
+      );
+      return { name, port, monitorPort, configPath, process: undefined };
+    });
+    const all = new NatsServers(binary, dir, servers);
+    for (let i = 0; i < count; i++) all.startOne(i);
+    await all.ready();
+    return all;
+  }
+
+  get urls(): string[] {
+    return this.#servers.map(({ port }) => `nats://127.0.0.1:${port}`);
+  }
+
+  get monitors(): string[] {
+    return this.#servers.map(({ monitorPort }) => `http://127.0.0.1:${monitorPort}`);
+  }
+
+  get names(): string[] {
+    return this.#servers.map(({ name }) => name);
+  }
+
+  startOne(index: number): void {
+    const server = this.#servers[index]!;
+    server.process = spawn(this.#binary, ['-c', server.configPath], { stdio: 'ignore' });
+  }
+
+  /** kill -9, and waits until it is gone. */
+  async kill(index: number): Promise<void> {
+    const server = this.#servers[index]!;
+    const { process } = server;
+    server.process = undefined;
+    if (process === undefined || process.exitCode !== null) return;
+    const exited = new Promise((resolve) => process.once('exit', resolve));
+    process.kill('SIGKILL');
+    await exited;
+  }
+
+  /** Waits until a stream can be made and written. */
+  async ready(): Promise<void> {
+    await waitFor('nats-servers that can hold streams', async () => {
+      const healthy = await Promise.all(
+        this.#servers
+          .filter(({ process }) => process)
+          .map(async ({ monitorPort }) => (await fetch(`http://127.0.0.1:${monitorPort}/healthz`)).ok),
+      );
+      return healthy.every(Boolean);
+    });
+  }
+
+  async connect(): Promise<NatsConnection> {
+    const connection = await connect({ servers: this.urls, maxReconnectAttempts: -1, reconnectTimeWait: 100, ignoreClusterUpdates: true });
+    this.#connections.push(connection);
+    return connection;
+  }
+
+  async stop(): Promise<void> {
+    for (const connection of this.#connections) await connection.close();
+    for (let i = 0; i < this.#servers.length; i++) await this.kill(i);
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+}
+
+/** Tries again, errors included, until it is true. */
+export async function waitFor(what: string, isTrue: () => Promise<boolean>, limitMs = 30_000): Promise<void> {
+  const endMs = Date.now() + limitMs;
+  let last: unknown;
+  while (Date.now() < endMs) {
+    try {
+      if (await isTrue()) return;
+    } catch (error) {
+      last = error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`waited ${limitMs} ms for ${what}`, { cause: last });
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const probes = await Promise.all(
+    Array.from(
+      { length: count },
+      () =>
+        new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
+          const probe = createServer();
+          probe.once('error', reject);
+          probe.listen(0, '127.0.0.1', () => resolve(probe));
+        }),
+    ),
+  );
+  const ports = probes.map((probe) => (probe.address() as { port: number }).port);
+  await Promise.all(probes.map((probe) => new Promise((resolve) => probe.close(resolve))));
+  return ports;
+}
