@@ -252,7 +252,8 @@ describe('a full disk', () => {
     expect(storage.commit()).toBe(kept.length);
     expect([...storage.scan({ from: utf8('k') })].map(({ key }) => fromUtf8(key)).sort()).toEqual([...kept].sort());
     await storage.whenDurable(storage.committed);
-    files.capacityBytes = 20 * SEGMENT_BYTES;
+    // Less room than a whole segment needs.
+    files.capacityBytes += SEGMENT_BYTES / 2;
     await expect.poll(() => storage.refusal, { timeout: 5_000 }).toBeUndefined();
     storage.put(utf8('again'), utf8('x'));
     await storage.whenDurable(storage.commit());

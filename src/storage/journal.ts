@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { storageFailed } from './commit-progress.ts';
+import { isDiskFull } from './directory.ts';
 import type { Files, JournalFile } from './files.ts';
 import { encodeSegmentHeader, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, sealRecord } from './journal-format.ts';
 import type { CommitNumber } from './storage.ts';
@@ -139,7 +140,7 @@ export class Journal {
       this.#prepareSoon(segment);
       return segment;
     }
-    const segment = this.#makeInHaste(Math.max(wanted, this.#options.segmentBytes));
+    const segment = this.#makeInHaste(wanted);
     this.#prepareSoon(segment);
     return segment;
   }
@@ -348,10 +349,11 @@ export class Journal {
     const id = this.#nextId++;
     try {
       const recycled = this.#recyclable.pop();
-      if (recycled === undefined) await files.makeZeroed(path, segmentBytes);
-      else await files.rename(recycled, path);
-      if (hasteCount === this.#hasteCount) this.#link(id, path, segmentBytes);
-      else this.#recyclable.push(path);
+      const bytes = recycled === undefined ? await this.#makeFile(path) : segmentBytes;
+      if (recycled !== undefined) await files.rename(recycled, path);
+      if (hasteCount === this.#hasteCount) this.#link(id, path, bytes);
+      else if (bytes === segmentBytes) this.#recyclable.push(path);
+      else await files.remove([path]);
       this.#refusal = undefined;
     } catch (error) {
       this.#refuseFor(error);
@@ -359,21 +361,42 @@ export class Journal {
     }
   }
 
-  #makeInHaste(bytes: number): Segment {
+  /** Makes the file of a segment, as large as there is room for, and says how large. */
+  async #makeFile(path: string): Promise<number> {
+    for (let bytes = this.#options.segmentBytes; ; bytes = smallerThan(bytes)) {
+      try {
+        await this.#options.files.makeZeroed(path, bytes);
+        return bytes;
+      } catch (error) {
+        if (!isDiskFull(error) || bytes <= this.#smallestBytes) throw error;
+      }
+    }
+  }
+
+  #makeInHaste(wanted: number): Segment {
     if (this.#failure) throw this.#failure;
+    const { files, segmentBytes } = this.#options;
     const id = this.#nextId++;
     const path = this.#pathOf(id);
-    try {
-      this.#options.files.makeZeroedSync(path, bytes);
-      this.#hasteCount++;
-      return this.#link(id, path, bytes);
-    } catch (error) {
-      const refusal = this.#refuseFor(error);
-      // A value too large for what is left says nothing about small ones.
-      if (bytes <= this.#options.segmentBytes) this.#refusal = refusal;
-      this.#retryLater();
-      throw refusal;
+    const smallest = Math.max(wanted, this.#smallestBytes);
+    for (let bytes = Math.max(wanted, segmentBytes); ; bytes = Math.max(smallest, smallerThan(bytes))) {
+      try {
+        files.makeZeroedSync(path, bytes);
+        this.#hasteCount++;
+        return this.#link(id, path, bytes);
+      } catch (error) {
+        if (isDiskFull(error) && bytes > smallest) continue;
+        const refusal = this.#refuseFor(error);
+        // A value too large for what is left says nothing about small ones.
+        if (wanted <= segmentBytes) this.#refusal = refusal;
+        this.#retryLater();
+        throw refusal;
+      }
     }
+  }
+
+  get #smallestBytes(): number {
+    return smallerThan(smallerThan(this.#options.segmentBytes));
   }
 
   #link(id: number, path: string, capacityBytes: number): Segment {
@@ -408,6 +431,11 @@ export class Journal {
   #pathOf(id: number): string {
     return join(this.#options.dir, segmentName(id));
   }
+}
+
+/** Where there is no room for a segment, a smaller one is made: a quarter of it, and then a quarter of that. */
+function smallerThan(segmentBytes: number): number {
+  return Math.ceil(segmentBytes / 4);
 }
 
 function spareCount(current: Segment): number {

@@ -1,16 +1,23 @@
 import { join } from 'node:path';
 import { type Database, open, type RootDatabase, type Transaction } from 'lmdb';
 import type { Bytes } from '../base/bytes.ts';
+import type { KeyfleetError } from '../base/errors.ts';
+import { storageFailed } from './commit-progress.ts';
+import { areSettled, hear, lmdbFailure, withSystemCode } from './lmdb-failure.ts';
 import type { Memtable } from './memtable.ts';
 import { type CommitNumber, MAX_KEY_BYTES } from './storage.ts';
 
 // The bottom of the storage: one LMDB environment, read synchronously, written only by flushing whole memtables.
 //
-// A flush goes through a memtable in key order, in slices: each slice is one LMDB transaction, made ready here in about a millisecond and
-// carried out by LMDB's own thread. Slices of a sorted whole touch each leaf page once, so small transactions cost no more than one large
-// one (1.1 µs a pair in slices of 2,000 sorted pairs, 2.1 µs unsorted). The last slice writes the number of the last batch. A crash in
-// between leaves a part of the memtable in LMDB under the old number: the journal still has all of it and is played over it again.
-// LMDB's commit promise comes before its fdatasync; only `flushed` is durable, so the journal is let go after that.
+// A flush goes through a memtable in key order, in slices: each slice is one batch, made ready here in about a millisecond and carried out
+// by LMDB's own thread. Slices of a sorted whole touch each leaf page once, so small transactions cost no more than one large one (1.1 µs a
+// pair in slices of 2,000 sorted pairs, 2.1 µs unsorted). The last slice writes the number of the last memtable's batch, and only after the
+// sync that follows is the journal let go. A crash in between leaves a part of the memtable in LMDB under the old number: the journal still
+// has all of it and is played over it again.
+//
+// When a transaction fails (a full disk), LMDB itself goes on as if it had not been; the `lmdb` package keeps a promise that never resolves,
+// for which its `flushed` and its `close` wait. An empty transaction, which needs no room, makes it forget. One failure LMDB does not
+// survive, that of writing its own first pages: from then on it is not touched any more.
 
 const SLICE_MS = 1;
 const SLICE_CHECK = 64;
@@ -18,6 +25,10 @@ const SLICE_CHECK = 64;
 const MAX_SLICES_WAITING = 8;
 const SMALL_BYTES = 512;
 const FLUSHED = 'flushed';
+/** A name in `meta` that nothing has. */
+const MISSING = 'missing';
+/** How long LMDB may take for what it was given once one transaction of it has failed. */
+const SETTLE_MS = 10_000;
 /** Below all others, as keys are not empty. */
 const LOWEST = '\0';
 /** Above all keys, for scans that go backwards from the very end. */
@@ -49,13 +60,22 @@ interface BinaryReads {
   readonly lastSize: number;
 }
 
+/** The environment behind the `lmdb` package, whose `sync` reports what its promise `flushed` does not: a disk that says no. */
+interface Environment {
+  sync(done: (error?: Error) => void): void;
+}
+
 export class LmdbTable {
+  readonly #dir: string;
   readonly #root: RootDatabase<Buffer, string>;
   readonly #pairs: Database<Buffer, string>;
   readonly #meta: Database<Buffer, string>;
   readonly #reads: BinaryReads;
+  /** Why it is beyond help. */
+  #failure: KeyfleetError | undefined;
 
-  private constructor(root: RootDatabase<Buffer, string>, pairs: Database<Buffer, string>, meta: Database<Buffer, string>) {
+  private constructor(dir: string, root: RootDatabase<Buffer, string>, pairs: Database<Buffer, string>, meta: Database<Buffer, string>) {
+    this.#dir = dir;
     this.#root = root;
     this.#pairs = pairs;
     this.#meta = meta;
@@ -64,13 +84,26 @@ export class LmdbTable {
 
   /** Opens or makes the table in `dir`. */
   static open(dir: string): LmdbTable {
-    const root = open<Buffer, string>({ path: dir, keyEncoding: 'binary', encoding: 'binary', cache: false, maxReaders: 1_024 });
-    const binary = { keyEncoder, encoding: 'binary', cache: false } as const;
-    return new LmdbTable(
-      root,
-      root.openDB<Buffer, string>({ name: 'pairs', ...binary }),
-      root.openDB<Buffer, string>({ name: 'meta', ...binary }),
-    );
+    try {
+      const root = open<Buffer, string>({
+        path: dir,
+        keyEncoding: 'binary',
+        encoding: 'binary',
+        cache: false,
+        maxReaders: 1_024,
+        // Else `lmdb` makes batches of its own, with promises nobody can hear.
+        eventTurnBatching: false,
+      });
+      const binary = { keyEncoder, encoding: 'binary', cache: false } as const;
+      return new LmdbTable(
+        dir,
+        root,
+        root.openDB<Buffer, string>({ name: 'pairs', ...binary }),
+        root.openDB<Buffer, string>({ name: 'meta', ...binary }),
+      );
+    } catch (error) {
+      throw withSystemCode(dir, error);
+    }
   }
 
   /** The number of the last batch that is wholly in here. */
@@ -115,64 +148,91 @@ export class LmdbTable {
     this.#pairs.resetReadTxn();
   }
 
-  /** Writes all of `memtable`, durably when the promise resolves; `goOn` is asked before each slice. @throws what LMDB says. */
+  /**
+   * Writes all of `memtable`, durably when the promise resolves to true; `goOn` is asked before each slice. After an error a part of it may
+   * be there, and it can be tried again. @throws KF_STORAGE_FAILED for good, else what LMDB says, with the system's code ENOSPC for a full disk
+   */
   async flush(memtable: Memtable, goOn: () => boolean): Promise<boolean> {
     while (!memtable.settle(512)) {
       await nextTurn();
       if (!goOn()) return false;
     }
+    if (this.#failure) throw this.#failure;
+    const waiting: Promise<unknown>[] = [];
+    try {
+      return await this.#writeSlices(memtable, goOn, waiting);
+    } catch (error) {
+      throw await this.#afterFailure(error, waiting);
+    } finally {
+      if (!this.#failure) this.refresh();
+    }
+  }
+
+  async #writeSlices(memtable: Memtable, goOn: () => boolean, waiting: Promise<unknown>[]): Promise<boolean> {
     const cursor = memtable.cursor(false);
     cursor.seek('');
-    const waiting: Promise<unknown>[] = [];
     while (cursor.key !== undefined) {
       const untilMs = performance.now() + SLICE_MS;
-      let last: Promise<unknown> | undefined;
-      for (let count = 1; cursor.key !== undefined; count++) {
-        const found = memtable.peek(cursor.key);
-        if (found === 'deleted') last = this.#pairs.remove(cursor.key);
-        else if (found) last = this.#pairs.put(cursor.key, found as Buffer);
-        cursor.advance();
-        if (count % SLICE_CHECK === 0 && performance.now() >= untilMs) break;
-      }
-      if (last) waiting.push(heard(last));
-      if (waiting.length >= MAX_SLICES_WAITING) await waiting.shift();
-      else await nextTurn();
+      const slice = this.#pairs.batch(() => {
+        for (let count = 1; cursor.key !== undefined; count++) {
+          const found = memtable.peek(cursor.key);
+          if (found === 'deleted') this.#pairs.remove(cursor.key);
+          else if (found) this.#pairs.put(cursor.key, found as Buffer);
+          cursor.advance();
+          if (count % SLICE_CHECK === 0 && performance.now() >= untilMs) break;
+        }
+      });
+      waiting.push(heard(slice));
+      if (waiting.length >= MAX_SLICES_WAITING) {
+        await waiting[0];
+        waiting.shift();
+      } else await nextTurn();
       if (!goOn()) {
         await Promise.all(waiting);
         return false;
       }
     }
+    await Promise.all(waiting);
     const number = Buffer.alloc(8);
     number.writeDoubleLE(memtable.lastNumber);
-    await Promise.all(waiting);
-    try {
-      // Only awaited: a handler of our own on these promises would keep `flushed` from resolving.
-      await this.#meta.put(FLUSHED, number);
-      await this.#root.flushed;
-    } catch (error) {
-      hear(error as LmdbError);
-      throw error;
-    }
-    this.#pairs.resetReadTxn();
+    await heard(this.#meta.put(FLUSHED, number));
+    await this.#sync();
     return true;
   }
 
+  #sync(): Promise<void> {
+    const { env } = this.#root as unknown as { readonly env: Environment };
+    return new Promise((resolve, reject) => env.sync((error) => (error ? reject(error) : resolve())));
+  }
+
+  /** What `flush` throws after `error`: its reason, or that nothing can be written any more. */
+  async #afterFailure(error: unknown, waiting: readonly Promise<unknown>[]): Promise<Error> {
+    const reason = await lmdbFailure(this.#dir, error);
+    if ((await areSettled(waiting, SETTLE_MS)) && (await this.#forgetFailure())) return reason;
+    this.#failure = storageFailed(`LMDB in ${this.#dir} cannot go on: ${reason.message}; restart once the disk is well`, reason);
+    return this.#failure;
+  }
+
+  /** False when LMDB refuses even to read. */
+  async #forgetFailure(): Promise<boolean> {
+    try {
+      this.refresh();
+      this.#meta.getBinary(FLUSHED);
+      await heard(this.#meta.remove(MISSING));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   async close(): Promise<void> {
-    await this.#root.close();
+    // Beyond help, it would wait for ever; its files go with the process.
+    if (!this.#failure) await this.#root.close();
   }
 
   static dataPath(dir: string): string {
     return join(dir, 'data.mdb');
   }
-}
-
-interface LmdbError extends Error {
-  /** The promise of the error behind this one; nobody else would hear it. */
-  readonly commitError?: Promise<unknown>;
-}
-
-function hear(error: LmdbError): void {
-  error.commitError?.catch(() => {});
 }
 
 /** The same promise, whose failure may come before anybody waits for it. */

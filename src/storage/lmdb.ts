@@ -1,19 +1,20 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
-import type { Transaction } from 'lmdb';
 import { assert } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
-import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
+import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import { MIB, showBytes } from '../base/units.ts';
 import { BatchWriter } from './batch-writer.ts';
 import { CommitProgress } from './commit-progress.ts';
 import { isDiskFull, type LockedDirectory, lockDirectory, unreadable } from './directory.ts';
 import { type Files, realFiles } from './files.ts';
+import { Flusher } from './flusher.ts';
 import { Journal } from './journal.ts';
 import { replayJournal } from './journal-replay.ts';
 import { keyHash } from './key-hash.ts';
 import { LayeredScan, type Layers } from './layered-scan.ts';
-import { LmdbTable, type TableRange } from './lmdb-table.ts';
+import { LmdbSnapshot } from './lmdb-snapshot.ts';
+import { LmdbTable } from './lmdb-table.ts';
 import { Memtable } from './memtable.ts';
 import {
   type CommitNumber,
@@ -54,7 +55,6 @@ const SLOW_AT_FROZEN = 3;
 const REFUSE_AT_FROZEN = 8;
 /** For each unit beyond. */
 const HOLD_BACK_MS = 5;
-const FLUSH_RETRY_MS = 1_000;
 /** New keys that may wait for their place in the order, and how many take theirs after each commit beyond that. */
 const UNSETTLED_KEYS = 4_096;
 const SETTLE_KEYS = 64;
@@ -82,16 +82,13 @@ export class LmdbStorage implements Storage {
   readonly #journal: Journal;
   readonly #writer: BatchWriter;
   readonly #progress: CommitProgress;
+  readonly #flusher: Flusher;
   /** The newest first; the first one takes the writes. */
   #memtables: Memtable[];
   #active: Memtable;
   #committed: CommitNumber;
   #frozenBytes = 0;
   #generation = 0;
-  #flushing: Promise<void> | undefined;
-  #flushCount = 0;
-  #flushError: Error | undefined;
-  #stopFlushing = false;
   #announceIsDue = false;
   #sinceSizeCheck = 0;
   #isOpen = true;
@@ -176,6 +173,21 @@ export class LmdbStorage implements Storage {
     this.#memtables = [this.#active, ...memtables.filter((memtable) => memtable.entryCount > 0)];
     for (const memtable of this.#memtables) if (memtable !== this.#active) this.#frozenBytes += memtable.bytes;
     this.#writer = new BatchWriter(this.#journal, this.#active);
+    this.#flusher = new Flusher({
+      oldest: () => (this.#memtables.length > 1 && !this.#progress.failure ? this.#memtables.at(-1) : undefined),
+      flush: async (memtable, goOn) => {
+        // LMDB must never be ahead of the journal: after a crash the journal's numbers go on from its own end.
+        await this.#journal.sync(memtable.lastNumber);
+        return this.#table.flush(memtable, goOn);
+      },
+      onFlushed: (memtable) => {
+        this.#memtables = this.#memtables.slice(0, -1);
+        this.#frozenBytes -= memtable.bytes;
+        this.#generation++;
+        this.#journal.release(memtable.lastNumber);
+      },
+      onFailed: (error) => this.#progress.fail(error),
+    });
     const self = this;
     this.#layers = {
       get memtables() {
@@ -189,7 +201,7 @@ export class LmdbStorage implements Storage {
         return self.#isOpen;
       },
     };
-    this.#flushSoon();
+    this.#flusher.start();
   }
 
   get(key: Bytes): Bytes | undefined {
@@ -276,9 +288,10 @@ export class LmdbStorage implements Storage {
   get refusal(): Error | undefined {
     const refusal = this.#progress.failure ?? this.#journal.refusal;
     if (refusal || !this.#isBehind) return refusal;
-    const why = this.#flushError ? `: ${this.#flushError.message}` : '';
+    const { error } = this.#flusher;
+    const why = error ? `: ${error.message}` : '';
     return new KeyfleetError(
-      this.#flushError && isDiskFull(this.#flushError) ? 'KF_DISK_FULL' : 'KF_STORAGE_BEHIND',
+      isDiskFull(error) ? 'KF_DISK_FULL' : 'KF_STORAGE_BEHIND',
       `${showBytes(this.#frozenBytes)} wait to be written to ${this.#directory.dir}${why}; writes are refused until some are`,
       { retryable: true },
     );
@@ -307,7 +320,7 @@ export class LmdbStorage implements Storage {
       memtableEntries,
       syncCount: this.#journal.syncCount,
       syncSeconds: this.#journal.syncSeconds,
-      flushCount: this.#flushCount,
+      flushCount: this.#flusher.count,
     };
   }
 
@@ -315,24 +328,22 @@ export class LmdbStorage implements Storage {
   async flush(): Promise<void> {
     assert(this.#writer.writeCount === 0, () => 'flush while the open batch has writes');
     if (this.#active.entryCount > 0) this.#freeze();
-    const wanted = this.#committed;
-    while (this.#table.flushed < wanted && this.#memtables.length > 1) {
-      const { refusal } = this;
-      if (this.#progress.failure) throw this.#progress.failure;
-      if (this.#flushError) throw refusal ?? this.#flushError;
-      this.#flushSoon();
-      await this.#flushing;
+    const wanted = new Set(this.#memtables.slice(1));
+    while (this.#memtables.some((memtable) => wanted.has(memtable))) {
+      const wasTried = await this.#flusher.tried();
+      const error = this.#progress.failure ?? this.#flusher.error;
+      if (error) throw isKeyfleetError(error) ? error : unreadable(this.#directory.dir, error);
+      if (!wasTried) return;
     }
   }
 
+  /** Ends within seconds, whatever the disk does: the journal has what cannot be flushed now. */
   async close(): Promise<void> {
     if (!this.#isOpen) return;
     assert(this.#writer.writeCount === 0, () => 'close while the open batch has writes');
     try {
-      // The journal has what cannot be flushed now.
       if (!this.#progress.failure) await this.flush().catch(() => {});
-      this.#stopFlushing = true;
-      await this.#flushing;
+      await this.#flusher.stop();
       await this.#journal.close();
     } finally {
       this.#isOpen = false;
@@ -348,7 +359,7 @@ export class LmdbStorage implements Storage {
   #checkWrite(key: Bytes): void {
     checkKey(key);
     assert(this.#isOpen, () => 'write to a closed storage');
-    if (this.#isBehind || this.#journal.refusal) throw this.refusal!;
+    if (this.#isBehind || this.#journal.refusal || this.#progress.failure) throw this.refusal!;
   }
 
   #announceSoon(): void {
@@ -367,96 +378,7 @@ export class LmdbStorage implements Storage {
     this.#memtables = [this.#active, ...this.#memtables];
     this.#generation++;
     this.#writer.use(this.#active);
-    this.#flushSoon();
-  }
-
-  #flushSoon(): void {
-    if (this.#flushing || this.#memtables.length === 1 || this.#stopFlushing) return;
-    this.#flushing = this.#flushAll().finally(() => {
-      this.#flushing = undefined;
-    });
-  }
-
-  /** Brings the frozen memtables to LMDB, the oldest first. */
-  async #flushAll(): Promise<void> {
-    while (this.#memtables.length > 1 && !this.#stopFlushing && !this.#progress.failure) {
-      const oldest = this.#memtables.at(-1)!;
-      try {
-        // LMDB must never be ahead of the journal: after a crash the journal's numbers go on from its own end.
-        await this.#journal.sync(oldest.lastNumber);
-        if (!(await this.#table.flush(oldest, () => !this.#stopFlushing))) return;
-      } catch (error) {
-        if (this.#progress.failure) return;
-        this.#flushError = error instanceof Error ? error : new Error(messageOf(error));
-        await this.#pause(FLUSH_RETRY_MS);
-        continue;
-      }
-      this.#flushError = undefined;
-      this.#flushCount++;
-      this.#memtables = this.#memtables.slice(0, -1);
-      this.#frozenBytes -= oldest.bytes;
-      this.#generation++;
-      this.#journal.release(oldest.lastNumber);
-    }
-  }
-
-  async #pause(ms: number): Promise<void> {
-    for (let waited = 0; waited < ms && !this.#stopFlushing; waited += 50) await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
-class LmdbSnapshot implements StorageSnapshot {
-  readonly number: CommitNumber;
-  readonly #memtables: readonly Memtable[];
-  readonly #table: LmdbTable;
-  #transaction: Transaction | undefined;
-  readonly #layers: Layers;
-
-  constructor(number: CommitNumber, memtables: readonly Memtable[], table: LmdbTable) {
-    this.number = number;
-    this.#memtables = memtables;
-    this.#table = table;
-    this.#transaction = table.hold();
-    const self = this;
-    this.#layers = {
-      get memtables() {
-        return self.#memtables;
-      },
-      range: (from, to, reverse, exclusive): TableRange => table.range(from, to, reverse, exclusive, self.#held),
-      generation: 0,
-      get isOpen() {
-        return self.#transaction !== undefined;
-      },
-    };
-  }
-
-  get #held(): Transaction {
-    const transaction = this.#transaction;
-    assert(transaction !== undefined, () => 'read from a released snapshot');
-    return transaction;
-  }
-
-  get(key: Bytes): Bytes | undefined {
-    const transaction = this.#held;
-    const hash = keyHash(key);
-    for (const memtable of this.#memtables) {
-      const found = memtable.find(key, hash);
-      if (found !== undefined) return found === 'deleted' ? undefined : found;
-    }
-    return key.length === 0 ? undefined : this.#table.get(key, transaction);
-  }
-
-  has(key: Bytes): boolean {
-    return this.get(key) !== undefined;
-  }
-
-  scan(options: ScanOptions): IterableIterator<StoragePair> {
-    return new LayeredScan(this.#layers, options);
-  }
-
-  release(): void {
-    this.#transaction?.done();
-    this.#transaction = undefined;
+    this.#flusher.start();
   }
 }
 
