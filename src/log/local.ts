@@ -38,7 +38,7 @@ export interface LocalLogOptions {
 }
 
 interface Closable {
-  readonly machine: { closeEntry(): number; abandonEntry(): void };
+  readonly machine: { closeEntry(): number; abandonEntry(): void; settle(): void; readonly entryIsOpen: boolean };
   lastWrite: CommitNumber;
 }
 
@@ -55,7 +55,8 @@ export class LocalLog {
   readonly #held: HeldAnswers[] = [];
   #firstNumber: CommitNumber;
   readonly #spare: HeldAnswers[] = [];
-  readonly #openShards: Closable[] = [];
+  /** The shards that the open batch has changed, or may. */
+  readonly #batchShards = new Set<Closable>();
   #batchIsOpen = false;
   #batchStart = 0;
   #turnEndIsDue = false;
@@ -127,11 +128,12 @@ export class LocalLog {
     this.#answerQuery(shard, answer, sink, token);
   }
 
-  askMany<V, C, R, Q, A>(shard: LocalShard<V, C, R, Q, A>, query: Q, sink: ReplySink<A>, token: number): void {
+  /** Asks about several keys of one shard; `key` is the first of them. */
+  askMany<V, C, R, Q, A>(shard: LocalShard<V, C, R, Q, A>, key: Bytes, query: Q, sink: ReplySink<A>, token: number): void {
     let answer: A;
     try {
       if (this.#closed) throw closed();
-      answer = shard.machine.queryMany(query, this.#now());
+      answer = shard.machine.queryMany(key, query, this.#now());
     } catch (error) {
       sink.failed(token, worldly(error));
       return;
@@ -221,7 +223,7 @@ export class LocalLog {
     if (shard.machine.entryIsOpen) return;
     this.#begin();
     shard.machine.openEntry(this.#now());
-    this.#openShards.push(shard);
+    this.#batchShards.add(shard);
   }
 
   #answerCommand<V, C, R, Q, A>(shard: LocalShard<V, C, R, Q, A>, reply: R, sink: ReplySink<R>, token: number): void {
@@ -248,15 +250,16 @@ export class LocalLog {
 
   /** Closes the entries and the batch, and hands it to the disk. When the storage refuses, none of it happened. */
   #commit(): void {
-    const shards = this.#openShards;
+    const shards = this.#batchShards;
     try {
-      for (const shard of shards) shard.machine.closeEntry();
+      for (const { machine } of shards) if (machine.entryIsOpen) machine.closeEntry();
       this.#storage.commit();
     } catch (error) {
       this.#abandonBatch(asError(error));
       return;
     }
-    shards.length = 0;
+    for (const { machine } of shards) machine.settle();
+    shards.clear();
     this.#batchIsOpen = false;
     // A batch that turned out empty takes no number, and whoever waits for it waits for the one before.
     const { committed, durable } = this.#storage;
@@ -275,11 +278,11 @@ export class LocalLog {
   #abandonBatch(error: Error): void {
     this.#storage.rollback(this.#batchStart);
     const { committed } = this.#storage;
-    for (const shard of this.#openShards) {
+    for (const shard of this.#batchShards) {
       shard.machine.abandonEntry();
       if (shard.lastWrite > committed) shard.lastWrite = committed;
     }
-    this.#openShards.length = 0;
+    this.#batchShards.clear();
     this.#batchIsOpen = false;
     const held = this.#held[committed + 1 - this.#firstNumber];
     if (!held) return;

@@ -77,7 +77,7 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
 
   askMany(keys: readonly Bytes[], query: Query, sink: ReplySink<Answer>, token: number): void {
     const shard = this.#shardOfAll(keys, sink, token);
-    if (shard) this.#log.askMany(shard, query, sink, token);
+    if (shard) this.#log.askMany(shard, keys[0]!, query, sink, token);
   }
 
   scan(options: { readonly cursor: number; readonly limit: number }): {

@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
+import { fromUtf8, utf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
 import { LocalLog, type LocalShard } from '../log/local.ts';
 import { garbageKey, META_TABLE, sessionRange, stateKey, systemKey, TABLE_STEP, tableStart } from '../shard/key-layout.ts';
 import { META_SHARD_ID, type MetaCommand, type MetaRecord, type MetaReply, metaModule } from '../shard/meta-module.ts';
-import { evenStarts, type PositionSchemeName, positionScheme } from '../shard/position-scheme.ts';
+import { evenStarts, type PositionScheme, type PositionSchemeName, positionScheme } from '../shard/position-scheme.ts';
 import { ShardMachine } from '../shard/shard-machine.ts';
-import { decodeShardState, encodeShardState, newShardState, type ShardState } from '../shard/shard-state.ts';
+import { COUNTS_UNKNOWN, decodeShardState, encodeShardState, newShardState, type ShardState } from '../shard/shard-state.ts';
+import { removeCounts } from '../shard/slot-counts.ts';
+import { recountSlots } from '../shard/slot-recount.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import type { Storage, StorageStats } from '../storage/storage.ts';
 import { KeyspaceRuntime } from './keyspace-runtime.ts';
@@ -108,7 +110,7 @@ export class StoreNode {
     const state = stored
       ? decodeShardState(stored)
       : newShardState({ id: META_SHARD_ID, range: { from: 0, to: 0x1_0000_0000 }, table: META_TABLE, leader: nodeId });
-    this.#meta = this.#shard(state, metaModule, () => 0, 0);
+    this.#meta = this.#shard(state, metaModule);
   }
 
   /**
@@ -164,7 +166,7 @@ export class StoreNode {
       shards: keyspace.shards.map(({ id }) => {
         const state = this.storage.get(stateKey(id));
         if (!state) throw new KeyfleetError('KF_DATA_DAMAGED', `the state of shard ${id} of keyspace ${name} is missing`);
-        return this.#shard(decodeShardState(state), module, scheme.position, keyspace.id);
+        return this.#shard(this.#withCounts(decodeShardState(state), scheme), module, scheme, keyspace.id);
       }),
       maxKeyBytes: this.#limits.maxKeyBytes,
       now: this.#now,
@@ -187,7 +189,10 @@ export class StoreNode {
     await this.#log.flush();
     const { keyspace } = this.#runMeta({ kind: 'deregister', name });
     this.#log.atomically((batch) => {
-      for (const { id } of keyspace.shards) batch.delete(stateKey(id));
+      for (const { id } of keyspace.shards) {
+        batch.delete(stateKey(id));
+        removeCounts(batch, id);
+      }
       this.#leaveTable(batch, keyspace.table);
       const sessions = sessionRange(keyspace.id, { from: 0, to: 0x1_0000_0000 });
       batch.put(garbageKey(sessions.from), sessions.to);
@@ -270,8 +275,8 @@ export class StoreNode {
   #shard<V, C, R, Q, A>(
     state: ShardState,
     module: ValueModule<V, C, R, Q, A>,
-    positionOf: (key: Bytes) => number,
-    keyspaceId: number,
+    scheme?: PositionScheme,
+    keyspaceId = 0,
   ): LocalShard<V, C, R, Q, A> {
     const { storage } = this;
     // The limit is for users' values: the map of a keyspace's shards is none.
@@ -279,13 +284,26 @@ export class StoreNode {
     const machine = new ShardMachine({
       storage,
       module,
-      positionOf,
+      positionOf: scheme?.position ?? (() => 0),
       state,
       maxValueBytes,
       keyspaceId,
+      ...(scheme ? { slotShift: scheme.slotShift } : {}),
       onGarbage: () => this.#sweeper.noteGarbage(),
     });
     return { machine, lastWrite: 0 };
+  }
+
+  /** A shard written by a release that kept no counts by slot has them from now on. */
+  #withCounts(state: ShardState, scheme: PositionScheme): ShardState {
+    if (state.countsSince !== COUNTS_UNKNOWN) return state;
+    const counts = recountSlots(this.storage, { ...state, shift: scheme.slotShift });
+    const counted = { ...state, countsSince: state.applied };
+    this.#log.inBatch((batch) => {
+      counts.writeAll(batch, state.id, state.applied);
+      batch.put(stateKey(state.id), encodeShardState(counted));
+    });
+    return counted;
   }
 }
 

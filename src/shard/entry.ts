@@ -1,6 +1,7 @@
 import { type Bytes, freshBytes, fromUtf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { ChainHash } from './chain-hash.ts';
+import { CONTROL_BYTES, type ControlCommand, decodeControl, encodeControl, isControlKind } from './control-command.ts';
 import { encodeRequestId, type RequestId } from './request-id.ts';
 import { leaderBytes } from './shard-state.ts';
 import type { ValueCodec } from './value-module.ts';
@@ -34,7 +35,9 @@ export type EntryCommand<Command> =
   /** Removes those of `keys` that have expired by the entry's time. */
   | { readonly kind: 'expire-keys'; readonly keys: readonly Bytes[] }
   /** Leaves all records behind and goes on in the empty table `table`. */
-  | { readonly kind: 'clear'; readonly table: number };
+  | { readonly kind: 'clear'; readonly table: number }
+  /** A step of a split or of a merge: the only command of its entry. */
+  | { readonly kind: 'control'; readonly control: ControlCommand };
 
 /** A command with the id of its request. */
 export type OnceCommand<Command> = Extract<EntryCommand<Command>, { readonly request?: RequestId }> & { readonly request: RequestId };
@@ -106,7 +109,14 @@ export function hashCommand<Command>(hash: ChainHash, command: EntryCommand<Comm
       return;
     case 'expire-sessions':
       hashExpireSessions(hash, command.beforeMs);
+      return;
+    case 'control':
+      hashControl(hash, command.control);
   }
+}
+
+export function hashControl(hash: ChainHash, control: ControlCommand): void {
+  hash.add(encodeControl(control));
 }
 
 export function hashExpireSessions(hash: ChainHash, beforeMs: number): void {
@@ -157,6 +167,9 @@ export function encodeEntry<Command>(entry: Entry<Command>, codec: ValueCodec<Co
       case 'expire-sessions':
         parts.push(Uint8Array.of(KIND_EXPIRE_SESSIONS), f64Bytes(command.beforeMs));
         break;
+      case 'control':
+        parts.push(encodeControl(command.control));
+        break;
     }
   }
   let length = 0;
@@ -205,6 +218,10 @@ export function decodeEntry<Command>(bytes: Bytes, codec: ValueCodec<Command>): 
       commands.push({ kind: 'expire-keys', keys });
     } else if (kind === KIND_CLEAR) {
       commands.push({ kind: 'clear', table: reader.u32() });
+    } else if (isControlKind(kind)) {
+      const control = decodeControl(kind, reader.take(CONTROL_BYTES - 1));
+      if (commands.length > 0 || !reader.atEnd) throw badEntry('a step of a workflow that does not stand alone');
+      commands.push({ kind: 'control', control });
     } else {
       throw badEntry(`a command of kind ${kind}`);
     }

@@ -40,6 +40,10 @@ class PendingRecord<Value> implements OpenRecord<Value> {
     if (options.sizeBytes !== undefined) this.#sizeBytes = options.sizeBytes;
   }
 
+  get position(): number {
+    return this.#record.position;
+  }
+
   take(counts: CountChange): void {
     // An expired record that the command only looked at stays for the sweep.
     if (this.#value === undefined && this.#record.value === undefined && this.#record.generation === 0) return;
@@ -49,7 +53,8 @@ class PendingRecord<Value> implements OpenRecord<Value> {
 
 export function openMany<Value>(options: { readonly nowMs: number; readonly open: (key: Bytes) => ShardRecord<Value> }): {
   readonly context: ManyContext<Value>;
-  take(counts: CountChange): void;
+  /** Brings each record to storage; `counted` hears of each what it changed, before the next. */
+  take(counts: CountChange, counted: (position: number) => void): void;
   /** The keys of which something was written. */
   changedKeys(): Bytes[];
 } {
@@ -64,8 +69,11 @@ export function openMany<Value>(options: { readonly nowMs: number; readonly open
         return record;
       },
     },
-    take(counts) {
-      for (const record of opened.values()) record.take(counts);
+    take(counts, counted) {
+      for (const record of opened.values()) {
+        record.take(counts);
+        counted(record.position);
+      }
     },
     changedKeys: () => [...opened.values()].filter((record) => record.wrote).map((record) => record.key),
   };

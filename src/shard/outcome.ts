@@ -1,5 +1,6 @@
 import { InvariantError } from '../base/assert.ts';
 import { KeyfleetError } from '../base/errors.ts';
+import type { ControlOutcome } from './control-command.ts';
 
 /** What a command came to: a reply, or an error that every replica has alike. */
 export type Outcome<Reply> = { readonly kind: 'reply'; readonly reply: Reply } | { readonly kind: 'error'; readonly error: unknown };
@@ -32,10 +33,12 @@ export function told<Reply>(outcome: Outcome<Reply>): Reply {
 /** What became of an entry from a log. */
 export type Applied<Reply> =
   /** `replies` has one for each command; an Error for one that failed, and undefined for those that answer nobody. */
-  | { readonly kind: 'applied'; readonly replies: readonly (Reply | Error | undefined)[] }
+  | { readonly kind: 'applied'; readonly replies: readonly (Reply | Error | undefined)[]; readonly control?: ControlOutcome }
   /** Of a leader that has been replaced, or behind another entry than it was meant for: in the log, and without effect. */
   | { readonly kind: 'stale' }
   /** Not the entry behind the last one: entries are missing, or it was run before. */
   | { readonly kind: 'gap'; readonly expectedSeq: number }
+  /** It takes over another shard, of which this replica must first run entry `seq`. */
+  | { readonly kind: 'waits'; readonly shard: number; readonly seq: number }
   /** It follows from another past than ours. The shard is faulted from now on. */
   | { readonly kind: 'fault' };

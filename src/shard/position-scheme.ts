@@ -13,13 +13,13 @@ export interface PositionScheme {
   position(key: Bytes): number;
   /** Keys of one group may share a command: what all positions of the group have in common. Undefined: as far as the shard goes. */
   readonly groupShift: number | undefined;
-  /** Where shards may begin: at multiples of this. */
-  readonly grain: number;
+  /** The slot of a position p is `p >>> slotShift`. Shards begin where slots do. */
+  readonly slotShift: number;
 }
 
 const SCHEMES: Readonly<Record<PositionSchemeName, PositionScheme>> = {
-  hash: { name: 'hash', position: murmur3Position, groupShift: undefined, grain: 1 << 16 },
-  redis: { name: 'redis', position: (key) => redis_slot.position(key), groupShift: 18, grain: 1 << 18 },
+  hash: { name: 'hash', position: murmur3Position, groupShift: undefined, slotShift: 16 },
+  redis: { name: 'redis', position: (key) => redis_slot.position(key), groupShift: 18, slotShift: 18 },
 };
 
 export function positionScheme(name: PositionSchemeName): PositionScheme {
@@ -28,6 +28,7 @@ export function positionScheme(name: PositionSchemeName): PositionScheme {
 
 /** The first positions of `count` shards of nearly equal width, the first being 0. */
 export function evenStarts(scheme: PositionScheme, count: number): number[] {
-  const grains = 0x1_0000_0000 / scheme.grain;
-  return Array.from({ length: count }, (_, index) => Math.floor((index * grains) / count) * scheme.grain);
+  const slotWidth = 2 ** scheme.slotShift;
+  const slots = 0x1_0000_0000 / slotWidth;
+  return Array.from({ length: count }, (_, index) => Math.floor((index * slots) / count) * slotWidth);
 }

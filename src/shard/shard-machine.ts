@@ -1,30 +1,24 @@
 import { assert } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
-import { ChainHash } from './chain-hash.ts';
-import {
-  type Entry,
-  type EntryCommand,
-  encodeEntryHeader,
-  hashClear,
-  hashCommand,
-  hashExpireKeys,
-  hashExpireSessions,
-  hashKeyed,
-  KIND_COMMAND,
-  KIND_COMMAND_MANY,
-  type OnceCommand,
-} from './entry.ts';
+import { ChangeLedger } from './change-ledger.ts';
+import type { ControlCommand, ControlOutcome } from './control-command.ts';
+import { type Entry, type EntryCommand, KIND_COMMAND, KIND_COMMAND_MANY, type OnceCommand } from './entry.ts';
+import { EntryDraft } from './entry-draft.ts';
 import { stateKey } from './key-layout.ts';
 import { standingOf } from './leadership.ts';
-import { openMany, openManyForQuery, type Ran } from './many-records.ts';
+import type { Ran } from './many-records.ts';
 import { messagePack } from './message-pack.ts';
+import { ModuleRunner } from './module-runner.ts';
 import { type Applied, isOursAlone, type Outcome, outcomeOf, told } from './outcome.ts';
 import type { RequestId } from './request-id.ts';
 import { fingerprintOf, Sessions } from './sessions.ts';
-import { type CountChange, type RecordDuties, RecordView, ShardRecord } from './shard-record.ts';
+import { applyControl, waitsFor } from './shard-control.ts';
+import { ShardMovedError } from './shard-moved-error.ts';
+import type { RecordDuties } from './shard-record.ts';
 import { encodeShardState, type ShardState } from './shard-state.ts';
-import type { ShardReader, ShardStorage } from './shard-storage.ts';
+import type { ShardStorage } from './shard-storage.ts';
+import { SlotCounts } from './slot-counts.ts';
 import type { ValueModule } from './value-module.ts';
 
 // A shard: a deterministic state machine over a range of a keyspace. It is fed in one of two ways, which run the same code:
@@ -34,7 +28,8 @@ import type { ValueModule } from './value-module.ts';
 //
 // Either way an entry's effects, its number and its hash are written to the same open batch of the storage, so they are durable together
 // or not at all. A command that fails leaves no trace: nothing in storage, nothing in the counts, nothing in the entry.
-// A command that changes nothing is not in the entry either: it happened, but nobody could tell.
+// A command that changes nothing is not in the entry either: it happened, but nobody could tell. A command for a key that the shard does not
+// serve is not run and not in the entry: KF_SHARD_MOVED. In a log it may stand, and has no effect.
 
 export interface ShardMachineOptions<Value, Command, Reply, Query, Answer> {
   readonly storage: ShardStorage;
@@ -44,6 +39,8 @@ export interface ShardMachineOptions<Value, Command, Reply, Query, Answer> {
   readonly maxValueBytes: number;
   /** Under which number the keyspace's sessions lie. Default: 0, for a shard that has its storage to itself. */
   readonly keyspaceId?: number;
+  /** The slot of a position p is `p >>> slotShift`; absent: the shard keeps no counts by slot, and is never split nor merged. */
+  readonly slotShift?: number;
   /** Told when storage holds garbage to remove at leisure, see record-cells.ts. */
   readonly onGarbage?: () => void;
   /** Told what each closed entry was; only then are commands kept until then. */
@@ -54,36 +51,36 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   readonly #storage: ShardStorage;
   readonly #module: ValueModule<Value, Command, Reply, Query, Answer>;
   readonly #positionOf: (key: Bytes) => number;
-  readonly #duties: RecordDuties;
   readonly #onEntry: ((entry: Entry<Command>, seq: number) => void) | undefined;
-  readonly #record: ShardRecord<Value>;
-  readonly #view: RecordView<Value>;
+  readonly #runner: ModuleRunner<Value, Command, Reply, Query, Answer>;
   readonly #sessions: Sessions<Reply>;
-  readonly #chain = new ChainHash();
-  readonly #change: CountChange = { keys: 0, bytes: 0, expiring: 0 };
+  readonly #draft: EntryDraft<Command>;
+  readonly #ledger = new ChangeLedger();
   readonly #stateKey: Bytes;
   #state: ShardState;
-  /** As it was when the entry began. */
-  #before: ShardState;
+  #counts: SlotCounts | undefined;
+  /** The positions that it serves now; none unless it is serving. */
+  #from = 0;
+  #to = 0;
+  /** As it was at the last {@link settle}, once an entry has been opened since. */
+  #before: { readonly state: ShardState; readonly counts: SlotCounts | undefined } | undefined;
   #open = false;
-  /** The open entry comes from a log, which knows its commands and their hash. */
-  #logged = false;
   #entryNowMs = 0;
-  #commandCount = 0;
-  #kept: EntryCommand<Command>[] = [];
   #wrote = false;
   #load = 0;
 
   constructor(options: ShardMachineOptions<Value, Command, Reply, Query, Answer>) {
-    const { storage, module, positionOf, state, maxValueBytes, keyspaceId = 0, onGarbage, onEntry } = options;
+    const { storage, module, positionOf, state, maxValueBytes, keyspaceId = 0, slotShift, onGarbage, onEntry } = options;
     this.#storage = storage;
     this.#module = module;
     this.#positionOf = positionOf;
     this.#state = { ...state };
-    this.#before = this.#state;
+    this.#draft = new EntryDraft(module.commandCodec, onEntry !== undefined);
+    if (slotShift !== undefined) this.#counts = SlotCounts.load(storage, { ...state, shift: slotShift, since: state.countsSince });
+    this.#look();
     this.#stateKey = stateKey(state.id);
     this.#onEntry = onEntry;
-    this.#duties = {
+    const duties: RecordDuties = {
       maxValueBytes,
       newGeneration: () => this.#state.nextGeneration++,
       onWrite: () => {
@@ -91,8 +88,11 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
       },
       onGarbage: onGarbage ?? (() => {}),
     };
-    this.#record = new ShardRecord(storage, module.codec, this.#duties);
-    this.#view = new RecordView(storage, module.codec);
+    const worked = (position: number, load = 1): void => {
+      this.#load += load;
+      this.#counts?.addLoad(position, load);
+    };
+    this.#runner = new ModuleRunner({ storage, module, positionOf, duties, ledger: this.#ledger, worked });
     this.#sessions = new Sessions({ storage, keyspaceId, replyCodec: module.replyCodec ?? messagePack() });
   }
 
@@ -104,6 +104,12 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
 
   get state(): Readonly<ShardState> {
     return this.#state;
+  }
+
+  /** By slot, exact. Only of a shard that keeps them. */
+  get counts(): SlotCounts {
+    assert(this.#counts !== undefined, () => `shard ${this.#state.id} keeps no counts by slot`);
+    return this.#counts;
   }
 
   get entryIsOpen(): boolean {
@@ -123,29 +129,28 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   /** Begins the next entry at `nowMs`, or at the time of the last one if that is later. */
   openEntry(nowMs: number): void {
     assert(!this.#open, () => `shard ${this.#state.id}: an entry is open`);
-    this.#mustServe();
+    this.#mustBeSound();
     const { epoch, leader, hash: prevHash } = this.#state;
-    this.#before = { ...this.#state };
+    this.#before ??= { state: { ...this.#state }, counts: this.#counts };
     this.#open = true;
     this.#entryNowMs = Math.max(nowMs, this.#state.nowMs);
-    this.#commandCount = 0;
-    this.#chain.start(encodeEntryHeader({ epoch, leader, prevHash, nowMs: this.#entryNowMs }));
+    this.#draft.begin({ epoch, leader, prevHash, nowMs: this.#entryNowMs });
   }
 
   /**
    * Runs a command on one key and adds it to the open entry. Cost over the storage's own: one read, the module, the codecs, one write.
-   * @throws what the module throws, KF_VALUE_TOO_LARGE, or what the storage throws; the command has then left no trace.
+   * @throws what the module throws, KF_SHARD_MOVED, KF_VALUE_TOO_LARGE, or what the storage throws; the command has then left no trace.
    */
   run(key: Bytes, position: number, command: Command): Reply {
+    if (position < this.#from || position >= this.#to) throw this.#elsewhere(position);
     const savepoint = this.#storage.savepoint();
     const generation = this.#state.nextGeneration;
-    const change = this.#begin();
+    this.#begin();
     try {
-      const reply = this.#runOne(key, position, command, change);
+      const reply = this.#runner.command(this.#state, this.#entryNowMs, key, position, command);
       if (this.#wrote) {
-        if (!this.#logged) hashKeyed(this.#chain, KIND_COMMAND, key, this.#module.commandCodec.encode(command));
-        this.#finish(change);
-        if (this.#onEntry && !this.#logged) this.#kept.push({ kind: 'command', key, command });
+        this.#draft.addKeyed('command', key, command);
+        this.#ledger.takeOver(this.#state, this.#counts);
         this.onChange?.(key);
       }
       return reply;
@@ -160,16 +165,15 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
    * @throws as {@link run}; KF_CROSS_SHARD when the module opens a key that is not the shard's; KF_NOT_SUPPORTED.
    */
   runMany(key: Bytes, command: Command): Reply {
-    const module = this.#module;
+    const position = this.#servedPosition(key);
     const savepoint = this.#storage.savepoint();
     const generation = this.#state.nextGeneration;
-    const change = this.#begin();
+    this.#begin();
     try {
-      const { reply, changedKeys } = this.#runMany(command, change);
+      const { reply, changedKeys } = this.#runner.commandMany(this.#state, this.#entryNowMs, position, command);
       if (this.#wrote) {
-        if (!this.#logged) hashKeyed(this.#chain, KIND_COMMAND_MANY, key, module.commandCodec.encode(command));
-        this.#finish(change);
-        if (this.#onEntry && !this.#logged) this.#kept.push({ kind: 'command-many', key, command });
+        this.#draft.addKeyed('command-many', key, command);
+        this.#ledger.takeOver(this.#state, this.#counts);
         if (this.onChange) for (const changed of changedKeys()) this.onChange(changed);
       }
       return reply;
@@ -186,34 +190,38 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
    * @throws as {@link run}; KF_SESSION_EXPIRED, KF_REQUEST_MISMATCH, KF_BAD_REQUEST_ID, KF_SESSION_FULL, and nothing was done.
    */
   runOnce(request: RequestId, key: Bytes, position: number, command: Command): Reply {
-    return this.#once({ kind: 'command', key, command, request }, position, (change) => ({
-      reply: this.#runOne(key, position, command, change),
+    if (position < this.#from || position >= this.#to) throw this.#elsewhere(position);
+    return this.#once({ kind: 'command', key, command, request }, position, () => ({
+      reply: this.#runner.command(this.#state, this.#entryNowMs, key, position, command),
       changedKeys: () => [key],
     }));
   }
 
   /** As {@link runOnce}, for {@link runMany}. */
   runManyOnce(request: RequestId, key: Bytes, command: Command): Reply {
-    return this.#once({ kind: 'command-many', key, command, request }, this.#positionOf(key), (change) => this.#runMany(command, change));
+    const position = this.#servedPosition(key);
+    return this.#once({ kind: 'command-many', key, command, request }, position, () =>
+      this.#runner.commandMany(this.#state, this.#entryNowMs, position, command),
+    );
   }
 
-  #once(command: OnceCommand<Command>, position: number, run: (change: CountChange) => Ran<Reply>): Reply {
+  #once(command: OnceCommand<Command>, position: number, run: () => Ran<Reply>): Reply {
     const { kind, key, request } = command;
     const body = this.#module.commandCodec.encode(command.command);
     const fingerprint = fingerprintOf(kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY, key, body);
     const clock = { nowMs: this.#entryNowMs, expiredBeforeMs: this.#state.sessionsExpiredBeforeMs };
     const savepoint = this.#storage.savepoint();
     const generation = this.#state.nextGeneration;
-    const change = this.#begin();
+    this.#begin();
     let outcome: Outcome<Ran<Reply>>;
     try {
       const session = this.#sessions.open(request, position, clock);
       const known = session.outcome(fingerprint);
       if (known) return told(known);
-      outcome = outcomeOf(() => run(change));
+      outcome = outcomeOf(run);
       if (outcome.kind === 'error') {
         this.#undo(savepoint, generation);
-        change.keys = change.bytes = change.expiring = 0;
+        this.#ledger.begin();
       }
       session.keep(fingerprint, outcome.kind === 'error' ? outcome : { kind: 'reply', reply: outcome.reply.reply });
     } catch (error) {
@@ -222,9 +230,8 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     }
     const changed = this.#wrote;
     this.#wrote = true;
-    if (!this.#logged) hashCommand(this.#chain, command, this.#module.commandCodec);
-    this.#finish(change);
-    if (this.#onEntry && !this.#logged) this.#kept.push(command);
+    this.#draft.add(command);
+    this.#ledger.takeOver(this.#state, this.#counts);
     const { reply, changedKeys } = told(outcome);
     if (changed && this.onChange) for (const one of changedKeys()) this.onChange(one);
     return reply;
@@ -236,30 +243,27 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     if (beforeMs <= this.#state.sessionsExpiredBeforeMs) return;
     this.#wrote = true;
     this.#state.sessionsExpiredBeforeMs = beforeMs;
-    this.#commandCount++;
-    if (this.#logged) return;
-    hashExpireSessions(this.#chain, beforeMs);
-    if (this.#onEntry) this.#kept.push({ kind: 'expire-sessions', beforeMs });
+    this.#draft.add({ kind: 'expire-sessions', beforeMs });
   }
 
   /** Removes those of `keys` that have expired, and adds that to the open entry. Returns how many. @throws what the storage throws. */
   expireKeys(keys: readonly Bytes[]): number {
     const savepoint = this.#storage.savepoint();
-    const change = this.#begin();
+    this.#begin();
+    let count = 0;
     try {
-      const record = this.#record;
       for (const key of keys) {
-        record.load(this.#state.table, this.#positionOf(key), key, this.#entryNowMs);
-        if (!record.exists || record.value !== undefined) continue;
-        record.take(undefined, undefined, undefined, change);
+        const position = this.#positionOf(key);
+        if (position < this.#from || position >= this.#to) continue;
+        if (!this.#runner.expire(this.#state, this.#entryNowMs, key, position)) continue;
+        count++;
         this.onChange?.(key);
       }
       if (this.#wrote) {
-        if (!this.#logged) hashExpireKeys(this.#chain, keys);
-        this.#finish(change);
-        if (this.#onEntry && !this.#logged) this.#kept.push({ kind: 'expire-keys', keys });
+        this.#draft.add({ kind: 'expire-keys', keys });
+        this.#ledger.takeOver(this.#state, this.#counts);
       }
-      return -change.keys;
+      return count;
     } catch (error) {
       this.#undo(savepoint, this.#state.nextGeneration);
       throw error;
@@ -268,13 +272,26 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
 
   /** Leaves all records behind, to be removed at leisure by whoever gave `table`, which must be empty. O(1). */
   clear(table: number): void {
-    const { keyCount, sizeBytes, expiringCount } = this.#state;
+    const state = this.#state;
+    this.#begin();
     this.#wrote = true;
-    this.#state.table = table;
-    if (!this.#logged) hashClear(this.#chain, table);
-    this.#finish({ keys: -keyCount, bytes: -sizeBytes, expiring: -expiringCount });
-    if (this.#onEntry && !this.#logged) this.#kept.push({ kind: 'clear', table });
+    state.table = table;
+    state.keyCount = state.sizeBytes = state.expiringCount = 0;
+    state.countsSince = state.applied + 1;
+    this.#counts = this.#counts?.emptied(state.range);
+    this.#draft.add({ kind: 'clear', table });
     this.onChange?.(undefined);
+  }
+
+  /**
+   * Runs a step of a split or of a merge, alone in the open entry, and closes that. @throws what the storage throws; roll back and
+   * {@link abandonEntry} then.
+   */
+  control(control: ControlCommand): ControlOutcome {
+    assert(this.#open && this.#draft.isEmpty, () => `shard ${this.#state.id}: a step of a workflow stands alone in its entry`);
+    this.#draft.add({ kind: 'control', control });
+    this.#state.leaderSeq = this.#state.applied + 1;
+    return this.#close(control);
   }
 
   /**
@@ -283,33 +300,53 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
    */
   closeEntry(): number {
     assert(this.#open, () => `shard ${this.#state.id}: no entry is open`);
-    const state = this.#state;
-    if (this.#commandCount === 0) {
+    if (this.#draft.isEmpty) {
       this.#open = false;
-      return state.applied;
+    } else {
+      this.#state.leaderSeq = this.#state.applied + 1;
+      this.#close(undefined);
     }
-    state.applied++;
-    state.hash = this.#chain.finish();
-    state.nowMs = this.#entryNowMs;
-    if (!this.#logged) state.leaderSeq = state.applied;
-    this.#storage.put(this.#stateKey, encodeShardState(state));
-    this.#open = false;
-    if (this.#onEntry && !this.#logged) {
-      const { epoch, leader, hash: prevHash } = this.#before;
-      const commands = this.#kept;
-      this.#kept = [];
-      this.#onEntry({ epoch, leader, prevHash, nowMs: state.nowMs, commands }, state.applied);
-    }
-    return state.applied;
+    return this.#state.applied;
   }
 
-  /**
-   * Forgets the last entry opened, be it still open or just closed: the storage has been rolled back to where it was when the entry began.
-   */
+  #close(control: ControlCommand): ControlOutcome;
+  #close(control: undefined): undefined;
+  #close(control: ControlCommand | undefined): ControlOutcome | undefined {
+    const state = this.#state;
+    state.applied++;
+    state.hash = this.#draft.hash();
+    state.nowMs = this.#entryNowMs;
+    let outcome: ControlOutcome | undefined;
+    if (control) {
+      const subject = { state, counts: this.counts, storage: this.#storage };
+      outcome = applyControl(subject, control);
+      this.#counts = subject.counts;
+      this.#look();
+    }
+    this.#counts?.close(this.#storage, state.id, state.applied);
+    this.#storage.put(this.#stateKey, encodeShardState(state));
+    this.#open = false;
+    const entry = this.#draft.entry();
+    if (entry) this.#onEntry?.(entry, state.applied);
+    return outcome;
+  }
+
+  /** What has happened so far will not be abandoned any more. */
+  settle(): void {
+    this.#before = undefined;
+    this.#counts?.settle();
+  }
+
+  /** Forgets all entries since {@link settle}, the open one included: the storage has been rolled back to where it was then. */
   abandonEntry(): void {
     this.#open = false;
-    this.#kept = [];
-    this.#state = { ...this.#before };
+    if (!this.#before) return;
+    const { state, counts } = this.#before;
+    this.#before = undefined;
+    this.#state = { ...state };
+    counts?.undo();
+    this.#counts = counts;
+    this.#look();
   }
 
   /**
@@ -318,65 +355,56 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
    */
   applyEntry(entry: Entry<Command>, seq: number): Applied<Reply> {
     assert(!this.#open, () => `shard ${this.#state.id}: an entry is open`);
-    this.#mustServe();
-    const before = (this.#before = { ...this.#state });
+    this.#mustBeSound();
+    this.settle();
+    const before = { ...this.#state };
+    this.#before = { state: before, counts: this.#counts };
     if (seq !== before.applied + 1) return { kind: 'gap', expectedSeq: before.applied + 1 };
     const standing = standingOf(entry, before);
     if (standing === 'fault') {
       this.#storage.put(this.#stateKey, encodeShardState({ ...before, status: 'faulted' }));
       this.#state.status = 'faulted';
+      this.#look();
       return { kind: 'fault' };
     }
+    const [first] = entry.commands;
+    const control = standing === 'effective' && first?.kind === 'control' ? first.control : undefined;
+    const missing = control && waitsFor(this.#storage, control);
+    if (missing) return { kind: 'waits', ...missing };
     const savepoint = this.#storage.savepoint();
     const stale = standing === 'void';
     const replies: (Reply | Error | undefined)[] = [];
     this.#open = true;
-    this.#logged = true;
     this.#entryNowMs = stale ? before.nowMs : Math.max(entry.nowMs, before.nowMs);
     try {
-      this.#chain.start(encodeEntryHeader(entry));
-      for (const command of entry.commands) hashCommand(this.#chain, command, this.#module.commandCodec);
       // What follows from another past than ours says so in its own bytes; ours must be in the hash all the same.
-      if (stale) this.#chain.add(before.hash);
+      this.#draft.beginLogged(entry, stale ? before.hash : undefined);
       if (!stale) {
         this.#state.epoch = entry.epoch;
         this.#state.leader = entry.kind === 'resign' ? '' : entry.leader;
         this.#state.leaderSeq = seq;
+        if (control) return { kind: 'applied', replies, control: this.#close(control) };
         for (const command of entry.commands) replies.push(this.#runLogged(command));
       }
       // A log's entry counts even when it changed nothing.
-      this.#commandCount = 1;
-      this.closeEntry();
+      this.#close(undefined);
       return stale ? { kind: 'stale' } : { kind: 'applied', replies };
     } catch (error) {
       this.#storage.rollback(savepoint);
       this.abandonEntry();
       throw error;
-    } finally {
-      this.#logged = false;
     }
   }
 
-  /** Answers a query about one key at `nowMs`, or at the time of the last entry if that is later. @throws what the module throws. */
+  /** Answers a query about one key at `nowMs`, or at the time of the last entry if that is later. @throws what the module throws; KF_SHARD_MOVED. */
   query(key: Bytes, position: number, query: Query, nowMs: number): Answer {
-    this.#mustServe();
-    const view = this.#view;
-    view.load(this.#state.table, position, key, this.#queryNow(nowMs));
-    const result = this.#module.query(view, view.value, query);
-    this.#load += result.load ?? 1;
-    return result.answer;
+    if (position < this.#from || position >= this.#to) throw this.#elsewhere(position);
+    return this.#runner.query(this.#state, this.#queryNow(nowMs), key, position, query);
   }
 
-  /** @throws as {@link query}; KF_CROSS_SHARD, KF_NOT_SUPPORTED. */
-  queryMany(query: Query, nowMs: number): Answer {
-    this.#mustServe();
-    const module = this.#module;
-    if (!module.queryMany) throw notSupported(module.name);
-    const at = this.#queryNow(nowMs);
-    const context = openManyForQuery<Value>({ nowMs: at, open: (key) => this.#openView(this.#storage, key, at) });
-    const result = module.queryMany(context, query);
-    this.#load += result.load ?? 1;
-    return result.answer;
+  /** `key`: the first of the keys. @throws as {@link query}; KF_CROSS_SHARD, KF_NOT_SUPPORTED. */
+  queryMany(key: Bytes, query: Query, nowMs: number): Answer {
+    return this.#runner.queryMany(this.#state, this.#queryNow(nowMs), this.#servedPosition(key), query);
   }
 
   /** The time that a query at `nowMs` sees. */
@@ -405,6 +433,8 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
         case 'clear':
           this.clear(command.table);
           return undefined;
+        case 'control':
+          return undefined;
       }
     } catch (error) {
       if (isOursAlone(error)) throw error;
@@ -412,41 +442,10 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     }
   }
 
-  #runOne(key: Bytes, position: number, command: Command, change: CountChange): Reply {
-    const record = this.#record;
-    record.load(this.#state.table, position, key, this.#entryNowMs);
-    const result = this.#module.command(record, record.value, command);
-    record.take(result.value, result.expireAtMs, result.sizeBytes, change);
-    this.#load += result.load ?? 1;
-    return result.reply;
-  }
-
-  #runMany(command: Command, change: CountChange): Ran<Reply> {
-    const module = this.#module;
-    if (!module.commandMany) throw notSupported(module.name);
-    const many = openMany<Value>({ nowMs: this.#entryNowMs, open: (one) => this.#openRecord(one) });
-    const result = module.commandMany(many.context, command);
-    many.take(change);
-    this.#load += result.load ?? 1;
-    return { reply: result.reply, changedKeys: many.changedKeys };
-  }
-
-  #begin(): CountChange {
+  #begin(): void {
     assert(this.#open, () => `shard ${this.#state.id}: no entry is open`);
     this.#wrote = false;
-    const change = this.#change;
-    change.keys = 0;
-    change.bytes = 0;
-    change.expiring = 0;
-    return change;
-  }
-
-  #finish(change: CountChange): void {
-    const state = this.#state;
-    state.keyCount += change.keys;
-    state.sizeBytes += change.bytes;
-    state.expiringCount += change.expiring;
-    this.#commandCount++;
+    this.#ledger.begin();
   }
 
   #undo(savepoint: number, generation: number): void {
@@ -455,34 +454,28 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     this.#wrote = false;
   }
 
-  #openRecord(key: Bytes): ShardRecord<Value> {
-    const record = new ShardRecord(this.#storage, this.#module.codec, this.#duties);
-    record.load(this.#state.table, this.#ownPosition(key), key, this.#entryNowMs);
-    return record;
-  }
-
-  #openView(reader: ShardReader, key: Bytes, nowMs: number): RecordView<Value> {
-    const view = new RecordView(reader, this.#module.codec);
-    view.load(this.#state.table, this.#ownPosition(key), key, nowMs);
-    return view;
-  }
-
-  #ownPosition(key: Bytes): number {
+  /** @throws KF_SHARD_MOVED. */
+  #servedPosition(key: Bytes): number {
     const position = this.#positionOf(key);
-    const { from, to } = this.#state.range;
-    if (position < from || position >= to) {
-      throw new KeyfleetError('KF_CROSS_SHARD', `a key at position ${position} in a command to the shard of [${from}, ${to})`);
-    }
+    if (position < this.#from || position >= this.#to) throw this.#elsewhere(position);
     return position;
   }
 
-  #mustServe(): void {
-    if (this.#state.status === 'serving') return;
-    const { id, applied } = this.#state;
-    throw new KeyfleetError('KF_SHARD_FAULTED', `shard ${id} stopped at entry ${applied}: the next one does not follow from its state`);
+  #elsewhere(position: number): KeyfleetError {
+    this.#mustBeSound();
+    return new ShardMovedError(this.#state, position);
   }
-}
 
-function notSupported(module: string): KeyfleetError {
-  return new KeyfleetError('KF_NOT_SUPPORTED', `the value module ${module} has no commands over several keys`);
+  /** Range or status have changed. */
+  #look(): void {
+    const { status, range } = this.#state;
+    this.#from = range.from;
+    this.#to = status === 'serving' ? range.to : range.from;
+  }
+
+  #mustBeSound(): void {
+    const { status, id, applied } = this.#state;
+    if (status === 'faulted')
+      throw new KeyfleetError('KF_SHARD_FAULTED', `shard ${id} stopped at entry ${applied}: the next one does not follow from its state`);
+  }
 }

@@ -1,5 +1,6 @@
 import { assert } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
+import { KeyfleetError } from '../base/errors.ts';
 import { expiryKey, isCut, recordKey } from './key-layout.ts';
 import { decodeRecordHeader, encodeRecord, type RecordHeader } from './record.ts';
 import { type CellOwner, dropGeneration, StoredCellReader, StoredCells, tooLarge } from './record-cells.ts';
@@ -12,6 +13,7 @@ const NO_BYTES: Bytes = new Uint8Array(0);
 export class RecordView<Value> implements QueryContext, CellOwner {
   readonly cells: StoredCellReader;
   key: Bytes = NO_BYTES;
+  position = 0;
   nowMs = 0;
   expireAtMs: number | undefined;
   sizeBytes = 0;
@@ -36,6 +38,7 @@ export class RecordView<Value> implements QueryContext, CellOwner {
     const storageKey = recordKey(table, position, key);
     this.storageKey = storageKey;
     this.key = key;
+    this.position = position;
     this.nowMs = nowMs;
     this.value = undefined;
     this.expireAtMs = undefined;
@@ -129,6 +132,8 @@ export class ShardRecord<Value> extends RecordView<Value> implements CommandCont
     const body = same ? stored!.subarray(this.bodyAt) : this.codec.encode(value);
     if (body.length > this.#duties.maxValueBytes) throw tooLarge(body.length, this.#duties.maxValueBytes);
     const size = sizeBytes ?? (same ? header.sizeBytes : body.length);
+    if (!Number.isSafeInteger(size) || size < 0)
+      throw new KeyfleetError('KF_BAD_RESULT', `a value module says that a value has ${size} bytes`);
     this.#duties.onWrite();
     if (stored === undefined) {
       counts.keys++;

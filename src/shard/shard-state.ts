@@ -8,13 +8,20 @@ export interface PositionRange {
   readonly to: number;
 }
 
-/** `faulted`: an entry did not follow from the state; the shard answers nothing until its data are brought from another replica. */
-export type ShardStatus = 'serving' | 'faulted';
+/**
+ * `faulted`: an entry did not follow from the state; the shard answers nothing until its data are brought from another replica.
+ * `awaiting-genesis`: cut from its parent, and not yet begun. `frozen`: changes no more, its left neighbour is taking it over.
+ * `retired`: taken over. Only a serving shard runs commands and queries; all others redirect.
+ */
+export type ShardStatus = 'serving' | 'faulted' | 'awaiting-genesis' | 'frozen' | 'retired';
+
+/** What a shard last did in a workflow: see docs/protocol/split.md and merge.md. `cancelled`: it will take no part in it any more. */
+export type WorkflowPhase = 'none' | 'marked' | 'born' | 'prepared' | 'frozen' | 'committed' | 'cancelled' | 'retired';
 
 /** All that a shard is, but for its records; kept as one small record that is written together with what it counts. */
 export interface ShardState {
   readonly id: number;
-  readonly range: PositionRange;
+  range: PositionRange;
   /** Where its records are. Clearing a keyspace gives a new one. */
   table: number;
   /** The number of the last entry that was run. */
@@ -38,7 +45,19 @@ export interface ShardState {
   nextGeneration: number;
   /** Sessions not used since have expired, see sessions.ts. A merged shard takes the later of two. */
   sessionsExpiredBeforeMs: number;
+  /** The last workflow that it took part in; those of smaller numbers have no effect any more. 0: none. */
+  op: number;
+  phase: WorkflowPhase;
+  /** The other shard of that workflow. */
+  peer: number;
+  /** Where the parent was cut, for a shard that was born of one. */
+  peerSeq: number;
+  /** What earlier entries stored of the counts by slot is void. */
+  countsSince: number;
 }
+
+/** `countsSince` of a shard that was written by a release without counts by slot: they are to be counted once. */
+export const COUNTS_UNKNOWN = -1;
 
 export function newShardState(options: { id: number; range: PositionRange; table: number; leader: string }): ShardState {
   const { id, range, table, leader } = options;
@@ -59,6 +78,11 @@ export function newShardState(options: { id: number; range: PositionRange; table
     expiringCount: 0,
     nextGeneration: 1,
     sessionsExpiredBeforeMs: 0,
+    op: 0,
+    phase: 'none',
+    peer: 0,
+    peerSeq: 0,
+    countsSince: 0,
   };
 }
 
@@ -74,15 +98,21 @@ export function leaderBytes(leader: string): Bytes {
   return lastLeaderBytes;
 }
 
-const VERSION = 2;
-const FIXED_BYTES = 2 + 13 * 8 + HASH_BYTES;
+const VERSION = 3;
+/** It had no workflow, and no counts by slot. */
+const VERSION_WITHOUT_SLOTS = 2;
+const STATUSES: readonly ShardStatus[] = ['serving', 'faulted', 'awaiting-genesis', 'frozen', 'retired'];
+const PHASES: readonly WorkflowPhase[] = ['none', 'marked', 'born', 'prepared', 'frozen', 'committed', 'cancelled', 'retired'];
+const HASH_AT = 2 + 13 * 8;
+const WORKFLOW_AT = HASH_AT + HASH_BYTES;
+const LEADER_AT = WORKFLOW_AT + 1 + 4 * 8;
 
 export function encodeShardState(state: ShardState): Bytes {
   const leader = leaderBytes(state.leader);
-  const out = freshBytes(FIXED_BYTES + leader.length);
+  const out = freshBytes(LEADER_AT + leader.length);
   const view = new DataView(out.buffer, out.byteOffset, out.length);
   out[0] = VERSION;
-  out[1] = state.status === 'serving' ? 0 : 1;
+  out[1] = STATUSES.indexOf(state.status);
   view.setFloat64(2, state.id);
   view.setFloat64(10, state.range.from);
   view.setFloat64(18, state.range.to);
@@ -96,29 +126,47 @@ export function encodeShardState(state: ShardState): Bytes {
   view.setFloat64(82, state.nextGeneration);
   view.setFloat64(90, state.leaderSeq);
   view.setFloat64(98, state.sessionsExpiredBeforeMs);
-  out.set(state.hash, 106);
-  out.set(leader, FIXED_BYTES);
+  out.set(state.hash, HASH_AT);
+  out[WORKFLOW_AT] = PHASES.indexOf(state.phase);
+  view.setFloat64(WORKFLOW_AT + 1, state.op);
+  view.setFloat64(WORKFLOW_AT + 9, state.peer);
+  view.setFloat64(WORKFLOW_AT + 17, state.peerSeq);
+  view.setFloat64(WORKFLOW_AT + 25, state.countsSince);
+  out.set(leader, LEADER_AT);
   return out;
 }
 
 export function decodeShardState(bytes: Bytes): ShardState {
-  assert(bytes[0] === VERSION && bytes.length >= FIXED_BYTES, () => `a shard state of version ${bytes[0]}, ${bytes.length} bytes`);
+  const hasSlots = bytes[0] === VERSION;
+  const leaderAt = hasSlots ? LEADER_AT : WORKFLOW_AT;
+  assert(
+    (hasSlots || bytes[0] === VERSION_WITHOUT_SLOTS) && bytes.length >= leaderAt,
+    () => `a shard state of version ${bytes[0]}, ${bytes.length} bytes`,
+  );
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const status = STATUSES[bytes[1]!];
+  const phase = hasSlots ? PHASES[bytes[WORKFLOW_AT]!] : 'none';
+  assert(status !== undefined && phase !== undefined, () => `a shard state of status ${bytes[1]}, phase ${bytes[WORKFLOW_AT]}`);
   return {
     id: view.getFloat64(2),
     range: { from: view.getFloat64(10), to: view.getFloat64(18) },
     table: view.getFloat64(26),
     applied: view.getFloat64(34),
-    hash: copyBytes(bytes, 106, 106 + HASH_BYTES),
+    hash: copyBytes(bytes, HASH_AT, HASH_AT + HASH_BYTES),
     epoch: view.getFloat64(42),
-    leader: fromUtf8(bytes.subarray(FIXED_BYTES)),
+    leader: fromUtf8(bytes.subarray(leaderAt)),
     leaderSeq: view.getFloat64(90),
-    status: bytes[1] === 0 ? 'serving' : 'faulted',
+    status,
     nowMs: view.getFloat64(50),
     keyCount: view.getFloat64(58),
     sizeBytes: view.getFloat64(66),
     expiringCount: view.getFloat64(74),
     nextGeneration: view.getFloat64(82),
     sessionsExpiredBeforeMs: view.getFloat64(98),
+    op: hasSlots ? view.getFloat64(WORKFLOW_AT + 1) : 0,
+    phase,
+    peer: hasSlots ? view.getFloat64(WORKFLOW_AT + 9) : 0,
+    peerSeq: hasSlots ? view.getFloat64(WORKFLOW_AT + 17) : 0,
+    countsSince: hasSlots ? view.getFloat64(WORKFLOW_AT + 25) : COUNTS_UNKNOWN,
   };
 }

@@ -1,0 +1,65 @@
+import type { Bytes } from '../base/bytes.ts';
+import { ChainHash } from './chain-hash.ts';
+import { type Entry, type EntryCommand, encodeEntryHeader, hashCommand, hashKeyed, KIND_COMMAND, KIND_COMMAND_MANY } from './entry.ts';
+import type { ValueCodec } from './value-module.ts';
+
+/** The open entry of a shard that orders commands by running them: its hash so far, and its commands where somebody wants them. */
+export class EntryDraft<Command> {
+  readonly #chain = new ChainHash();
+  readonly #codec: ValueCodec<Command>;
+  readonly #keeps: boolean;
+  #header: Omit<Entry<Command>, 'commands'> | undefined;
+  #kept: EntryCommand<Command>[] = [];
+  #count = 0;
+  #isLogged = false;
+
+  constructor(codec: ValueCodec<Command>, keeps: boolean) {
+    this.#codec = codec;
+    this.#keeps = keeps;
+  }
+
+  begin(header: Omit<Entry<Command>, 'commands'>): void {
+    this.#header = header;
+    this.#count = 0;
+    this.#kept = [];
+    this.#isLogged = false;
+    this.#chain.start(encodeEntryHeader(header));
+  }
+
+  /** Begins with all that a log says of the entry; what is added to it then counts for nothing. `also`: what else is in its hash. */
+  beginLogged(entry: Entry<Command>, also: Bytes | undefined): void {
+    this.begin(entry);
+    for (const command of entry.commands) hashCommand(this.#chain, command, this.#codec);
+    if (also) this.#chain.add(also);
+    this.#isLogged = true;
+  }
+
+  get isEmpty(): boolean {
+    return this.#count === 0;
+  }
+
+  /** A command without a request id, the most common of all. */
+  addKeyed(kind: 'command' | 'command-many', key: Bytes, command: Command): void {
+    this.#count++;
+    if (this.#isLogged) return;
+    hashKeyed(this.#chain, kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY, key, this.#codec.encode(command));
+    if (this.#keeps) this.#kept.push({ kind, key, command });
+  }
+
+  add(command: EntryCommand<Command>): void {
+    this.#count++;
+    if (this.#isLogged) return;
+    hashCommand(this.#chain, command, this.#codec);
+    if (this.#keeps) this.#kept.push(command);
+  }
+
+  /** The entry's hash. Asked for once. */
+  hash(): Bytes {
+    return this.#chain.finish();
+  }
+
+  /** The entry, where commands are kept and it did not come from a log. */
+  entry(): Entry<Command> | undefined {
+    return this.#keeps && !this.#isLogged && this.#header ? { ...this.#header, commands: this.#kept } : undefined;
+  }
+}
