@@ -38,7 +38,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(project, { recursive: true, force: true }));
 
-/** Compiles a file of the consumer's project, strictly, declarations of the package included. */
+/** Compiles a file of the consumer's project, strictly, declarations of the package included, and gives the errors. */
 function compile(file: string): { readonly stdout: string } {
   const tsconfig = {
     compilerOptions: {
@@ -56,10 +56,12 @@ function compile(file: string): { readonly stdout: string } {
     files: [file],
   };
   writeFileSync(join(project, 'tsconfig.json'), JSON.stringify(tsconfig));
-  return spawnSync(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', '.'], {
+  const { stdout } = spawnSync(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', '.'], {
     cwd: project,
     encoding: 'utf8',
   });
+  // The declarations of the NATS client do not hold under exactOptionalPropertyTypes, whoever uses them; an error's further lines are indented.
+  return { stdout: stdout.replace(/^\S*node_modules\/@nats-io\/.*\n(?:[ \t].*\n)*/gm, '') };
 }
 
 const modules = (): string[] =>
