@@ -68,7 +68,9 @@ console.log(`clone: operations held for ${admin.whole.status?.pauseMs?.toFixed(1
 console.log(`foreground meanwhile ${taken()}`);
 isOver = true;
 await foreground;
-const verified = (await (await fetch(`${admin.url}/v1/verify`, { method: 'POST' })).json()) as { keys: number; misplacedCount: number };
+const { report: verified } = (await (
+  await fetch(`${admin.url}/v1/verify`, { method: 'POST', body: JSON.stringify({ waitMs: 60_000 }) })
+).json()) as { report: { keys: number; misplacedCount: number } };
 console.log(`checksum: ${verified.keys} keys, ${verified.misplacedCount} misplaced`);
 await pool.close();
 await admin.close();

@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import { KeyfleetError } from '../base/errors.ts';
-import { showCount } from '../base/units.ts';
 import type { MoveForecast } from '../pool/move-checks.ts';
+import type { AskedLimits } from '../pool/move-limits.ts';
 import type { PlannedMove } from '../pool/move-records.ts';
-import type { VerifyReport } from '../pool/move-verify.ts';
 import type { WholeForecast } from '../pool/whole-servers.ts';
 import { askOwner, OWNER_URL, type OwnerFlags } from './pool-owner-client.ts';
-import { followMoves, followWhole, type PoolStatus, printMoves, printStatus, printWhole } from './pool-status.ts';
+import { followMoves, followWhole, type PoolStatus, printLimits, printMoves, printStatus, printWhole } from './pool-status.ts';
+import { followVerify } from './pool-verify.ts';
 
 interface Flags extends OwnerFlags {
   readonly json?: boolean;
@@ -14,6 +14,21 @@ interface Flags extends OwnerFlags {
   readonly dropStrays?: boolean;
   readonly wait?: boolean;
 }
+
+interface LimitFlags extends Flags {
+  readonly rate?: string;
+  readonly p99?: string;
+  readonly largest?: string;
+  readonly check?: string;
+}
+
+interface VerifyFlags extends Flags {
+  readonly sample?: string;
+  readonly server?: string;
+  readonly against?: string;
+}
+
+const VERIFY_LOOK_MS = 500;
 
 /** `keyfleet pool owner|add|remove|…`: the servers of a pool, while it works. */
 export function definePoolMoves(command: Command): void {
@@ -73,7 +88,19 @@ export function definePoolMoves(command: Command): void {
       await askOwner(flags, `moves/${name}`, {});
       process.stdout.write(`${done}\n`);
     });
-  sub('verify', 'look whether every key is on its own server, and on no other').option('--json', 'print JSON').action(verify);
+  sub('limits', 'show or set how fast keys may move; also while they do')
+    .option('--rate <size>', 'bytes a second, such as 20MB; none: as fast as it goes')
+    .option('--p99 <ms>', 'slow down while routers measure more than this; none: do not look')
+    .option('--largest <size>', 'values above it stop the moves')
+    .option('--check <share>', 'share of keys, 0 to 1, compared with the source before they leave it')
+    .option('--json', 'print JSON')
+    .action(limits);
+  sub('verify', 'look whether every key is on its own server, and on no other')
+    .option('--sample <count>', 'look at so many keys of each server, by chance, instead of all')
+    .option('--server <name>', 'with --against: the server to compare')
+    .option('--against <address>', 'compare types, values and times to live with a copy of the server there')
+    .option('--json', 'print JSON')
+    .action(verify);
 }
 
 function weightOf(text: string): number {
@@ -111,14 +138,37 @@ async function status(flags: Flags): Promise<void> {
   else printStatus(now);
 }
 
-async function verify(flags: Flags): Promise<void> {
-  const report = await askOwner<VerifyReport>(flags, 'verify', {});
-  if (flags.json) printJson(report);
-  else if (report.misplacedCount === 0) process.stdout.write(`${showCount(report.keys)} keys, each on its own server and on no other\n`);
-  else {
-    for (const { key, on, belongsTo, alsoThere } of report.misplaced)
-      process.stdout.write(`${key} is on ${on} and belongs to ${belongsTo}${alsoThere ? ', which has it too' : ''}\n`);
-    process.stdout.write(`${showCount(report.misplacedCount)} key(s) on a wrong server, ${showCount(report.twiceCount)} of them twice\n`);
-  }
-  if (report.misplacedCount > 0) process.exitCode = 1;
+async function limits(flags: LimitFlags): Promise<void> {
+  const none = (text: string): boolean => text === 'none';
+  const now = await askOwner<AskedLimits>(flags, 'limits', {
+    ...(flags.rate === undefined ? {} : { bytesPerSecond: none(flags.rate) ? null : bytesOf(flags.rate) }),
+    ...(flags.p99 === undefined ? {} : { foregroundP99Ms: none(flags.p99) ? null : numberOf('--p99', flags.p99) }),
+    ...(flags.largest === undefined ? {} : { mostBytes: bytesOf(flags.largest) }),
+    ...(flags.check === undefined ? {} : { checkShare: numberOf('--check', flags.check) }),
+  });
+  if (flags.json) printJson(now);
+  else printLimits(now);
+}
+
+async function verify(flags: VerifyFlags): Promise<void> {
+  if ((flags.server === undefined) !== (flags.against === undefined))
+    throw new KeyfleetError('KF_USAGE', '--server and --against go together: which server, and where its copy is');
+  const asked = {
+    waitMs: VERIFY_LOOK_MS,
+    ...(flags.sample === undefined ? {} : { sample: numberOf('--sample', flags.sample) }),
+    ...(flags.server === undefined ? {} : { server: flags.server, address: flags.against }),
+  };
+  if (!(await followVerify(flags, asked, flags.json === true))) process.exitCode = 1;
+}
+
+function numberOf(flag: string, text: string): number {
+  if (!/^\d+(\.\d+)?$/.test(text)) throw new KeyfleetError('KF_USAGE', `${flag}: ${text} is no number`);
+  return Number(text);
+}
+
+/** `20MB`, `512k`, `1048576`: in steps of 1,024. @throws KF_USAGE. */
+function bytesOf(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?$/i.exec(text);
+  if (!match) throw new KeyfleetError('KF_USAGE', `a size is a number with k, M or G behind it, such as 20MB, not ${text}`);
+  return Number(match[1]) * 1_024 ** ['', 'k', 'm', 'g'].indexOf(match[2]!.toLowerCase());
 }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, KeyfleetError } from '../base/errors.ts';
 import { MIB, showBytes, showCount, showDuration } from '../base/units.ts';
 import type { MoveForecast } from '../pool/move-checks.ts';
+import type { AskedLimits } from '../pool/move-limits.ts';
 import type { PlannedMove } from '../pool/move-records.ts';
 import type { MoveStatus } from '../pool/move-status.ts';
 import type { WholeForecast, WholeStatus } from '../pool/whole-servers.ts';
@@ -104,6 +105,14 @@ export function printStatus(now: PoolStatus): void {
   for (const { from, to, slotCount, state } of now.moves)
     process.stdout.write(`  ${from} to ${to}: ${showCount(slotCount)} slots, ${MOVE_STATES[state]}\n`);
   if (now.trouble) process.stdout.write(`  ${now.trouble}\n`);
+}
+
+export function printLimits({ bytesPerSecond, foregroundP99Ms, mostBytes, checkShare }: AskedLimits): void {
+  const rate = bytesPerSecond == null ? 'as fast as it goes' : `${showBytes(bytesPerSecond)}/s`;
+  const p99 = foregroundP99Ms == null ? '' : `, slower while the foreground's p99 is above ${foregroundP99Ms} ms`;
+  process.stdout.write(
+    `${rate}${p99}; values above ${showBytes(mostBytes ?? 0)} stop the moves; ${100 * (checkShare ?? 0)} % of the keys are compared on their way\n`,
+  );
 }
 
 const MOVE_STATES: Readonly<Record<MoveStatus['moves'][number]['state'], string>> = {

@@ -156,3 +156,28 @@ export const FENCED_SCRIPT = script(`${FENCED}return redis.call(unpack(ARGV, 2))
 export const PUBLISH_SCRIPT = script(`${FENCED}redis.call('RENAME', KEYS[2], KEYS[3])
 if ARGV[2] ~= '0' then redis.call('PEXPIREAT', KEYS[3], ARGV[2]) end
 return 1`);
+
+/** KEYS = any; answers for each its type, when it expires in Unix ms (-1 for never), its elements or bytes, and about how much memory it takes. Changes nothing. */
+export const LOOK_SCRIPT =
+  script(`local COUNT = { list = 'LLEN', set = 'SCARD', zset = 'ZCARD', hash = 'HLEN', stream = 'XLEN', string = 'STRLEN' }
+local answers = {}
+for i = 1, #KEYS do
+  local key = KEYS[i]
+  local kind = redis.call('TYPE', key)['ok']
+  local expiry = -1
+  local count, bytes = 0, 0
+  if kind ~= 'none' then
+    expiry = redis.pcall('PEXPIRETIME', key)
+    if type(expiry) ~= 'number' then
+      local left = redis.call('PTTL', key)
+      local now = redis.call('TIME')
+      expiry = left < 0 and -1 or now[1] * 1000 + math.floor(now[2] / 1000) + left
+    end
+    count = COUNT[kind] and redis.call(COUNT[kind], key) or 0
+    bytes = redis.pcall('MEMORY', 'USAGE', key, 'SAMPLES', 3)
+    if type(bytes) ~= 'number' then bytes = 0 end
+    if kind == 'string' and count > bytes then bytes = count end
+  end
+  answers[#answers + 1] = { kind, expiry, count, bytes }
+end
+return answers`);

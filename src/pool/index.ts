@@ -12,7 +12,7 @@ export type { PoolOptions } from './client-settings.ts';
 export { type PoolAdmin, type PoolAdminOptions, startPoolAdmin } from './move-admin.ts';
 export type { PoolControl } from './move-follower.ts';
 export type { MoveStatus } from './move-status.ts';
-export { type VerifyReport, verifyPool } from './move-verify.ts';
+export { type VerifyOptions, type VerifyReport, verifyPool } from './move-verify.ts';
 export type { Key, PoolCommands, Value } from './pool-commands.ts';
 export {
   type BackendTls,

@@ -10,14 +10,15 @@ import { join } from 'node:path';
 import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
 import { MoveCoordinator } from './move-coordinator.ts';
 import { MoveEngine } from './move-engine.ts';
+import { type AskedLimits, limitsOf, readLimits, setLimits, writeLimits } from './move-limits.ts';
 import { moverAddress, type ServerAddress } from './move-link.ts';
 import type { PaceLimits } from './move-pace.ts';
 import { planChange } from './move-plan.ts';
-import { verifyPool } from './move-verify.ts';
 import type { WalkLimits } from './move-walk.ts';
 import { type PoolConfig, type PoolServer, parseAddress, parseServer, showAddress } from './pool-config.ts';
 import { PoolMap } from './pool-map.ts';
 import { readPoolMap, writePoolMap } from './pool-map-file.ts';
+import { VerifyJob } from './verify-job.ts';
 import { serverNamed, WholeServers } from './whole-servers.ts';
 
 export interface PoolAdminOptions {
@@ -42,7 +43,7 @@ export interface PoolAdmin {
   close(): Promise<void>;
 }
 
-interface Asked {
+interface Asked extends AskedLimits {
   readonly id?: string;
   readonly epoch?: number;
   readonly foregroundP99Ms?: number;
@@ -54,10 +55,12 @@ interface Asked {
   readonly weight?: number;
   readonly address?: string;
   readonly addresses?: readonly string[];
+  readonly sample?: number;
   readonly dryRun?: boolean;
   readonly dropStrays?: boolean;
 }
 
+const MOST_WAIT_MS = 60_000;
 const MOST_BODY_BYTES = 16 * 1024 * 1024;
 const LOOPBACK = /^(127\.\d+\.\d+\.\d+|localhost|::1)$/;
 
@@ -87,8 +90,11 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
     ...(options.pace === undefined ? {} : { pace: options.pace }),
   });
   if (kept === undefined) writePoolMap(mapPath, map);
+  const limitsPath = join(dir, `${config.name}.limits.json`);
+  readLimits(limitsPath, engine);
   const whole = await WholeServers.open({ engine, addressOf, journalPath: join(dir, `${config.name}.whole`) });
 
+  const verification = new VerifyJob();
   const routes: Readonly<Record<string, (asked: Asked) => Promise<unknown>>> = {
     'POST /v1/routers/renew': async ({ id = '', epoch = 0, foregroundP99Ms, waitMs = 0 }) => {
       coordinator.renew(id, epoch, foregroundP99Ms);
@@ -113,6 +119,7 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
       })),
       slotCount: engine.map.slotCount,
       whole: whole.status,
+      limits: limitsOf(engine),
       routers: coordinator.routers,
     }),
     'POST /v1/change': async (asked) => {
@@ -124,7 +131,18 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
     'POST /v1/moves/pause': () => engine.pause(),
     'POST /v1/moves/resume': () => engine.resume(),
     'POST /v1/moves/cancel': async () => (whole.status?.isRunning ? whole.cancel() : engine.cancel()),
-    'POST /v1/verify': () => verifyPool(engine.map, addressOf),
+    'POST /v1/verify': ({ server, address, sample, waitMs = 0 }) => {
+      if (sample !== undefined && !(Number.isSafeInteger(sample) && sample > 0))
+        throw new KeyfleetError('KF_BAD_REQUEST', 'a sample is a whole number of keys');
+      verification.begin({ map: () => engine.map, addressOf, sample, against: copyOf(server, address) });
+      return verification.settled(Math.min(waitMs, MOST_WAIT_MS));
+    },
+    'GET /v1/verify': async () => verification.status,
+    'POST /v1/limits': async (asked) => {
+      setLimits(engine, asked);
+      writeLimits(limitsPath, engine);
+      return limitsOf(engine);
+    },
     'POST /v1/servers/move': async ({ server = '', address = '', dryRun }) => {
       const to = parseAddress(address);
       if (to === undefined) throw new KeyfleetError('KF_POOL_PLAN', `${address} is neither host:port nor a path`);
@@ -136,6 +154,14 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
       return whole.begin({ what: 'split', server, targets: addresses.map((text) => parseNewServer(text, weight)) }, dryRun === true);
     },
   };
+
+  /** A server of the pool and an address with a copy of it. */
+  function copyOf(name: string | undefined, text: string | undefined): { server: string; copy: ServerAddress } | undefined {
+    if (name === undefined && text === undefined) return undefined;
+    const address = parseAddress(text ?? '');
+    if (address === undefined) throw new KeyfleetError('KF_POOL_PLAN', `${text} is neither host:port nor a path`);
+    return { server: name ?? '', copy: addressOf({ ...serverNamed(engine.map, name ?? ''), address }) };
+  }
 
   const server = createServer({ requestTimeout: 30_000 }, (request, response) => {
     void answer(request, response);
@@ -173,6 +199,7 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
       await ended;
+      await verification.close();
       await engine.close();
     },
   };

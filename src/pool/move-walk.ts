@@ -24,6 +24,7 @@ import { bytesList, type ServerLink, showAddress, textOf } from './move-link.ts'
 import type { MovePace } from './move-pace.ts';
 import { copyByPages } from './move-pages.ts';
 import { evaluate } from './move-script.ts';
+import { compareKeys, type Difference, differenceError } from './value-compare.ts';
 
 export interface WalkLimits {
   /** Keys locked at once in one batch. */
@@ -39,6 +40,8 @@ export interface WalkLimits {
   readonly mostBytes: number;
   /** Copy every key by its type, never by DUMP. */
   readonly byType: boolean;
+  /** The share of keys, from 0 to 1, that are read back from the target and compared before they leave the source. */
+  readonly checkShare: number;
 }
 
 export const DEFAULT_LIMITS: WalkLimits = {
@@ -49,6 +52,7 @@ export const DEFAULT_LIMITS: WalkLimits = {
   largeElements: 5_000,
   mostBytes: 512 * 1024 * 1024,
   byType: false,
+  checkShare: 0.01,
 };
 
 /** What was put and is being removed at the source: a source that comes back with older data must forget these. */
@@ -78,6 +82,8 @@ export class KeyWalk {
   /** Keys under way here, as Latin-1, so that no key is moved twice at a time. */
   readonly #underWay = new Map<string, Promise<void>>();
   #parts = 0;
+  /** Grows by `checkShare` with every key; past 1 a key is checked. */
+  #checkDebt = 0;
   /** What had begun is finished, whatever is wished meanwhile. */
   #redoing = false;
 
@@ -210,7 +216,7 @@ export class KeyWalk {
 
   /** Moves the first keys of these, at least one; returns how many. */
   async #moveBatch(keys: readonly Bytes[]): Promise<number> {
-    const { from, moveId, pace, onMoved } = this.#options;
+    const { from, pace } = this.#options;
     const limits = this.#options.limits();
     const answers = await this.#lock(keys, limits.byType);
     const dumps = new Map<ServerLink, { keys: Bytes[]; args: (string | number | Bytes)[] }>();
@@ -235,11 +241,11 @@ export class KeyWalk {
       bytes += payload.length;
     }
     for (const [to, group] of dumps) done.push(...(await this.#put(to, group.keys, group.args)));
-    if (done.length > 0) {
-      await this.#options.putDone.append({ keys: done.map((key) => Buffer.from(key).toString('base64')) });
-      const removed = await evaluate(from, COMMIT_SCRIPT, [FENCE_KEY, busyKey(moveId), ...done], [this.#options.token]);
-      onMoved(Number(removed), bytes);
-    }
+    const wrong = await this.#check(done);
+    const good = done.filter((key) => !wrong.has(key));
+    if (good.length > 0) await this.#commit(good, bytes);
+    for (const [key, difference] of wrong)
+      throw differenceError(show(key), difference, `${showAddress(from.server)} and ${showAddress(this.#target(key).server)}`);
     if (tooLarge)
       throw new KeyfleetError(
         'KF_POOL_KEY_TOO_LARGE',
@@ -277,16 +283,40 @@ export class KeyWalk {
       if (refusal?.key === key) await this.#unlock(key);
     }
     if (refusal !== undefined) {
-      if (done.length > 0) await this.#commit(done);
+      if (done.length > 0) await this.#commit(done, 0);
       throw new KeyfleetError('KF_POOL_PUT_REFUSED', `${showAddress(to.server)} does not take ${show(refusal.key)}: ${refusal.text}`);
     }
     return done;
   }
 
-  async #commit(keys: readonly Bytes[]): Promise<void> {
+  /** Compares some of the keys that were put with what the source has; those that differ go from the target again, stay at the source, and are answered. */
+  async #check(keys: readonly Bytes[]): Promise<Map<Bytes, Difference>> {
+    const { from, token } = this.#options;
+    const { checkShare } = this.#options.limits();
+    const chosen = keys.filter(() => {
+      this.#checkDebt += checkShare;
+      if (this.#checkDebt < 1) return false;
+      this.#checkDebt -= 1;
+      return true;
+    });
+    const wrong = new Map<Bytes, Difference>();
+    for (const to of new Set(chosen.map((key) => this.#target(key)))) {
+      const some = chosen.filter((key) => this.#target(key) === to);
+      for (const [index, difference] of (await compareKeys(from, to, some)).entries()) {
+        if (difference === undefined) continue;
+        const key = some[index]!;
+        await evaluate(to, FENCED_SCRIPT, [FENCE_KEY, key], [token, 'UNLINK', key]);
+        await this.#unlock(key);
+        wrong.set(key, difference);
+      }
+    }
+    return wrong;
+  }
+
+  async #commit(keys: readonly Bytes[], bytes: number): Promise<void> {
     const { from, moveId, token, putDone, onMoved } = this.#options;
     await putDone.append({ keys: keys.map((key) => Buffer.from(key).toString('base64')) });
-    onMoved(Number(await evaluate(from, COMMIT_SCRIPT, [FENCE_KEY, busyKey(moveId), ...keys], [token])), 0);
+    onMoved(Number(await evaluate(from, COMMIT_SCRIPT, [FENCE_KEY, busyKey(moveId), ...keys], [token])), bytes);
   }
 
   /** The target has nothing of the key; its writers go on at the source. */

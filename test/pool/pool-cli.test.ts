@@ -99,24 +99,43 @@ describe.runIf(hasRedis)('keyfleet pool, the subcommands', () => {
     expect(moved).toContain(`move beta to ${servers[4]!.address}: done, operations were held`);
     expect(moved).toMatch(new RegExp(`beta +${servers[4]!.address} `));
     expect(await ok('verify')).toContain('4,000 keys, each on its own server');
-    await pool.set('key:0', 'value 0');
     await expectAllKeys();
+    // What it moved from is a copy of it still.
+    expect(await ok('verify', '--server', 'beta', '--against', servers[1]!.address)).toContain(
+      'the copy is the same: types, values, times to live',
+    );
+    // It takes no writes any more.
+    await servers[1]!.client.request('CONFIG', 'SET', 'min-replicas-to-write', '0');
+    const some = String(await servers[1]!.client.request('RANDOMKEY'));
+    await servers[1]!.client.request('DEL', some);
+    const damaged = await run('verify', '--server', 'beta', '--against', servers[1]!.address);
+    expect([damaged.code, damaged.stdout]).toEqual([1, expect.stringContaining(`"${some}": missing: a string, and nothing`)]);
+    expect(await ok('verify', '--sample', '100')).toMatch(/\d+ keys by chance, each on its own server/);
   }, 90_000);
 
   test('pause, resume, cancel: a move that is under way', async () => {
     await servers[3]!.client.request('FLUSHALL');
     const big = 'x'.repeat(20_000);
+    expect(await ok('limits', '--rate', '8MB', '--check', '1')).toBe(
+      '8.0 MiB/s; values above 512.0 MiB stop the moves; 100 % of the keys are compared on their way\n',
+    );
     await pool.mset(Array.from({ length: 2_000 }, (_, i) => [`big:${i}`, big]));
     await ok('add', `${servers[3]!.address}:1 epsilon`, '--no-wait');
     const paused = await run('pause');
     // It may have ended before the command was there.
     expect([paused.stdout, paused.stderr].join('')).toMatch(/paused|KF_POOL_NO_MOVES/);
+    expect(await ok('limits', '--rate', 'none')).toContain('as fast as it goes');
     if (paused.code === 0) {
       expect(await ok('status')).toMatch(/moves: paused(.|\n)*add .*epsilon: [\d,]+ of [\d,]+ slots, .* MiB\/s/);
       await ok('resume');
       expect((await run('cancel')).stderr).toMatch(/^$|KF_POOL_NO_MOVES/);
     }
-    for (const endMs = Date.now() + 30_000; Date.now() < endMs && !(await ok('status')).includes('moves: idle'); );
+    const isIdle = async (): Promise<boolean> =>
+      ((await (await fetch(`http://127.0.0.1:${port}/v1/status`)).json()) as { state: string }).state === 'idle';
+    for (const endMs = Date.now() + 30_000; !(await isIdle()); ) {
+      if (Date.now() > endMs) throw new Error('the moves do not end');
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
     expect(await ok('verify')).toContain('6,000 keys, each on its own server');
     await expectAllKeys();
   }, 90_000);
@@ -128,6 +147,8 @@ describe.runIf(hasRedis)('keyfleet pool, the subcommands', () => {
     };
     expect(await said('remove', 'nobody')).toEqual([1, expect.stringMatching(/KF_POOL_PLAN: the pool has no server nobody; it has beta/)]);
     expect(await said('reweight', 'beta', 'heavy')).toEqual([2, expect.stringMatching(/KF_USAGE: a weight is a whole number/)]);
+    expect(await said('limits', '--rate', 'quick')).toEqual([2, expect.stringMatching(/KF_USAGE: a size is/)]);
+    expect(await said('verify', '--server', 'beta')).toEqual([2, expect.stringMatching(/KF_USAGE: --server and --against/)]);
     expect(await said('resume')).toEqual([1, expect.stringContaining('KF_POOL_NO_MOVES')]);
     expect(await said('add', 'no-address')).toEqual([1, expect.stringMatching(/KF_POOL_PLAN: a server is host:port/)]);
     const away = await keyfleet(['pool', 'status', '--url', `http://127.0.0.1:${await freePort()}`]);
