@@ -2,12 +2,13 @@ import cluster, { type Worker } from 'node:cluster';
 import { unlinkSync, writeFileSync } from 'node:fs';
 import pino from 'pino';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
-import { showAddress } from '../pool/pool-config.ts';
+import { type PoolConfig, whyNotFollowing } from '../pool/pool-config.ts';
 import { PoolMap } from '../pool/pool-map.ts';
 import { readPoolsFile } from '../pool/pools-file.ts';
 import { type PoolProxy, startProxy } from '../pool/proxy.ts';
 import { mergeSnapshots, type PoolSnapshot, poolSnapshot, STATS_HELP } from '../pool/proxy-snapshot.ts';
 import { type StatsServer, startStatsServer } from '../pool/proxy-stats-server.ts';
+import { changeCommands } from '../pool/server-changes.ts';
 import { EXIT } from './exit-code.ts';
 import { createLogger, type Logger, textLine } from './logger.ts';
 import { readPackageVersion } from './package-version.ts';
@@ -21,8 +22,7 @@ export async function runPool(flags: PoolFlags): Promise<number> {
     process.stdout.write(STATS_HELP);
     return EXIT.ok;
   }
-  const file = readPoolsFile(flags.confFile);
-  const pools = file.pools;
+  const pools = readPools(flags);
   // What only building the rings shows is said by -t too.
   for (const pool of pools) PoolMap.of(pool);
   if (flags.testConf) {
@@ -46,6 +46,21 @@ export async function runPool(flags: PoolFlags): Promise<number> {
   }
 }
 
+/** The pools of the file; `--owner` goes before what it says. */
+function readPools({ confFile, owner, ownerPasswordFile }: PoolFlags): readonly PoolConfig[] {
+  const { pools } = readPoolsFile(confFile);
+  if (owner === undefined) return pools;
+  if (pools.length > 1)
+    throw new KeyfleetError('KF_USAGE', '--owner is for a file of one pool; with several, say `owner:` in each of them');
+  const control = { url: owner, ...(ownerPasswordFile === undefined ? {} : { passwordFile: ownerPasswordFile }) };
+  return pools.map((pool) => {
+    const following: PoolConfig = { ...pool, control };
+    const unfit = whyNotFollowing(following);
+    if (unfit !== undefined) throw new KeyfleetError('KF_CONFIG', `pool ${pool.name}: ${unfit}`);
+    return following;
+  });
+}
+
 function poolLogger(flags: PoolFlags): Logger {
   const verbosity = Number(flags.verbosity);
   const level = verbosity <= 1 ? 'error' : verbosity <= 4 ? 'warn' : verbosity <= 7 ? 'info' : 'debug';
@@ -60,13 +75,14 @@ function poolLogger(flags: PoolFlags): Logger {
 /** This process serves: the only one, or one of the workers. */
 async function runProxy(flags: PoolFlags, log: Logger): Promise<number> {
   const workerId = cluster.worker?.id ?? 0;
-  const file = readPoolsFile(flags.confFile);
   const proxy = await startProxy({
-    pools: file.pools,
+    pools: readPools(flags),
     events: (pool) => ({
       onServerUp: ({ name }) => log.info({ pool, server: name }, 'a server is connected'),
       onServerDown: ({ name }, why) => log.warn({ pool, server: name, why }, 'a connection to a server was lost'),
       onEjected: ({ name }, forMs) => log.warn({ pool, server: name, forMs }, 'a server is ejected: its keys are on the others now'),
+      onOwnerLost: (why) => log.error({ pool, why }, 'the owner of the pool does not answer: requests wait when the lease is over'),
+      onOwnerFound: (epoch) => log.info({ pool, epoch }, 'the owner of the pool is followed'),
       onReturned: ({ name }) => log.warn({ pool, server: name }, 'a server is back: it may hold old values'),
     }),
     firstClientId: 1 + workerId * 1_000_000_000,
@@ -103,19 +119,19 @@ async function statsServer(flags: PoolFlags, read: () => Promise<readonly PoolSn
 /** Takes the parts of a changed file that can change while it runs. A file that is wrong changes nothing. */
 function reload(proxy: PoolProxy, flags: PoolFlags, log: Logger): void {
   try {
-    const file = readPoolsFile(flags.confFile);
+    const pools = readPools(flags);
     for (const pool of proxy.pools) {
-      const config = file.pools.find(({ name }) => name === pool.map.pool);
+      const config = pools.find(({ name }) => name === pool.map.pool);
       if (config === undefined) {
         log.warn({ pool: pool.map.pool }, 'the pool is in the file no more; it is served until the process is started again');
         continue;
       }
-      const before = new Set(pool.config.servers.map(({ name, address, weight }) => `${name} ${showAddress(address)} ${weight}`));
-      const isSame =
-        config.servers.length === before.size &&
-        config.servers.every((one) => before.has(`${one.name} ${showAddress(one.address)} ${one.weight}`));
-      if (!isSame)
-        log.warn({ pool: config.name }, 'the servers have changed: they are not taken from the file, since keys would have to move');
+      const commands = changeCommands(pool.map.servers, config.servers);
+      if (commands.length > 0) {
+        const how = pool.config.control === undefined ? 'start `keyfleet pool owner`, have the proxies follow it, then' : 'run';
+        const why = `the servers of the file are not taken, since keys would have to move: ${how} ${commands.map((one) => `\`${one}\``).join(', ')}`;
+        log.error({ pool: config.name, code: 'KF_POOL_PLAN' }, why);
+      }
       pool.reconfigure(config);
       log.info({ pool: config.name }, 'reloaded');
     }

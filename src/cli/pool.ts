@@ -12,6 +12,8 @@ export interface PoolFlags {
   readonly mbufSize?: string;
   readonly pidFile?: string;
   readonly workers?: string;
+  readonly owner?: string;
+  readonly ownerPasswordFile?: string;
   readonly testConf?: boolean;
   readonly describeStats?: boolean;
 }
@@ -28,6 +30,8 @@ export function define(command: Command): void {
     .option('-m, --mbuf-size <bytes>', 'taken for the sake of nutcracker scripts; buffers grow as they must')
     .option('-p, --pid-file <file>', 'write the process id there')
     .option('--workers <count>', 'processes that share the ports; more than one uses more cores')
+    .option('--owner <url>', "the pool's owner, so that servers can come and go (docs/pool-rebalancing.md)")
+    .option('--owner-password-file <file>', "file whose first line is the owner's password")
     .option('-t, --test-conf', 'say whether the file is right, and end')
     .option('-D, --describe-stats', 'say what the statistics mean, and end')
     .addHelpText(
@@ -36,7 +40,8 @@ export function define(command: Command): void {
 Examples:
   keyfleet pool -c pools.yml
   keyfleet pool -t -c pools.yml
-  keyfleet pool -c pools.yml -s 22222 -o pool.log --workers 2`,
+  keyfleet pool -c pools.yml -s 22222 -o pool.log --workers 2
+  keyfleet pool -c pools.yml --owner http://127.0.0.1:22223`,
     )
     .allowExcessArguments(false)
     .action(async (_: unknown, self: Command) => {
@@ -47,6 +52,8 @@ Examples:
       }
       if (flags.workers !== undefined && (Number(flags.workers) < 1 || Number(flags.workers) > 256))
         throw new KeyfleetError('KF_USAGE', '--workers is from 1 to 256');
+      if (flags.owner !== undefined && !/^https?:\/\/./.test(flags.owner))
+        throw new KeyfleetError('KF_USAGE', `--owner is a URL such as http://127.0.0.1:22223, not ${flags.owner}`);
       if (Number(flags.statsPort) > 65_535) throw new KeyfleetError('KF_USAGE', `${flags.statsPort} is no port`);
       const { runPool } = await import('./pool-run.ts');
       process.exitCode = await runPool(flags);

@@ -22,6 +22,10 @@ export interface BackendOptions {
   readonly db?: number | undefined;
   /** `CLIENT SETNAME`, by which the connection can be found and ended at the server. */
   readonly clientName?: string | undefined;
+  /** Ask the server which of its clients this connection is: {@link BackendConnection.idAtServer}. */
+  readonly asksId?: boolean | undefined;
+  /** Asked once the connection stands, before what waits for it is sent: false, and nothing of that is. */
+  readonly maySend?: (() => boolean) | undefined;
   /** Ask for RESP3 (HELLO 3). RESP2 when absent. */
   readonly resp3?: boolean | undefined;
   /** Send PING before anything else, and stand only once it is answered well: for a server that failed before. */
@@ -90,6 +94,10 @@ export class BackendConnection implements Flushable {
   #flushing = false;
   /** Set in subscribed mode: frames belong to no request. */
   pushing = false;
+  /** `CLIENT ID`, when it was asked for and the server knows of such. */
+  idAtServer: number | undefined;
+  /** It ended while the server had requests without an answer: it may still carry them out. */
+  leftUnanswered = false;
 
   constructor(options: BackendOptions, events: ConnectionEvents = {}) {
     this.options = options;
@@ -146,6 +154,16 @@ export class BackendConnection implements Flushable {
       }
     }
     this.#flushLater();
+  }
+
+  /** Resolves once everything taken so far is answered, or has failed. */
+  answered(): Promise<void> {
+    if (this.#head === this.#tail) return Promise.resolve();
+    return new Promise((resolve) => {
+      // However much waits already: a barrier must not be turned away.
+      this.#expect({ onReply: () => resolve(), onFailure: () => resolve() }, undefined);
+      this.write('*1\r\n$4\r\nPING\r\n');
+    });
   }
 
   /** Ends the connection; requests without an answer fail. */
@@ -271,12 +289,13 @@ export class BackendConnection implements Flushable {
 
   /** AUTH, SELECT, HELLO and PING, before anything else. */
   #greet(): void {
-    const { auth, username, db, resp3, probe } = this.options;
+    const { auth, username, db, resp3, probe, asksId } = this.options;
     const greeting: string[][] = [];
     if (resp3 === true) greeting.push(auth === undefined ? ['HELLO', '3'] : ['HELLO', '3', 'AUTH', username ?? 'default', auth]);
     else if (auth !== undefined) greeting.push(username === undefined ? ['AUTH', auth] : ['AUTH', username, auth]);
     if (db !== undefined && db !== 0) greeting.push(['SELECT', String(db)]);
     if (this.options.clientName !== undefined) greeting.push(['CLIENT', 'SETNAME', this.options.clientName]);
+    const idTurn = asksId === true ? greeting.push(['CLIENT', 'ID']) - 1 : -1;
     if (probe === true) greeting.push(['PING']);
     if (greeting.length === 0) {
       this.#stand();
@@ -285,7 +304,8 @@ export class BackendConnection implements Flushable {
     // Their answers come first: they stand before all that waits already.
     const sink: ReplySink<number> = {
       onReply: (turn, bytes, start, end) => {
-        if (bytes[start] === 0x2d) this.#end(this.#error('KF_BACKEND_REFUSED', latin1Slice(bytes, start + 1, end - 2)));
+        if (turn === idTurn && bytes[start] === 0x3a) this.idAtServer = Number(latin1Slice(bytes, start + 1, end - 2));
+        if (bytes[start] === 0x2d && turn !== idTurn) this.#end(this.#error('KF_BACKEND_REFUSED', latin1Slice(bytes, start + 1, end - 2)));
         else if (turn === greeting.length - 1) this.#stand();
       },
       onFailure: () => undefined,
@@ -307,6 +327,10 @@ export class BackendConnection implements Flushable {
 
   #stand(): void {
     if (this.#state === 'closed') return;
+    if (this.pending > 0 && this.options.maySend?.() === false) {
+      this.#lost('nothing may be sent to it just now', undefined);
+      return;
+    }
     this.#state = 'ready';
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -389,6 +413,7 @@ export class BackendConnection implements Flushable {
       error?.cause,
     );
     const [sinks, tokens, head, tail, written] = [this.#sinks, this.#tokens, this.#head, this.#tail, this.#written];
+    this.leftUnanswered = written > head;
     this.#head = this.#tail;
     this.#sinks = [];
     this.#tokens = [];

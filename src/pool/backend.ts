@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fromUtf8 } from '../base/bytes.ts';
 import { readReply } from '../resp/codec/reply-parser.ts';
 import type { Reply } from '../shard/redis/reply.ts';
 import { BackendConnection, type BackendOptions, type ConnectionEvents } from './backend-connection.ts';
@@ -24,10 +26,15 @@ export interface BackendSettings extends BackendOptions {
   readonly backoffMs?: { readonly first: number; readonly most: number };
 }
 
+const MOST_UNSETTLED = 256;
 const BACKOFF_MS = { first: 50, most: 2_000 };
 
-/** The settings of one server of a pool. */
-export function backendSettings(pool: PoolConfig, server: PoolServer): BackendSettings {
+/** The settings of one server of a pool. `router` names the connections of one that follows the pool's owner. */
+export function backendSettings(
+  pool: PoolConfig,
+  server: PoolServer,
+  router?: { readonly name: string | undefined; readonly maySend: () => boolean },
+): BackendSettings {
   return {
     name: server.name,
     address: server.address,
@@ -40,6 +47,7 @@ export function backendSettings(pool: PoolConfig, server: PoolServer): BackendSe
     ...(pool.timeoutMs === undefined ? {} : { connectTimeoutMs: pool.timeoutMs }),
     connections: pool.serverConnections,
     preconnect: pool.preconnect,
+    ...(router?.name === undefined ? {} : { clientName: router.name, maySend: router.maySend, asksId: true, preconnect: true }),
   };
 }
 
@@ -60,6 +68,8 @@ export class Backend {
   #lastError: BackendError | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #closed = false;
+  /** Connections that ended before all was answered, by their ids at the server. */
+  readonly #unsettled = new Set<number>();
 
   constructor(settings: BackendSettings, events: BackendEvents = {}) {
     this.settings = settings;
@@ -126,7 +136,60 @@ export class Backend {
 
   /** A connection of one's own, for MULTI, WATCH, blocking commands and subscriptions. Close it. It is not made again. */
   openPrivate(events: ConnectionEvents = {}, options: Partial<BackendOptions> = {}): BackendConnection {
-    return new BackendConnection({ ...this.settings, ...options }, events);
+    const onClose = (error: BackendError | undefined): void => {
+      this.#noteEnd(connection);
+      events.onClose?.(error);
+    };
+    const connection: BackendConnection = new BackendConnection({ ...this.settings, asksId: true, ...options }, { ...events, onClose });
+    return connection;
+  }
+
+  /**
+   * Resolves once nothing sent before over a shared connection, or over one that has ended, can be carried out any more: it was answered, or its connection is gone
+   * from the server too. A server that stalls keeps it waiting; one that refuses connections is a process that has ended, with all it had received.
+   */
+  async settled(): Promise<void> {
+    await Promise.all(this.#connections.map((one) => one?.answered()));
+    while (this.#unsettled.size > 0 && !this.#closed) {
+      if (await this.#endUnsettled()) return;
+      await sleep(100);
+    }
+  }
+
+  /** Takes over what another backend of the same server left open. */
+  inherit(other: Backend): void {
+    for (const id of other.#unsettled) this.#unsettled.add(id);
+  }
+
+  #noteEnd(connection: BackendConnection): void {
+    const { idAtServer, leftUnanswered } = connection;
+    if (idAtServer === undefined || !leftUnanswered) return;
+    this.#unsettled.add(idAtServer);
+    // Nobody may ever ask.
+    if (this.#unsettled.size > MOST_UNSETTLED) void this.#endUnsettled();
+  }
+
+  /** Ends at the server what ended here; true when that is done. */
+  async #endUnsettled(): Promise<boolean> {
+    const ids = [...this.#unsettled];
+    const done = (): true => {
+      for (const id of ids) this.#unsettled.delete(id);
+      return true;
+    };
+    try {
+      const list = await this.request('CLIENT', 'LIST');
+      const verbatim = typeof list === 'object' && list !== null && 'kind' in list && list.kind === 'verbatim' ? list.text : list;
+      if (!(verbatim instanceof Uint8Array)) return false;
+      const text = fromUtf8(verbatim);
+      // Ids begin anew with the server's process: what has our id but not our name is somebody else.
+      const name = ` name=${this.settings.clientName ?? ''} `;
+      const ours = new Set(text.split('\n').flatMap((line) => (line.includes(name) ? [Number(/^id=(\d+)/.exec(line)?.[1])] : [])));
+      const standing = new Set(this.#connections.map((one) => one?.idAtServer));
+      for (const id of ids) if (ours.has(id) && !standing.has(id)) await this.request('CLIENT', 'KILL', 'ID', String(id));
+      return done();
+    } catch (error) {
+      return error instanceof BackendError && /ECONNREFUSED|ENOENT/.test(error.message) ? done() : false;
+    }
   }
 
   /** Connects now instead of with the first request. */
@@ -156,6 +219,7 @@ export class Backend {
         },
         onClose: (error) => {
           if (this.#connections[index] === connection) this.#connections[index] = undefined;
+          this.#noteEnd(connection);
           if (error === undefined || this.#closed) return;
           this.#failures++;
           this.#lastError = error;

@@ -1,7 +1,7 @@
 import { type Bytes, utf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { KeyInput } from '../partition/hasher.ts';
-import { commandsByIndex, keyIndexes, type ProxyCommand } from './proxy-commands.ts';
+import { commandsByIndex, keyIndexes, type ProxyCommand, type RequestArgs } from './proxy-commands.ts';
 import type { CommandArg } from './request-encoder.ts';
 
 const byName = new Map<string, ProxyCommand>();
@@ -23,10 +23,15 @@ export function argBytes(arg: CommandArg): Bytes {
   return typeof arg === 'object' ? arg : utf8(String(arg));
 }
 
+/** The arguments as the command table reads them. */
+export function requestArgs(args: readonly CommandArg[]): RequestArgs {
+  return { argCount: args.length, arg: (i) => argBytes(args[i]!) };
+}
+
 /** Places of the keys among the arguments. @throws KF_BAD_COMMAND when the command says no sensible number of them. */
 export function keyPlaces(command: ProxyCommand, args: readonly CommandArg[]): number[] {
   const places: number[] = [];
-  if (!keyIndexes(command, { argCount: args.length, arg: (i) => argBytes(args[i]!) }, places))
+  if (!keyIndexes(command, requestArgs(args), places))
     throw new KeyfleetError('KF_BAD_COMMAND', `${command.name.toUpperCase()}: its number of keys is none, or its arguments are too few`);
   return places;
 }

@@ -1,7 +1,6 @@
 import { KeyfleetError } from '../base/errors.ts';
 import type { BackendLimits } from './backend-connection.ts';
-import type { PoolControl } from './move-follower.ts';
-import { DISTRIBUTIONS, POOL_DEFAULTS, type PoolConfig, type PoolServer, parseServer } from './pool-config.ts';
+import { DISTRIBUTIONS, POOL_DEFAULTS, type PoolConfig, type PoolServer, parseServer, whyNotFollowing } from './pool-config.ts';
 import { readPoolsFile } from './pools-file.ts';
 import type { UserClient } from './server-link.ts';
 
@@ -16,13 +15,11 @@ export interface PoolOptions extends Partial<Omit<PoolConfig, 'servers'>> {
   /** Clients of your own (ioredis, iovalkey, node-redis) by the names of the servers; the pool then opens no sockets and closes none. */
   readonly clients?: Readonly<Record<string, UserClient>> | ReadonlyMap<string, UserClient>;
   readonly limits?: Partial<BackendLimits>;
-  /** The pool's owner (`keyfleet pool owner`): servers may then come and go while this process works. */
-  readonly control?: PoolControl;
 }
 
 /** The pool that the options describe. @throws KF_CONFIG. */
 export function resolvePool(options: PoolOptions): PoolConfig {
-  const { file, pool, servers, clients: _, limits: __, control: ___, ...given } = options;
+  const { file, pool, servers, clients: _, limits: __, ...given } = options;
   const base = file === undefined ? undefined : chosenPool(file, pool);
   const defaults: Omit<PoolConfig, 'servers'> = { ...POOL_DEFAULTS, name: pool ?? 'pool', redis: true };
   const listed = servers?.map((one) => (typeof one === 'string' ? serverOf(one) : one)) ?? base?.servers ?? [];
@@ -34,6 +31,8 @@ export function resolvePool(options: PoolOptions): PoolConfig {
   if (names.size < config.servers.length) throw bad(config, 'two servers have one name');
   if (config.autoEjectHosts && (config.distribution === 'ranges' || config.distribution === 'slots'))
     throw bad(config, `auto_eject_hosts is for caches, whose keys may go to any server; not for distribution: ${config.distribution}`);
+  const unfit = whyNotFollowing(config);
+  if (unfit !== undefined) throw bad(config, unfit);
   if (!config.redis)
     throw bad(config, 'its servers speak the protocol of memcached, since `redis: true` is not there; only Redis is spoken here');
   return config;

@@ -51,7 +51,8 @@ export class PoolClient extends EventEmitter<PoolEvents> {
       ejected: (server) => void this.emit('ejected', server),
       returned: (server) => void this.emit('returned', server),
     });
-    if (options.control !== undefined) this.#core.moving = new PoolMoving(this.#core, options.control);
+    const { control } = this.#core.config;
+    if (control !== undefined) this.#core.moving = new PoolMoving(this.#core, control);
     installMethods(this, this.#core, false);
     const buffers = {} as PoolCommands<Buffer>;
     installMethods(buffers, this.#core, true);

@@ -37,7 +37,8 @@ const FENCED = `if redis.call('GET', KEYS[1]) ~= ARGV[1] then return redis.error
 const guards = new Map<string, Script>();
 
 /**
- * GUARD, at the source: KEYS = the command's keys, then the busy set and the open mark; ARGV = 1 for a write, then the command.
+ * GUARD, at the source: KEYS = the command's keys, then the busy set and the open mark; ARGV = 1 for a write, and 2 more for a reply of
+ * RESP3, then the command.
  * A write to a busy key → KFBUSY; all keys missing → KFASK; some → KFMIX; else the command runs. As long as the move is not open, missing keys
  * are just missing. Every move has a text and so a digest of its own, and only the mover loads it: a source that restarted, or a replica that
  * became one, answers NOSCRIPT until the mover has seen to it, and routers wait.
@@ -48,7 +49,9 @@ export function guardScript(moveId: string): Script {
     found = script(`-- ${moveId}
 local n = #KEYS - 2
 local busy, open = KEYS[n + 1], KEYS[n + 2]
-if ARGV[1] == '1' then
+local mode = tonumber(ARGV[1])
+if mode >= 2 then redis.setresp(3) end
+if mode % 2 == 1 then
   for i = 1, n do
     if redis.call('SISMEMBER', busy, KEYS[i]) == 1 then return redis.error_reply('KFBUSY the key is on its way') end
   end

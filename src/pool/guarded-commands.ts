@@ -19,11 +19,12 @@ export interface GuardedCommand {
   readonly args: readonly Argument[];
   /** At least one; all of one slot, or of slots of one move. */
   readonly keys: readonly Bytes[];
-  readonly slot: number;
   /** Unknown commands count as writes. */
   readonly write: boolean;
   /** False for what a script cannot run: MULTI, blocking commands, EVAL and its kin. Its keys are brought to the target first. */
   readonly scriptable: boolean;
+  /** Its reply is wanted as RESP3 has it. */
+  readonly resp3?: boolean;
 }
 
 export interface GuardPorts<R, C extends GuardedCommand = GuardedCommand> {
@@ -35,13 +36,15 @@ export interface GuardPorts<R, C extends GuardedCommand = GuardedCommand> {
   errorOf(reply: R): string | undefined;
   /** Asks the mover to move these keys now. */
   pull(moveId: string, keys: readonly Bytes[]): Promise<void>;
-  /** How long a command may wait for a busy key, a hold or a source that restarts. Default 10,000. */
+  /** How long a command may wait for a busy key, a hold or a source that restarts; {@link PATIENCE_MS} when absent. */
   readonly patienceMs?: number;
 }
 
 /** More arguments than this do not go through Lua's `unpack`. */
 const MOST_SCRIPT_ARGS = 5_000;
 const SLOWEST_RETRY_MS = 20;
+/** How long commands wait for keys on their way, or for a lease. */
+export const PATIENCE_MS = 10_000;
 
 /** The id that a move's scripts and reserved keys carry while it runs backwards. */
 export const returningId = (moveId: string): string => `${moveId}.back`;
@@ -84,20 +87,43 @@ export class GuardedCommands<R, C extends GuardedCommand = GuardedCommand> {
     return running;
   }
 
+  /**
+   * For what outlives one command, transactions and commands that wait: has the mover bring the keys to the server where they belong next, and answers which that is.
+   *
+   * @throws KF_POOL_MOVING, retryable, when they are not all on the same move, or when its patience ends.
+   */
+  async bring(keys: readonly Bytes[]): Promise<number> {
+    const ports = this.#ports;
+    const startedMs = performance.now();
+    for (let waitMs = 1; ; waitMs = Math.min(SLOWEST_RETRY_MS, waitMs * 2)) {
+      const map = ports.map();
+      const move = map.moveOf(map.slotOf(keys[0]!));
+      if (keys.some((key) => map.moveOf(map.slotOf(key)) !== move)) throw notTogether();
+      const home = map.homeOf(keys[0]!);
+      if (move === undefined || move.mode === 'planned') return home!;
+      if (home !== undefined) {
+        try {
+          await ports.pull(move.id, keys);
+          if (ports.map() === map) return home;
+        } catch (error) {
+          if (!isKeyfleetError(error) || !error.retryable) throw error;
+        }
+      }
+      this.#checkPatience(startedMs);
+      await sleep(waitMs);
+    }
+  }
+
+  #checkPatience(startedMs: number): void {
+    if (performance.now() - startedMs > (this.#ports.patienceMs ?? PATIENCE_MS)) throw tooLong();
+  }
+
   async #run(command: C): Promise<R> {
     const startedMs = performance.now();
-    const { patienceMs = 10_000 } = this.#ports;
     for (let waitMs = 1; ; waitMs = Math.min(SLOWEST_RETRY_MS, waitMs * 2)) {
       const reply = await this.#attempt(command);
       if (reply !== undefined) return reply.reply;
-      if (performance.now() - startedMs > patienceMs)
-        throw new KeyfleetError(
-          'KF_POOL_MOVING',
-          'the keys are on their way to another server, and that takes too long; nothing was done',
-          {
-            retryable: true,
-          },
-        );
+      this.#checkPatience(startedMs);
       await sleep(waitMs);
     }
   }
@@ -106,11 +132,13 @@ export class GuardedCommands<R, C extends GuardedCommand = GuardedCommand> {
   #attempt(command: C): Promise<{ readonly reply: R } | undefined> {
     const ports = this.#ports;
     const map = ports.map();
-    const move = map.moveOf(command.slot);
+    // Slots are numbered anew when a plan refines them, so a command is not held to the number it had.
+    const slot = map.slotOf(command.keys[0]!);
+    const move = map.moveOf(slot);
     if (move?.mode === 'held') return Promise.resolve(undefined);
     const work =
       move === undefined || move.mode === 'planned'
-        ? ports.send(map.ownerOf(command.slot), command.args, command).then((reply) => ({ reply }))
+        ? ports.send(map.ownerOf(slot), command.args, command).then((reply) => ({ reply }))
         : this.#guarded(command, move);
     this.#attempts.add(work);
     const gone = (): void => void this.#attempts.delete(work);
@@ -127,7 +155,7 @@ export class GuardedCommands<R, C extends GuardedCommand = GuardedCommand> {
     if (command.scriptable && args.length <= MOST_SCRIPT_ARGS) {
       const reply = await ports.send(
         from,
-        ['EVALSHA', guardScript(id).sha, keys.length + 2, ...keys, busyKey(id), openKey(id), command.write ? '1' : '0', ...args],
+        ['EVALSHA', guardScript(id).sha, keys.length + 2, ...keys, busyKey(id), openKey(id), guardMode(command), ...args],
         command,
       );
       const text = ports.errorOf(reply);
@@ -146,6 +174,31 @@ export class GuardedCommands<R, C extends GuardedCommand = GuardedCommand> {
     }
     return { reply: await ports.send(to, args, command) };
   }
+}
+
+/** What GUARD is told: 1 for a write, and 2 more for a reply of RESP3. */
+function guardMode({ write, resp3 }: GuardedCommand): string {
+  return String(Number(write) + (resp3 === true ? 2 : 0));
+}
+
+/** The keys of one command are not all on the same move. */
+export function notTogether(): KeyfleetError {
+  return new KeyfleetError('KF_POOL_MOVING', 'some of its keys are on their way to another server; nothing was done, try again', {
+    retryable: true,
+  });
+}
+
+/** Nothing may be sent for want of a lease. */
+export function noLease(): KeyfleetError {
+  return new KeyfleetError('KF_POOL_MOVING', 'the owner of the pool does not answer, so nothing may be sent; nothing was done', {
+    retryable: true,
+  });
+}
+
+function tooLong(): KeyfleetError {
+  return new KeyfleetError('KF_POOL_MOVING', 'the keys are on their way to another server, and that takes too long; nothing was done', {
+    retryable: true,
+  });
 }
 
 function nameOf(key: Bytes): string {

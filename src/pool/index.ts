@@ -10,7 +10,6 @@ export { createPool, type Pool, type PoolClient, type PoolEvents } from './clien
 export type { ClientMoves, MoverPort } from './client-moves.ts';
 export type { PoolOptions } from './client-settings.ts';
 export { type PoolAdmin, type PoolAdminOptions, startPoolAdmin } from './move-admin.ts';
-export type { PoolControl } from './move-follower.ts';
 export type { MoveStatus } from './move-status.ts';
 export { type VerifyOptions, type VerifyReport, verifyPool } from './move-verify.ts';
 export type { Key, PoolCommands, Value } from './pool-commands.ts';
@@ -21,6 +20,7 @@ export {
   type KeyRangeConfig,
   POOL_DEFAULTS,
   type PoolConfig,
+  type PoolControl,
   type PoolServer,
   type PoolsFile,
   type ServerAddress,

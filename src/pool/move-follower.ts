@@ -1,16 +1,11 @@
 /** A router's side of the leases: takes maps from the pool's owner, confirms them, and knows whether it may send. */
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bytes } from '../base/bytes.ts';
 import { type ErrorCode, KeyfleetError, messageOf } from '../base/errors.ts';
-import type { PoolConfig } from './pool-config.ts';
+import type { PoolConfig, PoolControl } from './pool-config.ts';
 import { PoolMap, type PoolMapJson } from './pool-map.ts';
-
-/** Where the owner of a pool is. */
-export interface PoolControl {
-  readonly url: string;
-  readonly password?: string;
-}
 
 export interface FollowerPorts {
   readonly config: PoolConfig;
@@ -19,21 +14,30 @@ export interface FollowerPorts {
   /** Ends all connections to the servers, and begins anew with others, named after the id. */
   begin(id: string): void;
   foregroundP99Ms?(): number | undefined;
+  /** The owner does not answer; once for every time that it is lost. */
+  onLost?(why: string): void;
+  /** It answers, for the first time or again. */
+  onFound?(epoch: number): void;
 }
 
 const WAIT_MS = 500;
 
 export class PoolFollower {
   readonly #control: PoolControl;
+  readonly #password: string | undefined;
   readonly #ports: FollowerPorts;
   #id = '';
   #epoch = 0;
   #leaseUntilMs = 0;
   #closed = false;
+  /** Undefined before the first attempt. */
+  #isFound: boolean | undefined;
   readonly #running: Promise<void>;
 
+  /** @throws KF_CONFIG when the file of the password cannot be read. */
   constructor(control: PoolControl, ports: FollowerPorts) {
     this.#control = control;
+    this.#password = control.password ?? (control.passwordFile === undefined ? undefined : firstLine(control.passwordFile));
     this.#ports = ports;
     this.#begin();
     this.#running = this.#run();
@@ -82,7 +86,11 @@ export class PoolFollower {
           await this.#renewWhile(applied);
           this.#epoch = newer.epoch;
         } else this.#leaseUntilMs = askedMs + leaseMs;
+        if (!this.#isFound) this.#ports.onFound?.(this.#epoch);
+        this.#isFound = true;
       } catch (error) {
+        if (this.#isFound !== false && !this.#closed) this.#ports.onLost?.(messageOf(error));
+        this.#isFound = false;
         if (error instanceof KeyfleetError && error.code === 'KF_POOL_ROUTER_FENCED') this.#begin();
         await sleep(100);
       }
@@ -110,7 +118,7 @@ export class PoolFollower {
     try {
       response = await fetch(new URL(`/v1/${path}`, this.#control.url), {
         method: 'POST',
-        headers: this.#control.password === undefined ? {} : { authorization: `Bearer ${this.#control.password}` },
+        headers: this.#password === undefined ? {} : { authorization: `Bearer ${this.#password}` },
         body: JSON.stringify(body),
         signal: AbortSignal.timeout(10_000),
       });
@@ -124,5 +132,13 @@ export class PoolFollower {
     };
     if (answer.error) throw new KeyfleetError(answer.error.code, answer.error.message, { retryable: answer.error.retryable });
     return answer;
+  }
+}
+
+function firstLine(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').split(/\r?\n/, 1)[0]!;
+  } catch (error) {
+    throw new KeyfleetError('KF_CONFIG', `owner_password_file: ${messageOf(error)}`, { cause: error });
   }
 }

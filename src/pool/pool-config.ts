@@ -37,6 +37,14 @@ export interface ListenTls {
 /** Where the proxy listens; `mode` is of a unix socket. */
 export type ListenAddress = { readonly host: string; readonly port: number } | { readonly path: string; readonly mode?: number };
 
+/** Where the owner of a pool is (`keyfleet pool owner`). */
+export interface PoolControl {
+  readonly url: string;
+  readonly password?: string;
+  /** A file whose first line is the password. */
+  readonly passwordFile?: string;
+}
+
 /** One range of ordered keys, from `from` (before all keys when absent) up to the next one's. */
 export interface KeyRangeConfig {
   readonly from?: string | number;
@@ -77,6 +85,8 @@ export interface PoolConfig {
   readonly redirects: 'off' | 'proxies' | 'backends';
   /** The servers are nodes of one Redis Cluster, where to begin: its slots decide, and its MOVED and ASK are followed. */
   readonly cluster: boolean;
+  /** The pool's owner, which routers follow: its map counts, and not the servers of the file. */
+  readonly control?: PoolControl;
   /** `host:port` of the statistics. */
   readonly stats?: { readonly host: string; readonly port: number };
   /** Slots of the distributions that have a table of them; a power of two is not needed. */
@@ -106,6 +116,16 @@ export const POOL_DEFAULTS = {
   slots: 16_384,
   rangeBy: 'text',
 } as const satisfies Partial<PoolConfig>;
+
+/** Why a pool cannot follow the owner that it names; undefined when it can, or names none. */
+export function whyNotFollowing(config: PoolConfig): string | undefined {
+  if (config.control === undefined) return undefined;
+  if (config.autoEjectHosts) return 'a pool with an owner has its keys at home, so auto_eject_hosts is not for it';
+  if (config.cluster) return 'cluster: true follows the slots of a Redis Cluster, so the pool has no owner of its own';
+  if (config.redirects === 'backends')
+    return 'redirects: backends sends clients to servers by themselves, where they would not follow the owner';
+  return undefined;
+}
 
 /** The pools of one file, in its order. */
 export interface PoolsFile {

@@ -4,17 +4,19 @@ import { Backend, backendSettings } from './backend.ts';
 import type { BackendConnection } from './backend-connection.ts';
 import type { BackendError } from './backend-error.ts';
 import type { BatchResult } from './batch.ts';
-import { argBytes, commandNamed, keyOf, keyPlaces } from './client-command.ts';
+import { argBytes, commandNamed, keyOf, keyPlaces, requestArgs } from './client-command.ts';
 import { type PoolOptions, resolvePool } from './client-settings.ts';
 import { Ejection } from './ejection.ts';
+import { notTogether } from './guarded-commands.ts';
 import { type PoolConfig, type PoolServer, showAddress } from './pool-config.ts';
 import { PoolMap } from './pool-map.ts';
-import { PrivateConnections } from './private-connections.ts';
+import { type PrivateConnection, PrivateConnections } from './private-connections.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
 import { JoinedReplies } from './replies-join.ts';
 import type { ReplyValue } from './reply-value.ts';
-import type { CommandArg } from './request-encoder.ts';
+import { type CommandArg, encodeRequest } from './request-encoder.ts';
 import { BackendLink, ClientLink, type Pending, type ServerLink } from './server-link.ts';
+import { isNilReply, mayWait, withTimeLeft } from './waiting-commands.ts';
 
 /** What a pool tells those who listen. */
 export interface PoolListener {
@@ -33,15 +35,18 @@ export interface MovingCommand {
   readonly args: readonly CommandArg[];
   /** All of one slot, or of slots of one move. */
   readonly keys: readonly KeyInput[];
-  readonly slot: number;
   readonly write: boolean;
   readonly scriptable: boolean;
+  /** It waits at its server. */
+  readonly waits: boolean;
 }
 
 /** Takes commands whose slots are on the move out of the ordinary way. */
 export interface MovingSlots {
   /** True when it answers `pending` itself. */
   takes(command: MovingCommand, pending: Pending): boolean;
+  /** False while nothing may be sent. */
+  readonly maySend?: boolean;
   /** The server to which the mover has brought these keys; undefined when they are not on the move. */
   homeOf?(keys: readonly KeyInput[]): Promise<number | undefined>;
   close?(): Promise<void>;
@@ -65,13 +70,14 @@ export class PoolCore {
   readonly config: PoolConfig;
   /** Undefined while no slot can be on the move. */
   moving: MovingSlots | undefined;
-  #clientName: string | undefined;
+  /** Its connections' name at the servers, when it follows the pool's owner. */
+  #routerName: string | undefined;
   readonly #options: PoolOptions;
   readonly #listener: PoolListener;
   readonly #ejection: Ejection | undefined;
   #map: PoolMap;
   #links: ServerLink[];
-  #private: PrivateConnections | undefined;
+  readonly privates = new PrivateConnections();
   #closed = false;
 
   /** @throws KF_CONFIG. */
@@ -108,7 +114,8 @@ export class PoolCore {
 
   /** Ends all connections and makes others of this name: what the old ones had sent is of unknown outcome. */
   renameConnections(name: string): void {
-    this.#clientName = name;
+    this.#routerName = name;
+    this.privates.close();
     for (const link of this.#links) link.close();
     this.#links = this.#map.servers.map((server) => this.#linkTo(server));
   }
@@ -151,18 +158,25 @@ export class PoolCore {
   /** {@link sendTo}, but what may wait at the server goes over a connection of its own. */
   sendAlone(server: number, args: readonly CommandArg[], pending: Pending): void {
     const name = String(args[0]).toLowerCase();
-    if (commandNamed(name)?.kind === 'blocking' && mayBlock(name, args)) this.#block(server, args, pending);
+    if (commandNamed(name)?.kind === 'blocking' && mayWait(name, requestArgs(args))) this.#block(server, args, pending);
     else this.sendTo(server, args, pending);
   }
 
-  /** Resolves once everything sent before is answered. @throws BackendError when a server does not answer. */
-  async answered(): Promise<void> {
-    const waits = this.#links.map((link, server) => {
-      if (!(link instanceof BackendLink) || link.backend.pending === 0) return undefined;
-      const lanes = Array.from({ length: this.config.serverConnections }, (_, lane) => lane);
-      return Promise.all(lanes.map((lane) => promised((pending) => this.sendTo(server, ['PING'], pending, lane), false)));
-    });
-    await Promise.all([...waits, this.#private?.answered()]);
+  /**
+   * Goes by `map` from now on; resolves once nothing that was begun before can be carried out any more: what a mover's barrier asks of a router. A server that
+   * stalls with requests of ours keeps it waiting.
+   */
+  async pass(map: PoolMap): Promise<void> {
+    const links = this.#links;
+    if (map.epoch > this.#map.epoch) this.setMap(map);
+    const isHome = ({ backend, keys }: PrivateConnection): boolean =>
+      keys.every((key) => {
+        const home = this.#map.homeOf(key);
+        const link = home === undefined ? undefined : this.#links[home];
+        return link instanceof BackendLink && link.backend === backend;
+      });
+    await this.privates.leave(isHome);
+    await Promise.all(links.map((link) => (link instanceof BackendLink ? link.backend.settled() : undefined)));
   }
 
   sendTo(server: number, args: readonly CommandArg[], pending: Pending, lane = -1): void {
@@ -181,7 +195,7 @@ export class PoolCore {
     if (this.#closed) return;
     this.#closed = true;
     this.#ejection?.close();
-    this.#private?.close();
+    this.privates.close();
     void this.moving?.close?.();
     for (const link of this.#links) link.close();
   }
@@ -214,8 +228,6 @@ export class PoolCore {
     if (keys.length === 0) throw new KeyfleetError('KF_BAD_COMMAND', 'a transaction needs a key that tells its server');
     const brought = await this.moving?.homeOf?.(keys);
     const server = brought ?? this.oneServer('MULTI', keys);
-    if (brought === undefined && this.#map.hasMoves && keys.some((key) => this.#map.moveOf(this.#map.slotOf(key)) !== undefined))
-      throw moving('MULTI', 'its keys are');
     if (!(this.#links[server] instanceof BackendLink)) throw notSupported('MULTI', 'over clients of your own; use the client itself');
     const ask = (args: readonly CommandArg[]): Promise<ReplyValue> => promised((pending) => this.sendTo(server, args, pending, 0), false);
     const begun = ask(['MULTI']);
@@ -318,23 +330,21 @@ export class PoolCore {
 
   #send(command: ProxyCommand | undefined, args: readonly CommandArg[], keys: readonly KeyInput[], pending: Pending): void {
     const server = this.oneServer(String(args[0]), keys);
-    const blocks = command?.kind === 'blocking' && mayBlock(command.name, args);
+    const blocks = command?.kind === 'blocking' && mayWait(command.name, requestArgs(args));
     if (this.moving !== undefined) {
       const scriptable = !blocks && command !== undefined && !/^(eval|fcall)/.test(command.name);
-      const slot = this.#slotOfAll(String(args[0]), keys);
-      if (this.moving.takes({ args, keys, slot, write: command?.isWrite ?? true, scriptable }, pending)) return;
+      this.#checkTogether(keys);
+      if (this.moving.takes({ args, keys, write: command?.isWrite ?? true, scriptable, waits: blocks }, pending)) return;
     }
     if (blocks) this.#block(server, args, pending);
     else this.sendTo(server, args, pending);
   }
 
-  /** The slot that says how a command of these keys is sent. @throws KF_POOL_MOVING when they are not all on the same move. */
-  #slotOfAll(name: string, keys: readonly KeyInput[]): number {
-    const slot = this.#map.slotOf(keys[0]!);
-    if (!this.#map.hasMoves) return slot;
-    const move = this.#map.moveOf(slot);
-    if (keys.some((key) => this.#map.moveOf(this.#map.slotOf(key)) !== move)) throw moving(name, 'some of its keys are');
-    return slot;
+  /** @throws KF_POOL_MOVING when keys are not all on the same move. */
+  #checkTogether(keys: readonly KeyInput[]): void {
+    if (!this.#map.hasMoves || keys.length === 1) return;
+    const move = this.#map.moveOf(this.#map.slotOf(keys[0]!));
+    if (keys.some((key) => this.#map.moveOf(this.#map.slotOf(key)) !== move)) throw notTogether();
   }
 
   /** One command to each server, the answers joined. */
@@ -370,15 +380,37 @@ export class PoolCore {
     });
   }
 
-  /** What waits at the server must not keep others waiting: it gets a connection of its own. */
+  /** What waits at the server must not keep others waiting: it gets a connection of its own, and goes on elsewhere when its keys do. */
   #block(server: number, args: readonly CommandArg[], pending: Pending): void {
     const link = this.#links[server]!;
     if (!(link instanceof BackendLink)) {
       link.send(args, pending);
       return;
     }
-    this.#private ??= new PrivateConnections();
-    this.#private.send(link, args, pending);
+    const name = String(args[0]).toLowerCase();
+    const sinceMs = performance.now();
+    let isMoved = false;
+    const own = this.privates.take(link.backend, true, {
+      onMoved: () => {
+        isMoved = true;
+      },
+    });
+    own.keys = this.#keysOf(args).map((key) => argBytes(key));
+    own.isWaiting = true;
+    own.connection.send(
+      encodeRequest(args),
+      {
+        onReply: (_, bytes, start) => {
+          this.privates.give(own);
+          const again =
+            isMoved && isNilReply(bytes, start) ? withTimeLeft(name, requestArgs(args), performance.now() - sinceMs) : undefined;
+          if (again === undefined) link.onReply(pending, bytes, start);
+          else this.run(again, pending);
+        },
+        onFailure: (_, error) => link.onFailure(pending, error),
+      },
+      undefined,
+    );
   }
 
   #anyServer(): number {
@@ -401,9 +433,10 @@ export class PoolCore {
         throw new KeyfleetError('KF_CONFIG', `pool ${this.config.name}: there is no client for server ${server.name}`);
       return new ClientLink(server.name, client);
     }
-    const settings = backendSettings(this.config, server);
+    const router = { name: this.#routerName, maySend: () => this.moving?.maySend !== false };
+    const settings = backendSettings(this.config, server, router);
     const backend = new Backend(
-      { ...settings, clientName: this.#clientName, ...(this.#options.limits === undefined ? {} : { limits: this.#options.limits }) },
+      { ...settings, ...(this.#options.limits === undefined ? {} : { limits: this.#options.limits }) },
       {
         onUp: () => {
           this.#ejection?.succeeded(this.#indexOf(server));
@@ -421,18 +454,6 @@ export class PoolCore {
   #indexOf(server: PoolServer): number {
     return this.#map.servers.findIndex(({ name }) => name === server.name);
   }
-}
-
-/** Reading streams waits only when it says so. */
-function mayBlock(name: string, args: readonly CommandArg[]): boolean {
-  if (name !== 'xread' && name !== 'xreadgroup') return true;
-  return args.some((arg) => typeof arg === 'string' && /^block$/i.test(arg));
-}
-
-function moving(name: string, what: string): KeyfleetError {
-  return new KeyfleetError('KF_POOL_MOVING', `${name}: ${what} on their way to another server; nothing was done, try again`, {
-    retryable: true,
-  });
 }
 
 function notSupported(name: string, why: string): KeyfleetError {

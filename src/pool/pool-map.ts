@@ -95,6 +95,17 @@ export class PoolMap {
     return this.#marks === undefined ? undefined : this.#moves[this.#marks[slot]! - 1];
   }
 
+  /**
+   * The server where what stands on a key for longer belongs, transactions and commands that wait: of a key on the move the one it goes to, where it has to be brought
+   * first; undefined while it is held.
+   */
+  homeOf(key: KeyInput): number | undefined {
+    const slot = this.scheme.slotOf(key);
+    const move = this.moveOf(slot);
+    if (move === undefined || move.mode === 'planned') return this.#owners[slot]!;
+    return move.mode === 'held' ? undefined : move.mode === 'guarded' ? move.to : move.from;
+  }
+
   /** Whether any slot is on the move. */
   get hasMoves(): boolean {
     return this.#marks !== undefined;

@@ -12,10 +12,12 @@ import {
   type ListenTls,
   POOL_DEFAULTS,
   type PoolConfig,
+  type PoolControl,
   type PoolServer,
   type PoolsFile,
   parseAddress,
   parseServer,
+  whyNotFollowing,
 } from './pool-config.ts';
 
 /** Reads a file of pools: twemproxy's YAML as it is, with keys of ours. @throws KF_CONFIG, `path:line:column: pool: what is wrong`. */
@@ -89,6 +91,7 @@ function readPool(name: string, node: Node | null, fail: Fail): PoolConfig {
     redirects:
       (fields.oneOf('redirects', ['off', 'proxies', 'backends']) as PoolConfig['redirects'] | undefined) ?? POOL_DEFAULTS.redirects,
     cluster: fields.flag('cluster') ?? POOL_DEFAULTS.cluster,
+    ...optional('control', readControl(fields)),
     ...optional('stats', readStats(fields)),
     slots: fields.count('slots', { min: 1, max: 1 << 20 }) ?? POOL_DEFAULTS.slots,
     ...optional('ranges', readRanges(fields, servers)),
@@ -101,6 +104,8 @@ function readPool(name: string, node: Node | null, fail: Fail): PoolConfig {
     fields.fail('cluster', 'cluster: true needs distribution: slots, the slots of Redis Cluster');
   if (pool.redirects === 'backends' && (distribution !== 'slots' || pool.slots !== 16_384))
     fields.fail('redirects', 'redirects: backends needs distribution: slots, the slots of Redis Cluster');
+  const unfit = whyNotFollowing(pool);
+  if (unfit !== undefined) fields.fail('owner', unfit);
   fields.refuseUnknown();
   return pool;
 }
@@ -177,6 +182,18 @@ function readBackendTls(fields: Fields): BackendTls | undefined {
   };
   inner.refuseUnknown();
   return made;
+}
+
+function readControl(fields: Fields): PoolControl | undefined {
+  const url = fields.text('owner');
+  const passwordFile = fields.text('owner_password_file');
+  if (url === undefined) {
+    if (passwordFile !== undefined) fields.fail('owner_password_file', 'owner_password_file is for pools with an owner');
+    return undefined;
+  }
+  if (!URL.canParse(url) || !/^https?:/.test(url))
+    fields.fail('owner', `owner is a URL such as http://127.0.0.1:22223, not ${JSON.stringify(url)}`);
+  return { url, ...optional('passwordFile', passwordFile) };
 }
 
 function readStats(fields: Fields): { host: string; port: number } | undefined {

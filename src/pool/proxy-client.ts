@@ -1,9 +1,9 @@
 import type { Socket } from 'node:net';
 import type { Bytes } from '../base/bytes.ts';
+import type { KeyfleetError } from '../base/errors.ts';
 import type { RespVersion } from '../resp/codec/reply-writer.ts';
 import { NEED_MORE, REQUEST, RequestScanner } from '../resp/codec/request-scanner.ts';
 import { errorReply, type Reply } from '../shard/redis/reply.ts';
-import type { BackendError } from './backend-error.ts';
 import { type Flushable, flushSoon } from './flush-queue.ts';
 import { latin1Slice } from './latin1.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
@@ -12,7 +12,7 @@ import { GatherBuffer } from './proxy-gather.ts';
 import type { ProxyPool } from './proxy-pool.ts';
 import { ReplyRing } from './proxy-reply-ring.ts';
 import type { PrivateSession } from './proxy-session.ts';
-import { encodeReply, encodeRequest } from './proxy-wire.ts';
+import { encodeReply, encodeRequest, failureReply } from './proxy-wire.ts';
 import type { ReplySink } from './reply-sink.ts';
 
 /** The token of a request whose answer the client does not want (CLIENT REPLY OFF). */
@@ -252,9 +252,9 @@ export class ProxyClient implements ReplySink<number>, Flushable {
     if (!this.#isQueued) this.#queue();
   }
 
-  onFailure(token: number, error: BackendError): void {
+  onFailure(token: number, error: KeyfleetError): void {
     this.pool.stats.forwardErrors++;
-    this.answer(token, errorReply(`ERR ${error.message} (${error.code})`));
+    this.answer(token, failureReply(error));
   }
 
   /** Answers the request of `token` with a reply of our own. */

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
+import type { KeyfleetError } from '../base/errors.ts';
 import { REDIS_SLOT_COUNT, redisSlot } from '../partition/redis-slot.ts';
 import { integerOf } from '../resp/codec/ascii.ts';
 import { wrongArityError } from '../shard/redis/error-replies.ts';
 import { errorReply, OK, type Reply, type TaggedReply } from '../shard/redis/reply.ts';
-import type { BackendError } from './backend-error.ts';
+import { isReservedKey } from './guard-scripts.ts';
 import { showAddress } from './pool-config.ts';
 import { NO_SERVER, type ProxyClient } from './proxy-client.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
@@ -174,13 +175,13 @@ function keysInSlot(client: ProxyClient, args: readonly Bytes[], command: ProxyC
   const keys: Bytes[] = [];
   const token = client.open(command, NO_SERVER);
   let missing = servers.length;
-  let failure: BackendError | undefined;
+  let failure: KeyfleetError | undefined;
   const sink: ReplySink<undefined> = {
     onReply: (_, bytes, start, end) => {
       const { chunk, bounds } = elementsOf(bytes, start, end) ?? { chunk: bytes, bounds: [] };
       for (const [from, to] of bounds) {
         const key = chunk.subarray(chunk.indexOf(10, from) + 1, to - 2);
-        if (redisSlot(key) === slot && !fromUtf8(key).startsWith('__kf:')) keys.push(key);
+        if (redisSlot(key) === slot && !isReservedKey(key)) keys.push(key);
       }
       done();
     },

@@ -2,6 +2,7 @@ import { type Bytes, fromUtf8 } from '../base/bytes.ts';
 import { isWord } from '../resp/codec/ascii.ts';
 import { unknownCommandError, wrongArityError } from '../shard/redis/error-replies.ts';
 import { errorReply, type TaggedReply } from '../shard/redis/reply.ts';
+import { notTogether } from './guarded-commands.ts';
 import { NO_SERVER, type ProxyClient } from './proxy-client.ts';
 import { movedReply } from './proxy-cluster.ts';
 import { findProxyCommand, keyIndexes, type ProxyCommand } from './proxy-commands.ts';
@@ -9,7 +10,9 @@ import { fanOut } from './proxy-fan-out.ts';
 import { Join } from './proxy-join.ts';
 import { answerLocally } from './proxy-local.ts';
 import { beginSession, block } from './proxy-session.ts';
+import { failureReply } from './proxy-wire.ts';
 import { encodeRequest } from './request-encoder.ts';
+import { mayWait } from './waiting-commands.ts';
 
 // What is done with a request: answered here, sent to the server of its keys, split over several, or given a connection of its own.
 
@@ -32,6 +35,7 @@ export function dispatch(client: ProxyClient): void {
     client.reply(command, NOAUTH);
     return;
   }
+  if (pool.isSlow && pool.special?.isActive === true && pool.special.holds(client, command)) return;
   if (client.session?.handles(command)) return;
   const key = command.soleKey;
   if (key === 0) {
@@ -66,7 +70,7 @@ export function forward(client: ProxyClient, command: ProxyCommand, server: numb
 function isTaken(client: ProxyClient, command: ProxyCommand, server: number, keys: readonly Bytes[]): boolean {
   const { pool } = client;
   if (pool.isCongested(server)) {
-    pool.wakeWhenDrained(client, server);
+    pool.wakeWhenDrained(client);
     return true;
   }
   if (keys.length === 0) return false;
@@ -75,7 +79,7 @@ function isTaken(client: ProxyClient, command: ProxyCommand, server: number, key
     return true;
   }
   client.isAsking = false;
-  return pool.special?.takes(client, command, server, keys) === true;
+  return pool.special?.isActive === true && pool.special.takes(client, command, server, keys);
 }
 
 function dispatchOther(client: ProxyClient, command: ProxyCommand): void {
@@ -93,7 +97,7 @@ function dispatchOther(client: ProxyClient, command: ProxyCommand): void {
       fanOut(client, command);
       return;
     case 'blocking':
-      if (mayBlock(client, command)) block(client, command);
+      if (mayWait(command.name, client.scanner)) block(client, command);
       else dispatchKeyed(client, command);
       return;
     case 'transaction':
@@ -104,18 +108,6 @@ function dispatchOther(client: ProxyClient, command: ProxyCommand): void {
       client.reply(command, errorReply(`ERR '${command.name}' is not served by a pool: ${command.why}`));
       return;
   }
-}
-
-/** Without a BLOCK option, reading streams does not wait. */
-function mayBlock(client: ProxyClient, command: ProxyCommand): boolean {
-  if (command.name !== 'xread' && command.name !== 'xreadgroup') return true;
-  const { scanner } = client;
-  for (let i = 1; i < scanner.argCount; i++) {
-    const word = scanner.arg(i);
-    if (isWord(word, 'streams')) return false;
-    if (isWord(word, 'block')) return true;
-  }
-  return false;
 }
 
 /** A keyed command that names no key: its server says what is wrong with it, or, for MEMORY DOCTOR and the like, we do. */
@@ -143,17 +135,27 @@ export function keysOfRequest(client: ProxyClient, command: ProxyCommand): Bytes
   return indexes.map((i) => client.scanner.arg(i));
 }
 
-/** The one server of all keys; the error that the command deserves else. No keys: any server. */
-export function oneServer(client: ProxyClient, command: ProxyCommand, keys: readonly Bytes[] | undefined): number | TaggedReply {
+/**
+ * The one server of all keys; the error that the command deserves else. No keys: any server. `outlives`: for transactions and what waits, which go where
+ * keys on the move are going.
+ */
+export function oneServer(
+  client: ProxyClient,
+  command: ProxyCommand,
+  keys: readonly Bytes[] | undefined,
+  outlives = false,
+): number | TaggedReply {
   const { pool } = client;
   // A count of keys that is wrong, a word that is missing: for a server to refuse, in its own words.
   if (keys === undefined || keys.length === 0) {
     const server = pool.anyServer();
     return server < 0 ? errorReply('ERR no server of the pool can be reached') : server;
   }
-  const server = pool.serverOf(keys[0]!);
+  const serverOf = (key: Bytes): number | undefined => (outlives ? pool.homeOf(key) : pool.serverOf(key));
+  const server = serverOf(keys[0]!);
+  if (server === undefined) return failureReply(notTogether());
   for (let i = 1; i < keys.length; i++) {
-    if (pool.serverOf(keys[i]!) !== server) return crossSlot(command, keys[0]!, keys[i]!);
+    if (serverOf(keys[i]!) !== server) return crossSlot(command, keys[0]!, keys[i]!);
   }
   return server;
 }
@@ -228,11 +230,11 @@ function split(client: ProxyClient, command: ProxyCommand, keys: readonly Bytes[
   if (pool.isSlow) {
     for (const server of parts.keys()) {
       if (pool.isCongested(server)) {
-        pool.wakeWhenDrained(client, server);
+        pool.wakeWhenDrained(client);
         return;
       }
     }
-    if (pool.special?.takesSplit(client, command, parts) === true) return;
+    if (pool.special?.isActive === true && pool.special.takesSplit(client, command, parts)) return;
   }
   if (parts.size === 1) {
     forward(client, command, [...parts.keys()][0]!, 1);

@@ -1,15 +1,21 @@
 import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
+import type { KeyfleetError } from '../base/errors.ts';
 import { isWord } from '../resp/codec/ascii.ts';
 import { wrongArityError } from '../shard/redis/error-replies.ts';
 import { errorReply } from '../shard/redis/reply.ts';
-import type { BackendError } from './backend-error.ts';
+import { busyKey, FENCE_KEY, isReservedKey, openKey, RESERVED_PREFIX } from './guard-scripts.ts';
+import { returningId } from './guarded-commands.ts';
+import { latin1Slice } from './latin1.ts';
+import type { PoolMap } from './pool-map.ts';
 import { NO_SERVER, type ProxyClient } from './proxy-client.ts';
 import type { JoinKind, ProxyCommand } from './proxy-commands.ts';
 import { forwardToAny } from './proxy-dispatch.ts';
 import { Join } from './proxy-join.ts';
-import { elementsOf } from './proxy-wire.ts';
+import { elementsOf, stringOf } from './proxy-wire.ts';
 import type { ReplySink } from './reply-sink.ts';
 import { encodeRequest } from './request-encoder.ts';
+import { scanOrder } from './scan-servers.ts';
+import { isNilReply } from './waiting-commands.ts';
 
 // Commands that concern all servers of a pool: DBSIZE, FLUSHALL, KEYS, SCRIPT, FUNCTION; SCAN and RANDOMKEY, which ask one after another.
 
@@ -32,23 +38,73 @@ function joinOfScripts(client: ProxyClient): JoinKind | 'any' {
 
 function toAll(client: ProxyClient, command: ProxyCommand, how: JoinKind): void {
   const { pool } = client;
-  const servers = pool.liveServers();
+  const servers = scanOrder(pool.map, pool.liveServers());
   const request = client.frame();
   const token = client.open(command, NO_SERVER);
-  const join = new Join(client, token, how, servers.length);
+  const marks = command.name === 'dbsize' ? marksOf(pool.map) : [];
+  const join = new Join(client, token, how, servers.length + marks.length);
   const backends = pool.backends(client.version);
-  for (const [part, server] of servers.entries()) {
-    pool.stats.server(server).requests++;
-    backends[server]!.send(request, join, part, client.id);
+  const ask = (part: number, sink: ReplySink<number>): void => {
+    pool.stats.server(servers[part]!).requests++;
+    backends[servers[part]!]!.send(request, sink, part, client.id);
+  };
+  // Keys on their way are looked for where they leave before where they come to: there or here each is seen.
+  const isOneByOne = command.name === 'keys' && pool.map.hasMoves;
+  const chain: ReplySink<number> = {
+    onReply: (part, bytes, start, end) => {
+      join.onReply(part, bytes, start, end);
+      next(part + 1);
+    },
+    onFailure: (part, error) => {
+      join.onFailure(part, error);
+      next(part + 1);
+    },
+  };
+  const next = (part: number): void => {
+    if (part < servers.length) ask(part, chain);
+  };
+  if (isOneByOne) {
+    join.dropsDuplicates();
+    next(0);
+  } else for (let part = 0; part < servers.length; part++) ask(part, join);
+  for (const [turn, { server, keys }] of marks.entries())
+    backends[server]!.send(encodeRequest(['EXISTS', ...keys]), new Negative(join), servers.length + turn, client.id);
+}
+
+/** What a move keeps on its two servers, which is nobody's key. */
+function marksOf({ moves }: PoolMap): { readonly server: number; readonly keys: readonly string[] }[] {
+  return moves.flatMap(({ id, from, to, mode }) => {
+    const move = mode === 'returning' ? returningId(id) : id;
+    return [from, to].map((server) => ({ server, keys: [FENCE_KEY, busyKey(move), openKey(move)] }));
+  });
+}
+
+/** Takes a number off a sum instead of adding it. */
+class Negative implements ReplySink<number> {
+  readonly #join: Join;
+
+  constructor(join: Join) {
+    this.#join = join;
+  }
+
+  onReply(part: number, bytes: Bytes, start: number, end: number): void {
+    const negative = bytes[start] === COLON ? Buffer.from(`:-${fromUtf8(bytes.subarray(start + 1, end))}`) : bytes.subarray(start, end);
+    this.#join.onReply(part, negative, 0, negative.length);
+  }
+
+  onFailure(part: number, error: KeyfleetError): void {
+    this.#join.onFailure(part, error);
   }
 }
 
 /** The most servers a cursor can tell apart. */
 const SERVERS = 1_024n;
+/** Epochs of maps, as far as cursors tell them apart. */
+const EPOCHS = 65_535n;
 
 /**
- * SCAN over all servers, one after another: a cursor is the server's own, times 1,024, plus the server's place. Promises what a server's SCAN
- * does, as long as servers keep their places.
+ * SCAN over all servers, one after another: a cursor is the server's own, times 65,536 for the epoch of the map, times 1,024 for the server's place. Promises what
+ * a server's SCAN does: when the map has changed, or keys are on the move, all servers are gone over again, so some keys come twice.
  */
 export function scan(client: ProxyClient, command: ProxyCommand): void {
   const { scanner, pool } = client;
@@ -61,28 +117,38 @@ export function scan(client: ProxyClient, command: ProxyCommand): void {
     client.reply(command, errorReply('ERR invalid cursor'));
     return;
   }
-  const cursor = BigInt(text);
-  const servers = pool.liveServers();
-  const server = Math.max(Number(cursor % SERVERS), servers[0] ?? 0);
-  if (!servers.includes(server)) {
+  const epoch = (BigInt(pool.map.epoch) % EPOCHS) + 1n;
+  const servers = scanOrder(pool.map, pool.liveServers());
+  let cursor = BigInt(text);
+  const isStale = cursor !== 0n && (cursor / SERVERS) % (EPOCHS + 1n) !== epoch;
+  if (isStale && !pool.canMove) {
+    client.reply(command, errorReply('ERR invalid cursor'));
+    return;
+  }
+  if (isStale) cursor = 0n;
+  const server = cursor === 0n ? servers[0]! : Number(cursor % SERVERS);
+  const place = servers.indexOf(server);
+  if (place < 0) {
     client.reply(command, errorReply('ERR invalid cursor: its server is not there'));
     return;
   }
-  const next = servers[servers.indexOf(server) + 1];
-  const args: Bytes[] = [scanner.arg(0), utf8(String(cursor / SERVERS)), ...scanner.args(2)];
+  const next = place + 1 < servers.length ? epoch * SERVERS + BigInt(servers[place + 1]!) : 0n;
+  const own = cursor / SERVERS / (EPOCHS + 1n);
+  const args: Bytes[] = [scanner.arg(0), utf8(String(own)), ...scanner.args(2)];
   const token = client.open(command, server);
   pool.stats.server(server).requests++;
-  pool.backends(client.version)[server]!.send(encodeRequest(args), new ScanSink(client, server, next), token, client.id);
+  const sink = new ScanSink(client, epoch * SERVERS + BigInt(server), next);
+  pool.backends(client.version)[server]!.send(encodeRequest(args), sink, token, client.id);
 }
 
 class ScanSink implements ReplySink<number> {
   readonly #client: ProxyClient;
-  readonly #server: number;
-  readonly #next: number | undefined;
+  readonly #here: bigint;
+  readonly #next: bigint;
 
-  constructor(client: ProxyClient, server: number, next: number | undefined) {
+  constructor(client: ProxyClient, here: bigint, next: bigint) {
     this.#client = client;
-    this.#server = server;
+    this.#here = here;
     this.#next = next;
   }
 
@@ -94,16 +160,27 @@ class ScanSink implements ReplySink<number> {
     }
     const [[from, to], [keysFrom, keysTo]] = parts.bounds as [readonly [number, number], readonly [number, number]];
     const cursor = BigInt(fromUtf8(parts.chunk.subarray(parts.chunk.indexOf(10, from) + 1, to - 2)));
-    const shown = cursor === 0n ? (this.#next ?? 0) : cursor * SERVERS + BigInt(this.#server);
+    const shown = cursor === 0n ? this.#next : cursor * SERVERS * (EPOCHS + 1n) + this.#here;
     const head = `*2\r\n$${String(shown).length}\r\n${shown}\r\n`;
-    const reply = Buffer.concat([Buffer.from(head, 'latin1'), parts.chunk.subarray(keysFrom, keysTo)]);
+    const reply = Buffer.concat([Buffer.from(head, 'latin1'), withoutReserved(parts.chunk, keysFrom, keysTo)]);
     this.#client.onReply(token, reply, 0, reply.length);
   }
 
-  onFailure(token: number, error: BackendError): void {
+  onFailure(token: number, error: KeyfleetError): void {
     this.#client.onFailure(token, error);
   }
 }
+
+/** A list of keys without those that movers keep. */
+function withoutReserved(bytes: Bytes, start: number, end: number): Bytes {
+  if (!latin1Slice(bytes, start, end).includes(RESERVED_PREFIX)) return bytes.subarray(start, end);
+  const { chunk, bounds } = elementsOf(bytes, start, end)!;
+  const kept = bounds.map(([from, to]) => chunk.subarray(from, to)).filter((element) => !isReservedKey(stringOf(element)));
+  return Buffer.concat([Buffer.from(`*${kept.length}\r\n`, 'latin1'), ...kept]);
+}
+
+/** So often every server is asked for a key by chance that is not one of a mover's. */
+const RANDOM_TURNS = 4;
 
 /** RANDOMKEY: of a server taken by chance, or of the next ones while those have none. Servers count alike, whatever they hold. */
 export function randomKey(client: ProxyClient, command: ProxyCommand): void {
@@ -119,9 +196,9 @@ export function randomKey(client: ProxyClient, command: ProxyCommand): void {
       request,
       {
         onReply: (_, bytes, start, end) => {
-          // `$-1` or `_`: this one is empty.
-          const isNil = bytes[start] === 95 || (bytes[start] === 36 && bytes[start + 1] === 45);
-          if (isNil && turn + 1 < servers.length) ask(turn + 1);
+          const isNone = isNilReply(bytes, start) || isReservedKey(stringOf(bytes.subarray(start, end)));
+          if (isNone && turn + 1 < RANDOM_TURNS * servers.length) ask(turn + 1);
+          else if (isNone) client.answer(token, null);
           else client.onReply(token, bytes, start, end);
         },
         onFailure: (_, error) => client.onFailure(token, error),
@@ -132,3 +209,5 @@ export function randomKey(client: ProxyClient, command: ProxyCommand): void {
   };
   ask(0);
 }
+
+const COLON = 58;

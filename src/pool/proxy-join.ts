@@ -1,9 +1,11 @@
 import type { Bytes } from '../base/bytes.ts';
+import type { KeyfleetError } from '../base/errors.ts';
 import { decimal } from '../resp/codec/ascii.ts';
-import type { BackendError } from './backend-error.ts';
+import { isReservedKey } from './guard-scripts.ts';
+import { latin1Slice } from './latin1.ts';
 import type { ProxyClient } from './proxy-client.ts';
 import type { JoinKind } from './proxy-commands.ts';
-import { elementsOf } from './proxy-wire.ts';
+import { elementsOf, stringOf } from './proxy-wire.ts';
 import type { ReplySink } from './reply-sink.ts';
 
 /**
@@ -19,11 +21,11 @@ export class Join implements ReplySink<number> {
   #missing: number;
   #sum = 0;
   #error: Bytes | undefined;
-  #failure: BackendError | undefined;
+  #failure: KeyfleetError | undefined;
   #first: Bytes | undefined;
   readonly #pieces: (Bytes | undefined)[];
   #flags: number[] | undefined;
-  #count = 0;
+  #seen: Set<string> | undefined;
 
   constructor(client: ProxyClient, token: number, how: JoinKind, parts: number, orders: readonly (readonly number[])[] = []) {
     this.#client = client;
@@ -53,14 +55,31 @@ export class Join implements ReplySink<number> {
       else if (this.#how === 'every') {
         const flags = elements.bounds.map(([from]) => (elements.chunk[from + 1] === ONE ? 1 : 0));
         this.#flags = this.#flags?.map((flag, i) => flag & (flags[i] ?? 0)) ?? flags;
-      } else
+      } else if (this.#how === 'array')
         elements.bounds.forEach(([from, to], i) => {
-          this.#pieces[orders?.[i] ?? this.#count++] = elements.chunk.subarray(from, to);
+          this.#pieces[orders![i]!] = elements.chunk.subarray(from, to);
         });
+      else for (const [from, to] of elements.bounds) this.#addKey(elements.chunk.subarray(from, to));
     }
   }
 
-  onFailure(_part: number, error: BackendError): void {
+  /** Of keys that several servers name only the first counts. */
+  dropsDuplicates(): void {
+    this.#seen = new Set();
+  }
+
+  #addKey(element: Bytes): void {
+    const key = stringOf(element);
+    if (isReservedKey(key)) return;
+    if (this.#seen !== undefined) {
+      const name = latin1Slice(key);
+      if (this.#seen.has(name)) return;
+      this.#seen.add(name);
+    }
+    this.#pieces.push(element);
+  }
+
+  onFailure(_part: number, error: KeyfleetError): void {
     this.#failure ??= error;
     this.#done();
   }

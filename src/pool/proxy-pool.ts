@@ -4,24 +4,34 @@ import { Backend, type BackendSettings, backendSettings } from './backend.ts';
 import type { BackendError } from './backend-error.ts';
 import type { PoolConfig, PoolServer } from './pool-config.ts';
 import { PoolMap } from './pool-map.ts';
+import { type PrivateConnection, PrivateConnections } from './private-connections.ts';
 import type { ProxyClient } from './proxy-client.ts';
 import { TickClock } from './proxy-clock.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
 import { learnCommands } from './proxy-learn.ts';
-import { PrivateConnections } from './proxy-private.ts';
+import { ProxyMoving } from './proxy-moving.ts';
 import { ClusterRoutes } from './proxy-redirects.ts';
 import { PROXY_LIMITS, type ProxyLimits } from './proxy-settings.ts';
 import { ProxyStats } from './proxy-stats.ts';
 
+/** One command of several servers as a command to each: its arguments, its keys, and where each stands among all. */
+export type SplitParts = ReadonlyMap<
+  number,
+  { readonly args: readonly Bytes[]; readonly keys: readonly Bytes[]; readonly orders: readonly number[] }
+>;
+
 /** Takes requests out of the ordinary way: slots that are on the move, servers that are a cluster. */
 export interface SpecialRoutes {
+  /** Whether requests are to be shown to it now. */
+  readonly isActive: boolean;
+  /** Asked first: true when the request just read has to wait, or was answered. */
+  holds(client: ProxyClient, command: ProxyCommand): boolean;
   /** True when it has taken the request just read, and will answer it. */
   takes(client: ProxyClient, command: ProxyCommand, server: number, keys: readonly Bytes[]): boolean;
-  takesSplit(
-    client: ProxyClient,
-    command: ProxyCommand,
-    parts: ReadonlyMap<number, { readonly args: readonly Bytes[]; readonly keys: readonly Bytes[]; readonly orders: readonly number[] }>,
-  ): boolean;
+  takesSplit(client: ProxyClient, command: ProxyCommand, parts: SplitParts): boolean;
+  /** Resolves with the server where these keys are and stay, for what outlives one command. */
+  bring(keys: readonly Bytes[]): Promise<number>;
+  close?(): void;
 }
 
 export interface PoolEvents {
@@ -29,6 +39,9 @@ export interface PoolEvents {
   onServerUp?(server: PoolServer): void;
   onEjected?(server: PoolServer, forMs: number): void;
   onReturned?(server: PoolServer): void;
+  /** The owner that the pool follows does not answer; once for every time that it is lost. */
+  onOwnerLost?(why: string): void;
+  onOwnerFound?(epoch: number): void;
 }
 
 /** From so many unsent bytes on, no more is started that would go to a server. */
@@ -45,7 +58,7 @@ export class ProxyPool {
   readonly stats = new ProxyStats();
   readonly clock = new TickClock();
   readonly limits: ProxyLimits;
-  readonly privates: PrivateConnections = new PrivateConnections(this);
+  readonly privates = new PrivateConnections();
   readonly clients = new Map<number, ProxyClient>();
   special: SpecialRoutes | undefined;
   /** Whether requests need a second look: something is congested, or on the move. */
@@ -55,7 +68,7 @@ export class ProxyPool {
   host = '127.0.0.1';
   readonly workerCount: number;
 
-  readonly #events: PoolEvents;
+  readonly events: PoolEvents;
   #backends: Record<RespVersion, Backend[]> = { 2: [], 3: [] };
   #congested = new Set<number>();
   #waiting: ProxyClient[] = [];
@@ -67,6 +80,10 @@ export class ProxyPool {
   readonly #answeredBefore: number[] = [];
   /** The map without the ejected servers, and its servers' places in `map`. */
   #without: { readonly map: PoolMap; readonly places: readonly number[] } | undefined;
+  /** Connections of before a change, until what they have under way is answered, and those that took their place. */
+  #retired: { readonly backend: Backend; readonly successor: Backend | undefined; readonly sinceMs: number }[] = [];
+  /** The name of its connections at the servers, when it follows the pool's owner. */
+  #routerName: string | undefined;
   readonly #timer: NodeJS.Timeout;
 
   constructor(
@@ -80,10 +97,12 @@ export class ProxyPool {
   ) {
     this.config = config;
     this.limits = { ...PROXY_LIMITS, ...options.limits };
-    this.#events = options.events ?? {};
+    this.events = options.events ?? {};
     this.workerCount = options.workerCount ?? 1;
     this.map = options.map ?? PoolMap.of(config);
-    this.#connectServers();
+    // Whoever follows an owner connects under the name that it has there.
+    if (config.control === undefined) this.#connectServers();
+    else this.special = new ProxyMoving(this, config.control);
     if (config.cluster) this.special = new ClusterRoutes(this);
     this.lookForCongestion();
     this.#timer = setInterval(() => this.#check(), CHECK_MS);
@@ -126,72 +145,127 @@ export class ProxyPool {
     return this.#ejected.has(server);
   }
 
-  /** Takes another map, between two commands. Servers it adds are connected to; those it no longer names are left to end by themselves. */
-  setMap(map: PoolMap): void {
-    this.map = map;
-    this.#connectServers();
-    this.#remap();
+  /** Index of the server where what outlives one command belongs for a key; undefined while nobody may say. */
+  homeOf(key: Bytes): number | undefined {
+    return this.map.hasMoves ? this.map.homeOf(key) : this.serverOf(key);
   }
 
-  /** Takes requests out of the ordinary way, from the next one on; undefined: no more. */
-  setSpecial(special: SpecialRoutes | undefined): void {
-    this.special = special;
-    this.isSlow = this.#congested.size > 0 || special !== undefined || this.redirects === 'backends';
+  /** Takes another map, between two commands. Servers it adds are connected to; those it leaves out are left when all they have is answered. */
+  setMap(map: PoolMap): void {
+    const counters = new Map(this.map.servers.map(({ name }, i) => [name, this.stats.server(i)]));
+    this.map = map;
+    this.stats.setServers(map.servers.map(({ name }) => counters.get(name)));
+    this.#connectServers();
+    this.#remap();
+    this.lookAgain();
+  }
+
+  /** Whether its map may change. */
+  get canMove(): boolean {
+    return this.special !== undefined;
+  }
+
+  /** Whether requests need a second look is another matter from now on. */
+  lookAgain(): void {
+    this.isSlow = this.#congested.size > 0 || this.special?.isActive === true || this.redirects === 'backends';
   }
 
   /** Takes what can change while it runs: timeouts, limits on clients, the password. Which servers there are changes by {@link setMap}. */
   reconfigure(config: PoolConfig): void {
-    this.config = { ...config, servers: this.config.servers };
+    const before = this.config;
+    this.config = { ...config, servers: before.servers };
+    if (CONNECTION_SETTINGS.every((name) => JSON.stringify(before[name]) === JSON.stringify(config[name]))) return;
+    this.#connectServers(true);
+  }
+
+  /** Ends all connections and makes others of this name: what the old ones had under way is of unknown outcome. */
+  renameConnections(name: string): void {
+    this.#routerName = name;
+    this.privates.close();
     this.#closeServers();
     this.#backends = { 2: [], 3: [] };
     this.#connectServers();
   }
 
-  #connectServers(): void {
-    for (const [index, server] of this.map.servers.entries()) {
-      this.stats.server(index);
-      for (const version of [2, 3] as const) {
-        const there = this.#backends[version][index];
-        if (there && there.name === server.name && sameAddress(there.settings, server)) continue;
-        this.#backends[version][index] = this.#connectServer(index, server, version);
-        if (there) setTimeout(() => there.close(), this.config.timeoutMs ?? 5_000).unref();
-      }
+  /**
+   * Goes by `map` from now on; resolves once nothing that was begun before can be carried out any more: what a mover's barrier asks of a router. A server that
+   * stalls with requests of ours keeps it waiting.
+   */
+  async pass(map: PoolMap): Promise<void> {
+    const before = [...this.#backends[2], ...this.#backends[3]];
+    this.setMap(map);
+    await this.privates.leave((one) => this.#isHome(one));
+    await Promise.all([...before, ...this.#retired.map(({ backend }) => backend)].map((one) => one.settled()));
+  }
+
+  /** Channels belong to no key: all of a pool are on its first server. Sharded channels are spread like keys. */
+  get pubSubServer(): number {
+    return this.liveServers()[0] ?? 0;
+  }
+
+  #isHome({ backend, keys, connection }: PrivateConnection): boolean {
+    const isAt = (server: number | undefined): boolean =>
+      server !== undefined && (this.#backends[2][server] === backend || this.#backends[3][server] === backend);
+    return keys.length === 0 && connection.pushing ? isAt(this.pubSubServer) : keys.every((key) => isAt(this.homeOf(key)));
+  }
+
+  #connectServers(anew = false): void {
+    for (const version of [2, 3] as const) {
+      const old = anew ? [] : [...this.#backends[version]];
+      const gone = new Set(this.#backends[version]);
+      const fresh = this.map.servers.map((server, index) => {
+        this.stats.server(index);
+        const there = old.find(({ name, settings }) => name === server.name && sameAddress(settings, server));
+        if (there === undefined) return this.#connectServer(server, version);
+        gone.delete(there);
+        return there;
+      });
+      this.#backends[version] = fresh;
+      for (const backend of gone)
+        this.#retired.push({
+          backend,
+          successor: fresh.find((one) => sameAddress(one.settings, backend.settings)),
+          sinceMs: performance.now(),
+        });
     }
   }
 
-  #connectServer(index: number, server: PoolServer, version: RespVersion): Backend {
+  #connectServer(server: PoolServer, version: RespVersion): Backend {
+    const router = { name: this.#routerName, maySend: () => !(this.special instanceof ProxyMoving) || this.special.maySend };
     const settings: BackendSettings = {
-      ...backendSettings(this.config, server),
+      ...backendSettings(this.config, server, router),
       resp3: version === 3,
       ...(version === 3 && { preconnect: false }),
     };
+    const place = (): number => this.map.servers.findIndex(({ name }) => name === server.name);
     const backend = new Backend(settings, {
       onUp: (one) => {
         if (!this.#hasLearned && version === 2) {
           this.#hasLearned = true;
           learnCommands(one);
         }
-        this.#events.onServerUp?.(server);
+        this.events.onServerUp?.(server);
       },
-      onDown: (_, error) => this.#onDown(index, server, error),
+      onDown: (_, error) => this.#onDown(place(), server, error),
       onDrain: () => this.#onDrain(),
     });
     return backend;
   }
 
   #onDown(index: number, server: PoolServer, error: BackendError): void {
+    if (index < 0) return;
     const counters = this.stats.server(index);
     if (/no answer for|no connection/.test(error.message)) counters.timeouts++;
     else if (/closed the connection/.test(error.message)) counters.eof++;
     else counters.failures++;
     this.#failures[index] = (this.#failures[index] ?? 0) + 1;
-    this.#events.onServerDown?.(server, error.message);
+    this.events.onServerDown?.(server, error.message);
     this.#onDrain();
     if (!this.config.autoEjectHosts || this.#failures[index]! < this.config.serverFailureLimit || this.#ejected.has(index)) return;
     this.#ejected.set(index, performance.now() + this.config.serverRetryTimeoutMs);
     counters.ejectedAtMs = Date.now();
     counters.ejections++;
-    this.#events.onEjected?.(server, this.config.serverRetryTimeoutMs);
+    this.events.onEjected?.(server, this.config.serverRetryTimeoutMs);
     this.#remap();
   }
 
@@ -211,8 +285,8 @@ export class ProxyPool {
     return this.#congested.has(server);
   }
 
-  /** Starts the client's request again when the server has taken what waits for it. */
-  wakeWhenDrained(client: ProxyClient, _server: number): void {
+  /** Starts the client's request again when a server has taken what waits for it. */
+  wakeWhenDrained(client: ProxyClient): void {
     client.hold('room');
     this.#waiting.push(client);
   }
@@ -235,7 +309,7 @@ export class ProxyPool {
       if (bytes > CONGESTED_BYTES) this.#congested.add(i);
       else if (bytes < CONGESTED_BYTES / 2) this.#congested.delete(i);
     }
-    this.isSlow = this.#congested.size > 0 || this.special !== undefined || this.redirects === 'backends';
+    this.lookAgain();
   }
 
   #check(): void {
@@ -251,11 +325,17 @@ export class ProxyPool {
       this.#ejected.delete(index);
       this.#failures[index] = 0;
       returned = true;
-      this.#events.onReturned?.(this.map.servers[index]!);
+      this.events.onReturned?.(this.map.servers[index]!);
     }
     if (returned) this.#remap();
     this.#onDrain();
     this.privates.check(nowMs);
+    this.#retired = this.#retired.filter(({ backend, successor, sinceMs }) => {
+      if (backend.pending > 0 && nowMs - sinceMs < RETIRE_MS) return true;
+      backend.close();
+      successor?.inherit(backend);
+      return false;
+    });
     const epochMs = Date.now();
     for (const client of this.clients.values()) client.check(epochMs);
   }
@@ -274,11 +354,18 @@ export class ProxyPool {
 
   close(): void {
     clearInterval(this.#timer);
+    this.special?.close?.();
     this.privates.close();
+    for (const { backend } of this.#retired) backend.close();
     this.#closeServers();
   }
 }
 
-function sameAddress(settings: BackendSettings, server: PoolServer): boolean {
+/** Settings whose change asks for other connections. */
+const CONNECTION_SETTINGS = ['auth', 'username', 'db', 'tls', 'tcpKeepalive', 'timeoutMs', 'serverConnections', 'preconnect'] as const;
+/** How long connections of before a change may take to answer what they have under way. */
+const RETIRE_MS = 10_000;
+
+function sameAddress(settings: BackendSettings, server: Pick<PoolServer, 'address'>): boolean {
   return JSON.stringify(settings.address) === JSON.stringify(server.address);
 }

@@ -6,7 +6,7 @@ import { type PoolServer, parseAddress, type ServerAddress, showAddress } from '
 import type { ProxyClient } from './proxy-client.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
 import { Join } from './proxy-join.ts';
-import type { ProxyPool, SpecialRoutes } from './proxy-pool.ts';
+import type { ProxyPool, SpecialRoutes, SplitParts } from './proxy-pool.ts';
 import type { EncodedRequest, ReplySink } from './reply-sink.ts';
 import { encodeRequest } from './request-encoder.ts';
 
@@ -20,12 +20,21 @@ const NOBODY: ReplySink<unknown> = { onReply: () => undefined, onFailure: () => 
  * they have changed; MOVED and ASK are followed, so clients never see them. Keys of several slots are split by slot.
  */
 export class ClusterRoutes implements SpecialRoutes {
+  readonly isActive = true;
   readonly #pool: ProxyPool;
   #isAsking = false;
 
   constructor(pool: ProxyPool) {
     this.#pool = pool;
     this.refresh();
+  }
+
+  holds(): boolean {
+    return false;
+  }
+
+  bring(keys: readonly Bytes[]): Promise<number> {
+    return Promise.resolve(this.#pool.serverOf(keys[0]!));
   }
 
   takes(client: ProxyClient, command: ProxyCommand, server: number): boolean {
@@ -37,11 +46,7 @@ export class ClusterRoutes implements SpecialRoutes {
     return true;
   }
 
-  takesSplit(
-    client: ProxyClient,
-    command: ProxyCommand,
-    parts: ReadonlyMap<number, { readonly args: readonly Bytes[]; readonly keys: readonly Bytes[]; readonly orders: readonly number[] }>,
-  ): boolean {
+  takesSplit(client: ProxyClient, command: ProxyCommand, parts: SplitParts): boolean {
     const { map } = this.#pool;
     const bySlot = new Map<number, { readonly server: number; readonly args: Bytes[]; readonly orders: number[] }>();
     for (const [server, { args, keys, orders }] of parts) {

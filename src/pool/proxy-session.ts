@@ -1,11 +1,14 @@
 import { type Bytes, fromUtf8 } from '../base/bytes.ts';
 import { wrongArityError } from '../shard/redis/error-replies.ts';
 import { errorReply, OK, type Reply, type TaggedReply } from '../shard/redis/reply.ts';
+import type { PrivateConnection } from './private-connections.ts';
 import { NO_SERVER, type ProxyClient } from './proxy-client.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
 import { forward, keysOfRequest, oneServer } from './proxy-dispatch.ts';
-import type { PrivateConnection } from './proxy-private.ts';
+import { failureReply } from './proxy-wire.ts';
 import type { EncodedRequest, ReplySink } from './reply-sink.ts';
+import { encodeRequest } from './request-encoder.ts';
+import { isNilReply, withTimeLeft } from './waiting-commands.ts';
 
 // Transactions, blocking commands and subscriptions: what needs a connection of its own to one server.
 //
@@ -18,6 +21,9 @@ const NESTED = errorReply('ERR MULTI calls can not be nested');
 const WATCH_INSIDE = errorReply('ERR WATCH inside MULTI is not allowed');
 const ABORTED = errorReply('EXECABORT Transaction discarded because of previous errors.');
 const LOST = errorReply('EXECABORT Transaction discarded: the connection to its server was lost before EXEC; nothing was carried out');
+const MOVED = errorReply(
+  'EXECABORT Transaction discarded: its keys are on their way to another server; nothing was carried out, try again (KF_POOL_MOVING)',
+);
 const TOO_MANY_QUEUED = errorReply('ERR too many commands in MULTI before the first with a key');
 const QUEUED: Reply = { kind: 'status', text: 'QUEUED' };
 
@@ -50,7 +56,7 @@ export function beginSession(client: ProxyClient, command: ProxyCommand): void {
       return;
     case 'publish':
     case 'pubsub':
-      forward(client, command, pubSubServer(client));
+      forward(client, command, client.pool.pubSubServer);
       return;
     case 'unsubscribe':
     case 'punsubscribe':
@@ -62,11 +68,6 @@ export function beginSession(client: ProxyClient, command: ProxyCommand): void {
   else if (command.name === 'multi' && scanner.argCount > 1) client.reply(command, wrongArityError(command.name));
   else if (client.inFlight > 0) client.hold('drained');
   else new PrivateSession(client).handles(command);
-}
-
-/** Channels belong to no key: all of a pool are on its first server. Sharded channels are spread like keys. */
-function pubSubServer(client: ProxyClient): number {
-  return client.pool.liveServers()[0] ?? 0;
 }
 
 function unsubscribedAlready(client: ProxyClient, command: ProxyCommand): void {
@@ -82,40 +83,86 @@ export function block(client: ProxyClient, command: ProxyCommand): void {
     client.hold('drained');
     return;
   }
-  const { pool } = client;
   const keys = keysOfRequest(client, command);
-  const server = oneServer(client, command, keys);
-  if (typeof server !== 'number') {
-    client.reply(command, server);
-    return;
+  const server = oneServer(client, command, keys, true);
+  if (typeof server !== 'number') client.reply(command, server);
+  else {
+    client.isBlocked = true;
+    waitAt({ client, command, keys: keys ?? [], token: client.open(command, server, 1) }, server, client.scanner.args());
   }
-  if (keys !== undefined && keys.length > 0 && pool.special?.takes(client, command, server, keys) === true) return;
-  const own = pool.privates.take(server, client.version, true, {});
-  pool.stats.server(server).requests++;
-  const request = client.frame();
-  const token = client.open(command, server, 1);
-  const unblock = (): void => {
-    client.isBlocked = false;
-    client.abandon = undefined;
-    pool.privates.give(own);
-    client.release();
-  };
-  client.isBlocked = true;
+}
+
+/** A command that waits at a server for a client. */
+interface Waiting {
+  readonly client: ProxyClient;
+  readonly command: ProxyCommand;
+  readonly keys: readonly Bytes[];
+  readonly token: number;
+}
+
+function waitAt(waiting: Waiting, server: number, args: readonly Bytes[]): void {
+  const { client, command, token } = waiting;
+  const { pool } = client;
+  const sinceMs = performance.now();
+  let isMoved = false;
+  const own = pool.privates.take(pool.backends(client.version)[server]!, true, {
+    onMoved: () => {
+      isMoved = true;
+    },
+  });
+  own.keys = [...waiting.keys];
+  own.isWaiting = true;
   client.abandon = () => pool.privates.drop(own);
+  pool.stats.server(server).requests++;
   own.connection.send(
-    request,
+    encodeRequest(args),
     {
       onReply: (_, bytes, start, end) => {
-        client.onReply(token, bytes, start, end);
-        unblock();
+        client.abandon = undefined;
+        pool.privates.give(own);
+        const again =
+          isMoved && isNilReply(bytes, start)
+            ? withTimeLeft(command.name, { argCount: args.length, arg: (i) => args[i]! }, performance.now() - sinceMs)
+            : undefined;
+        if (again !== undefined) waitElsewhere(waiting, again);
+        else {
+          client.onReply(token, bytes, start, end);
+          unblock(client);
+        }
       },
       onFailure: (_, error) => {
         client.onFailure(token, error);
-        unblock();
+        unblock(client);
       },
     },
     undefined,
   );
+}
+
+/** Its keys are on their way: it goes on waiting where they will be. */
+function waitElsewhere(waiting: Waiting, args: readonly Bytes[]): void {
+  const { client, command, keys, token } = waiting;
+  client.pool.special!.bring(keys).then(
+    () => {
+      if (client.isClosed) return;
+      const server = oneServer(client, command, keys, true);
+      if (typeof server === 'number') waitAt(waiting, server, args);
+      else {
+        client.answer(token, server);
+        unblock(client);
+      }
+    },
+    (error: unknown) => {
+      client.answer(token, failureReply(error));
+      unblock(client);
+    },
+  );
+}
+
+function unblock(client: ProxyClient): void {
+  client.isBlocked = false;
+  client.abandon = undefined;
+  client.release();
 }
 
 interface Transaction {
@@ -134,7 +181,9 @@ export class PrivateSession {
   #transaction: Transaction | undefined;
   #isWatching = false;
   #isSubscribed = false;
+  /** Its connection is gone, or to be used no more. */
   #isLost = false;
+  #isMoved = false;
 
   constructor(client: ProxyClient) {
     this.#client = client;
@@ -147,6 +196,12 @@ export class PrivateSession {
 
   get isSubscribed(): boolean {
     return this.#isSubscribed;
+  }
+
+  /** Whether a command goes over its own connection for the sake of its keys. */
+  wouldTake({ kind, isSplit }: ProxyCommand): boolean {
+    if (this.#isLost || (kind !== 'keyed' && kind !== 'blocking')) return false;
+    return this.#transaction !== undefined || (this.#isWatching && !isSplit);
   }
 
   /** An error was answered inside MULTI. */
@@ -180,7 +235,7 @@ export class PrivateSession {
     switch (command.name) {
       case 'multi':
         this.#transaction = { isSpoiled: false, held: [], isOpen: false };
-        if (this.#own) this.#openTransaction(this.#transaction, this.#own.server);
+        if (this.#own && !this.#isLost) this.#openTransaction(this.#transaction, this.#server);
         client.reply(command, OK);
         return true;
       case 'exec':
@@ -191,31 +246,33 @@ export class PrivateSession {
         return true;
       case 'watch': {
         const keys = keysOfRequest(client, command);
-        const server = oneServer(client, command, keys);
+        const server = oneServer(client, command, keys, true);
         if (typeof server !== 'number') client.reply(command, server);
-        else if (this.#own && this.#own.server !== server) client.reply(command, this.#elsewhere(command));
+        else if (!this.#isAt(server)) client.reply(command, this.#elsewhere(command));
         else {
           this.#isWatching = true;
-          this.#send(command, server);
+          this.#send(command, server, keys);
         }
         return true;
       }
       case 'unwatch':
         this.#isWatching = false;
-        if (this.#own && !this.#isLost) this.#send(command, this.#own.server);
+        if (this.#own && !this.#isLost) this.#send(command, this.#server);
         else client.reply(command, OK);
         return true;
     }
     // Keys of the watched server go the same way as WATCH did; all others are elsewhere, and go the ordinary way.
     if (command.kind !== 'keyed' || this.#isLost) return false;
     const keys = keysOfRequest(client, command);
-    const server = keys === undefined || keys.length === 0 ? NO_SERVER : oneServer(client, command, keys);
-    if (server !== this.#own?.server) {
+    // Keys on the move that may lie apart are asked for one by one.
+    const isApart = command.isSplit && client.pool.map.hasMoves;
+    const server = isApart || keys === undefined || keys.length === 0 ? NO_SERVER : oneServer(client, command, keys, true);
+    if (this.#own === undefined || typeof server !== 'number' || !this.#isAt(server)) {
       if (!command.isSplit || client.inFlight === 0) return false;
       client.hold('drained');
       return true;
     }
-    this.#send(command, this.#own.server);
+    this.#send(command, server, keys);
     return true;
   }
 
@@ -228,7 +285,7 @@ export class PrivateSession {
       case 'discard':
         this.#transaction = undefined;
         this.#isWatching = false;
-        if (transaction.isOpen && !this.#isLost) this.#send(command, this.#own!.server);
+        if (transaction.isOpen && !this.#isLost) this.#send(command, this.#server);
         else client.reply(command, OK);
         return;
       case 'multi':
@@ -250,18 +307,20 @@ export class PrivateSession {
       else this.#queueKeyless(command, transaction);
       return;
     }
-    const server = oneServer(client, command, keys);
-    if (typeof server !== 'number') this.#spoil(command, server);
-    else if (this.#own && this.#own.server !== server) this.#spoil(command, this.#elsewhere(command));
+    const server = oneServer(client, command, keys, true);
+    // EXEC says what became of it.
+    if (this.#isMoved) client.reply(command, QUEUED);
+    else if (typeof server !== 'number') this.#spoil(command, server);
+    else if (!this.#isAt(server)) this.#spoil(command, this.#elsewhere(command));
     else {
       if (!transaction.isOpen) this.#openTransaction(transaction, server);
-      this.#send(command, server);
+      this.#send(command, server, keys);
     }
   }
 
   #queueKeyless(command: ProxyCommand, transaction: Transaction): void {
     const client = this.#client;
-    if (transaction.isOpen) this.#send(command, this.#own!.server);
+    if (transaction.isOpen && !this.#isMoved) this.#send(command, this.#server);
     else if (transaction.held.length >= client.pool.limits.queuedCommands) this.#spoil(command, TOO_MANY_QUEUED);
     else {
       transaction.held.push(client.frame());
@@ -271,16 +330,19 @@ export class PrivateSession {
 
   #exec(command: ProxyCommand, transaction: Transaction): void {
     const client = this.#client;
+    const wasWatching = this.#isWatching;
     this.#transaction = undefined;
     this.#isWatching = false;
-    if (this.#isLost) client.reply(command, LOST);
+    // Whoever watches is told that something has changed, and tries again.
+    if (this.#isMoved) client.reply(command, wasWatching ? { kind: 'null-array' } : MOVED);
+    else if (this.#isLost) client.reply(command, LOST);
     else if (transaction.isSpoiled) {
       if (transaction.isOpen) this.#own!.connection.send('*1\r\n$7\r\nDISCARD\r\n', NOBODY, undefined);
       client.reply(command, ABORTED);
     } else if (!transaction.isOpen && transaction.held.length === 0 && !this.#own) client.reply(command, []);
     else {
-      if (!transaction.isOpen) this.#openTransaction(transaction, this.#own?.server ?? Math.max(0, client.pool.anyServer()));
-      this.#send(command, this.#own!.server);
+      if (!transaction.isOpen) this.#openTransaction(transaction, this.#own ? this.#server : Math.max(0, client.pool.anyServer()));
+      this.#send(command, this.#server);
     }
   }
 
@@ -322,19 +384,22 @@ export class PrivateSession {
       client.reply(command, wrongArityError(name));
       return true;
     }
-    let server = this.#own?.server ?? pubSubServer(client);
+    let server = this.#own ? this.#server : client.pool.pubSubServer;
+    let channels: readonly Bytes[] = [];
     if (name === 'ssubscribe') {
-      const found = oneServer(client, command, keysOfRequest(client, command));
-      if (typeof found !== 'number' || (this.#own && found !== this.#own.server)) {
+      channels = keysOfRequest(client, command) ?? [];
+      const found = oneServer(client, command, channels, true);
+      if (typeof found !== 'number' || !this.#isAt(found)) {
         client.reply(command, typeof found === 'number' ? this.#elsewhere(command) : found);
         return true;
       }
       server = found;
-    } else if (this.#own && !name.includes('un') && name !== 'ping' && server !== pubSubServer(client)) {
+    } else if (this.#own && !name.includes('un') && name !== 'ping' && server !== client.pool.pubSubServer) {
       client.reply(command, errorReply(`ERR '${name}' beside sharded channels of another server is not served by a pool`));
       return true;
     }
     const own = this.#connect(server);
+    client.pool.privates.stand(own, channels);
     own.connection.pushing = true;
     this.#isSubscribed = true;
     client.lastCommand = command;
@@ -352,17 +417,37 @@ export class PrivateSession {
   // ── the connection ──
 
   #connect(server: number): PrivateConnection {
-    this.#own ??= this.#client.pool.privates.take(server, this.#client.version, false, {
+    const { pool, version } = this.#client;
+    this.#own ??= pool.privates.take(pool.backends(version)[server]!, false, {
       onPush: (bytes, start, end) => this.#onPush(bytes, start, end),
       onLost: () => this.#onLost(),
+      onMoved: () => {
+        this.#isMoved = true;
+        this.#isLost = true;
+      },
     });
     return this.#own;
   }
 
-  #send(command: ProxyCommand, server: number): void {
+  /** Whether its connection is one to this server; without one yet, any will do. */
+  #isAt(server: number): boolean {
+    const { pool, version } = this.#client;
+    return this.#own === undefined || pool.backends(version)[server] === this.#own.backend;
+  }
+
+  /** The place of its server in the map. */
+  get #server(): number {
+    const { pool, version } = this.#client;
+    const place = pool.backends(version).indexOf(this.#own!.backend);
+    return place < 0 ? NO_SERVER : place;
+  }
+
+  #send(command: ProxyCommand, server: number, keys: readonly Bytes[] = []): void {
     const client = this.#client;
     const own = this.#connect(server);
-    client.pool.stats.server(server).requests++;
+    client.pool.privates.stand(own, keys);
+    const counters = client.pool.stats.servers[server];
+    if (counters !== undefined) counters.requests++;
     own.connection.send(client.frame(), client, client.open(command, server, 1));
   }
 

@@ -45,7 +45,7 @@ export class ProxyStats {
   readonly errors = new Float64Array(MAX_COMMANDS);
   readonly latency = new Float64Array(MAX_COMMANDS * LATENCY_BUCKETS);
   readonly latencySumMs = new Float64Array(MAX_COMMANDS);
-  readonly servers: ServerCounters[] = [];
+  servers: ServerCounters[] = [];
   clientBytesIn = 0;
   clientBytesOut = 0;
   clients = 0;
@@ -67,6 +67,11 @@ export class ProxyStats {
   server(index: number): ServerCounters {
     while (this.servers.length <= index) this.servers.push(newServerCounters());
     return this.servers[index]!;
+  }
+
+  /** Other servers in other places: the counters of those that stay, undefined for new ones. */
+  setServers(counters: readonly (ServerCounters | undefined)[]): void {
+    this.servers = counters.map((one) => one ?? newServerCounters());
   }
 
   answered(command: number, server: number, tookMs: number, bytes: number, isError: boolean): void {

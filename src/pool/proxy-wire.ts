@@ -1,7 +1,8 @@
 import { type Bytes, utf8 } from '../base/bytes.ts';
+import { isKeyfleetError, messageOf } from '../base/errors.ts';
 import { REPLY_WHOLE, ReplyScanner } from '../resp/codec/reply-scanner.ts';
 import { ReplyWriter, type RespVersion } from '../resp/codec/reply-writer.ts';
-import type { Reply } from '../shard/redis/reply.ts';
+import { errorReply, type Reply, type TaggedReply } from '../shard/redis/reply.ts';
 
 // Small pieces of the Redis protocol, as bytes. Pure but for Node's Buffer.
 
@@ -14,6 +15,11 @@ export function encodeRequest(args: readonly Bytes[]): Bytes {
 
 export function requestOf(...args: readonly (string | Bytes)[]): Bytes {
   return encodeRequest(args.map((arg) => (typeof arg === 'string' ? utf8(arg) : arg)));
+}
+
+/** As the proxy words an error that is not a server's: its text and, at the end, its code. */
+export function failureReply(error: unknown): TaggedReply {
+  return errorReply(`ERR ${messageOf(error)} (${isKeyfleetError(error) ? error.code : 'KF_INTERNAL'})`);
 }
 
 /** A reply as bytes of its own. */
@@ -39,6 +45,11 @@ export function elementsOf(
   const bounds: [number, number][] = [];
   while (scanner.next() === REPLY_WHOLE) bounds.push([scanner.start, scanner.end]);
   return { chunk: body, bounds };
+}
+
+/** The string that a whole frame `$3\r\nabc\r\n` is. */
+export function stringOf(frame: Bytes): Bytes {
+  return frame.subarray(frame.indexOf(10) + 1, frame.length - 2);
 }
 
 export const CRLF: Bytes = utf8('\r\n');

@@ -1,5 +1,7 @@
+import { isReservedKey } from './guard-scripts.ts';
 import type { PoolCore } from './pool-core.ts';
 import { promised } from './pool-core.ts';
+import type { PoolMap } from './pool-map.ts';
 import type { ReplyValue } from './reply-value.ts';
 import type { CommandArg } from './request-encoder.ts';
 
@@ -10,24 +12,34 @@ export interface ScanOptions {
   readonly type?: string;
 }
 
-/** Walks over the keys of all servers that have any. @throws what `call` throws; with a server away KF_BACKEND_DOWN, since keys would be missing. */
+/**
+ * Walks over the keys of all servers that have any; again when keys were on the move, so that none that is there throughout is missed: some come twice then.
+ *
+ * @throws what `call` throws; with a server away KF_BACKEND_DOWN, since keys would be missing.
+ */
 export async function* scanServers(core: PoolCore, options: ScanOptions, asBuffers: boolean): AsyncGenerator<string | Buffer, void, void> {
   const more: CommandArg[] = [];
   if (options.match !== undefined) more.push('MATCH', options.match);
   more.push('COUNT', options.count ?? 500);
   if (options.type !== undefined) more.push('TYPE', options.type);
-  for (const server of core.liveServers()) {
-    let cursor = '0';
-    do {
-      const page: ReplyValue = await promised((pending) => core.sendTo(server, ['SCAN', cursor, ...more], pending), asBuffers);
-      const [next, keys] = page as [ReplyValue, (string | Buffer)[]];
-      for (const key of keys) if (!isOurs(key)) yield key;
-      cursor = String(next);
-    } while (cursor !== '0');
-  }
+  let epoch: number;
+  do {
+    ({ epoch } = core.map);
+    const order = scanOrder(core.map, core.liveServers());
+    for (let at = 0; at < order.length && core.map.epoch === epoch; at++) {
+      let cursor = '0';
+      do {
+        const page: ReplyValue = await promised((pending) => core.sendTo(order[at]!, ['SCAN', cursor, ...more], pending), asBuffers);
+        const [next, keys] = page as [ReplyValue, (string | Buffer)[]];
+        for (const key of keys) if (!isReservedKey(key)) yield key;
+        cursor = String(next);
+      } while (cursor !== '0' && core.map.epoch === epoch);
+    }
+  } while (core.map.epoch !== epoch);
 }
 
-/** Keys that movers keep on the servers. */
-function isOurs(key: string | Buffer): boolean {
-  return typeof key === 'string' ? key.startsWith('__kf:') : key.length >= 5 && key.toString('latin1', 0, 5) === '__kf:';
+/** The servers as a walk over all keys takes them: those that keys leave before those that they come to, so that none slips by. */
+export function scanOrder(map: PoolMap, servers: readonly number[]): number[] {
+  const gains = new Set(map.moves.map(({ from, to, mode }) => (mode === 'returning' ? from : to)));
+  return [...servers.filter((server) => !gains.has(server)), ...servers.filter((server) => gains.has(server))];
 }

@@ -1,7 +1,6 @@
 import type { Bytes } from '../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
 import type { Backend } from './backend.ts';
-import type { BackendError } from './backend-error.ts';
 import type { ReplySink } from './reply-sink.ts';
 import { RedisReplyError, type ReplyValue, replyValue } from './reply-value.ts';
 import { type CommandArg, encodeRequest } from './request-encoder.ts';
@@ -43,7 +42,7 @@ export class BackendLink implements ServerLink, ReplySink<Pending> {
     else pending.resolve(value);
   }
 
-  onFailure(pending: Pending, error: BackendError): void {
+  onFailure(pending: Pending, error: KeyfleetError): void {
     pending.reject(error);
   }
 

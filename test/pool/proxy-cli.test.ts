@@ -88,6 +88,13 @@ describe.runIf(hasRedis)('keyfleet pool', () => {
       pool.child.kill('SIGHUP');
       await until(async () => (pool.stderr.match(/reloaded/g)?.length === 2 ? true : undefined), 'a reload in both workers');
       expect(await clients[0]!.call('GET', 'w0')).toBe('0');
+      // Other servers are not taken: keys would have to move.
+      writeFileSync(file, readFileSync(file, 'utf8').replace(`   - ${servers[2]!.address}:1\n`, '   - 127.0.0.1:1:2 other\n'));
+      pool.child.kill('SIGHUP');
+      await until(async () => (pool.stderr.includes('KF_POOL_PLAN') ? true : undefined), 'a refusal');
+      expect(pool.stderr).toContain("`keyfleet pool add '127.0.0.1:1:2 other'`");
+      expect(pool.stderr).toContain(`\`keyfleet pool remove ${servers[2]!.address}\``);
+      expect(await clients[0]!.call('GET', 'w0')).toBe('0');
       for (const client of clients) client.close();
     } finally {
       expect((await pool.kill('SIGTERM')).code).toBe(0);

@@ -35,7 +35,7 @@ export class TestRouter {
     const move = this.#map.moveOf(slot);
     const guarded = (move !== undefined && move.mode !== 'planned') || bytes.some((key) => this.#guarded.has(key));
     const reply = guarded
-      ? await this.#guarded.run({ args, keys: bytes, slot, write: kind !== 'read', scriptable: kind !== 'pulled' })
+      ? await this.#guarded.run({ args, keys: bytes, write: kind !== 'read', scriptable: kind !== 'pulled' })
       : await this.#send(this.#map.ownerOf(slot), args);
     this.waitsMs.push(performance.now() - startedMs);
     return reply;

@@ -1,0 +1,269 @@
+/** Keeps a pool that the proxy serves in step with its owner: the lease, the newest map, and requests whose keys are on the move. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Bytes } from '../base/bytes.ts';
+import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
+import { isWord } from '../resp/codec/ascii.ts';
+import { type GuardedCommand, GuardedCommands, noLease, notTogether, PATIENCE_MS } from './guarded-commands.ts';
+import { latin1Slice } from './latin1.ts';
+import { routerName } from './move-coordinator.ts';
+import { PoolFollower } from './move-follower.ts';
+import type { Argument } from './move-link.ts';
+import type { PoolControl } from './pool-config.ts';
+import type { PoolMap } from './pool-map.ts';
+import { NO_SERVER, type ProxyClient } from './proxy-client.ts';
+import type { ProxyCommand } from './proxy-commands.ts';
+import { keysOfRequest } from './proxy-dispatch.ts';
+import { Join } from './proxy-join.ts';
+import type { ProxyPool, SpecialRoutes, SplitParts } from './proxy-pool.ts';
+import { failureReply } from './proxy-wire.ts';
+import type { ReplySink } from './reply-sink.ts';
+import { encodeRequest } from './request-encoder.ts';
+import { mayWait } from './waiting-commands.ts';
+
+interface ProxyGuarded extends GuardedCommand {
+  readonly resp3: boolean;
+  /** The client's id, whose requests share one connection to a server. */
+  readonly lane: number;
+}
+
+/** Keys of a request that the mover brings to where they go, before the request is started. */
+interface Bringing {
+  isDone: boolean;
+  /** Of the map by which they were brought. */
+  epoch: number;
+  error: unknown;
+}
+
+const LOOK_MS = 5;
+/** What the proxy answers without a word to a server. */
+const NEEDS_NO_SERVER: ReadonlySet<ProxyCommand['kind']> = new Set(['local', 'refused']);
+/** What would take the marks of a move with it, or its scripts. */
+const WIPING = new Set(['flushall', 'flushdb']);
+
+export class ProxyMoving implements SpecialRoutes {
+  readonly #pool: ProxyPool;
+  readonly #follower: PoolFollower;
+  readonly #guarded: GuardedCommands<Bytes, ProxyGuarded>;
+  /** Clients whose request waits for a lease. */
+  #waiting = new Set<ProxyClient>();
+  readonly #bringing = new WeakMap<ProxyClient, Bringing>();
+  /** Since when there is no lease. */
+  #without: number | undefined = performance.now();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(pool: ProxyPool, control: PoolControl) {
+    this.#pool = pool;
+    this.#guarded = new GuardedCommands<Bytes, ProxyGuarded>({
+      map: () => pool.map,
+      send: (server, args, command) => this.#send(server, args, command),
+      errorOf: (reply) => (reply[0] === MINUS ? latin1Slice(reply, 1, reply.length - 2) : undefined),
+      pull: (move, keys) => this.#follower.pull(move, keys),
+    });
+    this.#follower = new PoolFollower(control, {
+      config: pool.config,
+      begin: (id) => pool.renameConnections(routerName(id)),
+      apply: (map) => this.#apply(map),
+      onLost: (why) => pool.events.onOwnerLost?.(why),
+      onFound: (epoch) => pool.events.onOwnerFound?.(epoch),
+    });
+    this.#timer = setInterval(() => this.#look(), LOOK_MS);
+    this.#timer.unref();
+  }
+
+  /** Whether anything may be sent to the servers now. */
+  get maySend(): boolean {
+    return this.#follower.maySend;
+  }
+
+  get isActive(): boolean {
+    return !this.maySend || this.#pool.map.hasMoves || !this.#guarded.isIdle;
+  }
+
+  holds(client: ProxyClient, command: ProxyCommand): boolean {
+    const needsServer = !NEEDS_NO_SERVER.has(command.kind) || command.name === 'scan' || command.name === 'randomkey';
+    if (!needsServer) return false;
+    if (!this.maySend) {
+      if (performance.now() - (this.#without ??= performance.now()) > PATIENCE_MS) this.#refuse(client, command, noLease());
+      else {
+        client.hold('room');
+        this.#waiting.add(client);
+      }
+      return true;
+    }
+    if (!this.#pool.map.hasMoves) return false;
+    if (WIPING.has(command.name) || (command.name === 'script' && client.scanner.argCount > 1 && isWord(client.scanner.arg(1), 'flush'))) {
+      this.#refuse(client, command, wouldWipe(command.name));
+      return true;
+    }
+    const outlives =
+      command.name === 'watch' ||
+      command.name === 'ssubscribe' ||
+      (command.kind === 'blocking' && mayWait(command.name, client.scanner)) ||
+      client.session?.wouldTake(command) === true;
+    return outlives && this.#brings(client, command);
+  }
+
+  takes(client: ProxyClient, command: ProxyCommand, server: number, keys: readonly Bytes[]): boolean {
+    const { map } = this.#pool;
+    if (!map.hasMoves && this.#guarded.isIdle) return false;
+    const move = map.moveOf(map.slotOf(keys[0]!));
+    if (keys.length > 1 && keys.some((key) => map.moveOf(map.slotOf(key)) !== move)) {
+      this.#refuse(client, command, notTogether());
+      return true;
+    }
+    if ((move === undefined || move.mode === 'planned') && !keys.some((key) => this.#guarded.has(key))) return false;
+    const { stats } = this.#pool;
+    stats.server(server).requests++;
+    this.#run(client, command, client.scanner.args(), keys, client, client.open(command, server, 1));
+    return true;
+  }
+
+  takesSplit(client: ProxyClient, command: ProxyCommand, parts: SplitParts): boolean {
+    const { map } = this.#pool;
+    if (!map.hasMoves && this.#guarded.isIdle) return false;
+    const isAlone = (key: Bytes): boolean => (map.moveOf(map.slotOf(key))?.mode ?? 'planned') !== 'planned' || this.#guarded.has(key);
+    const all: {
+      readonly server: number;
+      readonly args: Bytes[];
+      readonly keys: Bytes[];
+      readonly orders: number[];
+      readonly alone: boolean;
+    }[] = [];
+    for (const [server, { args, keys, orders }] of parts) {
+      const step = (args.length - 1) / keys.length;
+      let together: (typeof all)[number] | undefined;
+      for (const [i, key] of keys.entries()) {
+        const alone = isAlone(key);
+        let part = alone ? undefined : together;
+        if (part === undefined) all.push((part = { server, args: [args[0]!], keys: [], orders: [], alone }));
+        if (!alone) together = part;
+        part.args.push(...args.slice(1 + i * step, 1 + (i + 1) * step));
+        part.keys.push(key);
+        part.orders.push(orders[i]!);
+      }
+    }
+    if (!all.some(({ alone }) => alone)) return false;
+    const token = client.open(command, NO_SERVER, 1);
+    const join = new Join(client, token, command.join!, all.length, command.join === 'array' ? all.map(({ orders }) => orders) : []);
+    const backends = this.#pool.backends(client.version);
+    for (const [index, { server, args, keys, alone }] of all.entries()) {
+      this.#pool.stats.server(server).requests++;
+      if (alone) this.#run(client, command, args, keys, join, index);
+      else backends[server]!.send(encodeRequest(args), join, index, client.id);
+    }
+    return true;
+  }
+
+  async bring(keys: readonly Bytes[]): Promise<number> {
+    const deadlineMs = performance.now() + PATIENCE_MS;
+    for (;;) {
+      const server = await this.#guarded.bring(keys);
+      if (this.maySend) return server;
+      if (performance.now() > deadlineMs) throw noLease();
+      await sleep(LOOK_MS);
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    void this.#follower.close();
+  }
+
+  #run(
+    client: ProxyClient,
+    command: ProxyCommand,
+    args: readonly Bytes[],
+    keys: readonly Bytes[],
+    sink: ReplySink<number>,
+    token: number,
+  ): void {
+    const scriptable = !/^(eval|fcall)/.test(command.name);
+    this.#guarded.run({ args, keys, write: command.isWrite, scriptable, resp3: client.version === 3, lane: client.id }).then(
+      (bytes) => sink.onReply(token, bytes, 0, bytes.length),
+      (error: unknown) => sink.onFailure(token, isKeyfleetError(error) ? error : new KeyfleetError('KF_INTERNAL', messageOf(error))),
+    );
+  }
+
+  #send(server: number, args: readonly Argument[], { resp3, lane }: ProxyGuarded): Promise<Bytes> {
+    return new Promise((resolve, reject) => {
+      const backend = this.#pool.backends(resp3 ? 3 : 2)[server];
+      if (backend === undefined || !this.maySend) {
+        reject(noLease());
+        return;
+      }
+      backend.send(
+        encodeRequest(args),
+        { onReply: (_, bytes, start, end) => resolve(bytes.subarray(start, end)), onFailure: (_, error) => reject(error) },
+        undefined,
+        lane,
+      );
+    });
+  }
+
+  /** True while keys of the request have to be brought to another server before it can be started. */
+  #brings(client: ProxyClient, command: ProxyCommand): boolean {
+    const { map } = this.#pool;
+    const there = this.#bringing.get(client);
+    if (there?.isDone === true) {
+      this.#bringing.delete(client);
+      if (there.error !== undefined) {
+        this.#refuse(client, command, there.error);
+        return true;
+      }
+      if (there.epoch === map.epoch) return false;
+    } else if (there !== undefined) {
+      client.hold('room');
+      return true;
+    }
+    const keys = keysOfRequest(client, command);
+    if (keys === undefined || keys.every((key) => (map.moveOf(map.slotOf(key))?.mode ?? 'planned') === 'planned')) return false;
+    const bringing: Bringing = { isDone: false, epoch: 0, error: undefined };
+    this.#bringing.set(client, bringing);
+    client.hold('room');
+    this.#guarded
+      .bring(keys)
+      .catch((error: unknown) => {
+        bringing.error = error;
+      })
+      .then(() => {
+        bringing.isDone = true;
+        bringing.epoch = this.#pool.map.epoch;
+        client.release();
+      });
+    return true;
+  }
+
+  #refuse(client: ProxyClient, command: ProxyCommand, error: unknown): void {
+    client.session?.spoil();
+    client.reply(command, failureReply(error));
+  }
+
+  async #apply(map: PoolMap): Promise<void> {
+    await Promise.all([this.#guarded.drained(), this.#pool.pass(map)]);
+  }
+
+  /** Clients that wait for a lease go on once there is one, or once waiting is over. */
+  #look(): void {
+    const { maySend } = this;
+    if (maySend) this.#without = undefined;
+    else this.#without ??= performance.now();
+    this.#pool.lookAgain();
+    if (this.#waiting.size === 0) return;
+    if (!maySend && performance.now() - this.#without! <= PATIENCE_MS) return;
+    const waiting = this.#waiting;
+    this.#waiting = new Set();
+    for (const client of waiting) client.release();
+  }
+}
+
+function wouldWipe(name: string): KeyfleetError {
+  return new KeyfleetError(
+    'KF_POOL_MOVING',
+    `'${name}' would take the marks of the keys that are on their way with it; try again when they have arrived`,
+    {
+      retryable: true,
+    },
+  );
+}
+
+const MINUS = 45;
