@@ -4,6 +4,8 @@
  */
 export type { Bytes } from '../base/bytes.ts';
 export { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
+export { type CounterCommand, counter, counterModule } from '../shard/counter.ts';
+export { messagePack } from '../shard/message-pack.ts';
 export {
   type PlainAnswer,
   type PlainCommand,
@@ -13,7 +15,9 @@ export {
   plain,
   plainBytes,
 } from '../shard/plain-bytes.ts';
+export type { KeyspacePolicy } from '../shard/policy.ts';
 export type { PositionSchemeName } from '../shard/position-scheme.ts';
+export type { RequestId } from '../shard/request-id.ts';
 export type {
   Cell,
   CellReader,
@@ -30,7 +34,10 @@ export type {
 export { openStorage, type StorageOptions } from '../storage/lmdb.ts';
 export { MemoryStorage } from '../storage/memory.ts';
 export type { Durability, Storage, StorageStats } from '../storage/storage.ts';
+export { CALL_DEFAULTS, type CallOptions, type CommandOptions, type QueryOptions } from './call-options.ts';
+export { type AllKeysOptions, type InRange, Keyspace, type KeyspaceOf } from './keyspace.ts';
 export type { KeyspaceHandle, ReplySink, ScannedRecord } from './keyspace-handle.ts';
 export { type OpenStoreOptions, openStore, type StoreLocation } from './open-store.ts';
-export { Keyspace, type KeyspaceDefinitions, type KeyspaceOf, Store } from './store.ts';
+export { Session, type SessionOptions } from './session.ts';
+export { type KeyspaceDefinitions, type KeyspaceInfo, type Shard, Store } from './store.ts';
 export type { KeyspaceOptions, KeyspaceStats, NodeLimits, NodeStats, ShardStats } from './store-node.ts';

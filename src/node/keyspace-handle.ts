@@ -14,14 +14,16 @@ export interface KeyspaceHandle<Value, Command, Reply, Query, Answer> {
   submit(key: Bytes, command: Command, sink: ReplySink<Reply>, token: number, request?: RequestId): void;
   /** Runs a query; linearizable: the answer is held back until everything it saw is durable. */
   ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number): void;
+  /** Runs a query on what this process sees now, durable or not. @throws what {@link ask} fails with. */
+  peek(key: Bytes, query: Query): Answer;
   /** A command over several keys of one slot. @throws KF_CROSS_SLOT (to the sink) when `keys` are not in one slot. */
   submitMany(keys: readonly Bytes[], command: Command, sink: ReplySink<Reply>, token: number, request?: RequestId): void;
   askMany(keys: readonly Bytes[], query: Query, sink: ReplySink<Answer>, token: number): void;
   /**
    * Up to about `limit` live records in order of position, starting at `cursor`; all keys of one position come together, so that a key
-   * present all along is seen exactly once however the keyspace changes. `next` is undefined at the end.
+   * present all along is seen exactly once however the keyspace changes. `next` is undefined at the end, or at position `end`.
    */
-  scan(options: { readonly cursor: number; readonly limit: number }): {
+  scan(options: { readonly cursor: number; readonly limit: number; readonly end?: number }): {
     readonly records: readonly ScannedRecord<Value>[];
     readonly next: number | undefined;
   };

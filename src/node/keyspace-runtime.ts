@@ -9,8 +9,23 @@ import type { Storage } from '../storage/storage.ts';
 import type { KeyspaceHandle, ScannedRecord } from './keyspace-handle.ts';
 import { RecordScanner } from './record-scan.ts';
 
+export interface ShardStats {
+  readonly id: number;
+  readonly from: number;
+  readonly to: number;
+  readonly keyCount: number;
+  readonly sizeBytes: number;
+  readonly expiringCount: number;
+  /** The number of its last entry. */
+  readonly applied: number;
+  /** Work done since the start, in units of one small command. */
+  readonly load: number;
+}
+
 export interface KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer> {
   readonly name: string;
+  /** Never another keyspace's. */
+  readonly id: number;
   readonly log: LocalLog;
   readonly storage: Storage;
   readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
@@ -26,6 +41,7 @@ export interface KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer> {
 /** A keyspace served by this process: routes each key to its shard. */
 export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements KeyspaceHandle<Value, Command, Reply, Query, Answer> {
   readonly name: string;
+  readonly id: number;
   readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
   readonly scheme: PositionScheme;
   readonly shards: readonly LocalShard<Value, Command, Reply, Query, Answer>[];
@@ -41,6 +57,7 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
 
   constructor(options: KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer>) {
     this.name = options.name;
+    this.id = options.id;
     this.module = options.module;
     this.scheme = options.scheme;
     this.shards = options.shards;
@@ -70,6 +87,12 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     this.#log.ask(this.shards[this.shardIndexAt(position)]!, key, position, query, sink, token);
   }
 
+  peek(key: Bytes, query: Query): Answer {
+    if (key.length > this.#maxKeyBytes || this.#refusal) throw this.#whyNot(key);
+    const position = this.scheme.position(key);
+    return this.shards[this.shardIndexAt(position)]!.machine.query(key, position, query, this.#now());
+  }
+
   submitMany(keys: readonly Bytes[], command: Command, sink: ReplySink<Reply>, token: number, request?: RequestId): void {
     const shard = this.#shardOfAll(keys, sink, token);
     if (shard) this.#log.submitMany(shard, keys[0]!, command, sink, token, request);
@@ -80,7 +103,7 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     if (shard) this.#log.askMany(shard, keys[0]!, query, sink, token);
   }
 
-  scan(options: { readonly cursor: number; readonly limit: number }): {
+  scan(options: { readonly cursor: number; readonly limit: number; readonly end?: number }): {
     readonly records: readonly ScannedRecord<Value>[];
     readonly next: number | undefined;
   } {
@@ -145,6 +168,14 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     return sum;
   }
 
+  /** The shards as they are now, in order of position. */
+  shardStats(): ShardStats[] {
+    return this.shards.map(({ machine }) => {
+      const { id, range, keyCount, sizeBytes, expiringCount, applied } = machine.state;
+      return { id, from: range.from, to: range.to, keyCount, sizeBytes, expiringCount, applied, load: machine.load };
+    });
+  }
+
   clear(): Promise<void> {
     return this.#refusal ? Promise.reject(this.#refusal) : this.#clear();
   }
@@ -152,6 +183,11 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
   /** The keyspace is no more, or the store is closed: all requests are refused with `why` from now on. */
   refuse(why: KeyfleetError): void {
     this.#refusal ??= why;
+  }
+
+  /** Takes {@link refuse} back: the keyspace is there after all. */
+  serveAgain(): void {
+    this.#refusal = undefined;
   }
 
   /** Which of {@link shards} has `position`. */

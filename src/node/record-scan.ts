@@ -20,17 +20,23 @@ export class RecordScanner<Value> {
     this.#codec = codec;
   }
 
-  /** At least `limit` live records from position `cursor` on, unless the table ends before; positions are never cut in two. */
-  page(options: { readonly table: number; readonly cursor: number; readonly limit: number; readonly nowMs: number }): {
+  /** At least `limit` live records from position `cursor` on, unless position `end` comes before; positions are never cut in two. */
+  page(options: {
+    readonly table: number;
+    readonly cursor: number;
+    readonly limit: number;
+    readonly end?: number;
+    readonly nowMs: number;
+  }): {
     readonly records: readonly ScannedRecord<Value>[];
     readonly next: number | undefined;
   } {
-    const { table, cursor, limit, nowMs } = options;
+    const { table, cursor, limit, end = POSITIONS, nowMs } = options;
     const records: ScannedRecord<Value>[] = [];
     let last = -1;
     // Expired records fill no page, but they end one: a sweep may be behind by millions.
     let seen = 0;
-    for (const { parsed, stored } of this.#records(positionStart(table, cursor), positionStart(table, POSITIONS))) {
+    for (const { parsed, stored } of this.#records(positionStart(table, cursor), positionStart(table, end))) {
       if (seen >= limit && parsed.position !== last) return { records, next: parsed.position };
       seen++;
       last = parsed.position;

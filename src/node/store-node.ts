@@ -4,7 +4,8 @@ import { KeyfleetError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
 import { LocalLog, type LocalShard } from '../log/local.ts';
 import { garbageKey, META_TABLE, sessionRange, stateKey, systemKey, TABLE_STEP, tableStart } from '../shard/key-layout.ts';
-import { META_SHARD_ID, type MetaCommand, type MetaRecord, type MetaReply, metaModule } from '../shard/meta-module.ts';
+import { type KeyspaceRecord, META_SHARD_ID, type MetaCommand, type MetaRecord, type MetaReply, metaModule } from '../shard/meta-module.ts';
+import { type KeyspacePolicy, MAX_SHARD_COUNT } from '../shard/policy.ts';
 import { evenStarts, type PositionScheme, type PositionSchemeName, positionScheme } from '../shard/position-scheme.ts';
 import { ShardMachine } from '../shard/shard-machine.ts';
 import { COUNTS_UNKNOWN, decodeShardState, encodeShardState, newShardState, type ShardState } from '../shard/shard-state.ts';
@@ -12,7 +13,8 @@ import { removeCounts } from '../shard/slot-counts.ts';
 import { recountSlots } from '../shard/slot-recount.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import type { Storage, StorageStats } from '../storage/storage.ts';
-import { KeyspaceRuntime } from './keyspace-runtime.ts';
+import { KeyspaceRuntime, type ShardStats } from './keyspace-runtime.ts';
+import { RecordScanner } from './record-scan.ts';
 import { type AnyKeyspaceRuntime, Sweeper } from './sweeper.ts';
 
 // A node: one storage, the meta shard, and the shards of the keyspaces that this process serves. Doors and the Store for users stand on it.
@@ -22,13 +24,15 @@ const FORMAT = 1;
 const FORMAT_KEY = systemKey('f', new Uint8Array(0));
 
 export const DEFAULT_SHARD_COUNT = 8;
-const MAX_SHARD_COUNT = 4096;
+const DAY_MS = 24 * 3_600_000;
 
 export interface NodeLimits {
   /** Of a value as its module encodes it, and of a cell. Default: 512 MiB. */
   readonly maxValueBytes?: number;
   /** Default: 512 MiB. */
   readonly maxKeyBytes?: number;
+  /** How long what a client's requests came to is kept after its last request, in milliseconds from 1,000. Default: 24 hours. */
+  readonly sessionRetentionMs?: number;
 }
 
 export interface NodeOptions extends NodeLimits {
@@ -46,19 +50,8 @@ export interface KeyspaceOptions<Value, Command, Reply, Query, Answer> {
   readonly scheme?: PositionSchemeName;
   /** How many shards a new keyspace gets; one that exists keeps its own. Default: 8. */
   readonly shards?: number;
-}
-
-export interface ShardStats {
-  readonly id: number;
-  readonly from: number;
-  readonly to: number;
-  readonly keyCount: number;
-  readonly sizeBytes: number;
-  readonly expiringCount: number;
-  /** The number of its last entry. */
-  readonly applied: number;
-  /** Work done since the start, in units of one small command. */
-  readonly load: number;
+  /** When the shards of a new keyspace are split and merged; one that exists keeps its own, see {@link StoreNode.setPolicy}. */
+  readonly policy?: Partial<KeyspacePolicy>;
 }
 
 export interface KeyspaceStats {
@@ -81,22 +74,31 @@ export interface NodeStats {
   readonly storage: StorageStats;
 }
 
+export type { ShardStats } from './keyspace-runtime.ts';
+
 export class StoreNode {
   readonly nodeId: string;
   readonly storage: Storage;
   readonly #log: LocalLog;
-  readonly #meta: LocalShard<MetaRecord, MetaCommand, MetaReply, never, never>;
+  readonly #meta: LocalShard<MetaRecord, MetaCommand, MetaReply, null, KeyspaceRecord | undefined>;
   readonly #keyspaces = new Map<string, AnyKeyspaceRuntime>();
+  /** Keyspaces that are on their way to the disk. */
+  readonly #beingMade = new Set<string>();
   readonly #sweeper: Sweeper;
-  readonly #now: () => number;
-  readonly #limits: Required<NodeLimits>;
+  /** The node's clock: milliseconds since 1970. */
+  readonly now: () => number;
+  readonly #limits: Required<Pick<NodeLimits, 'maxValueBytes' | 'maxKeyBytes'>>;
   #closing: Promise<void> | undefined;
 
   private constructor(options: NodeOptions, nodeId: string) {
-    const { storage, now = Date.now, maxValueBytes = 512 * MIB, maxKeyBytes = 512 * MIB, onBackgroundError = () => {} } = options;
+    const { storage, now = Date.now, onBackgroundError = () => {} } = options;
+    const { maxValueBytes = 512 * MIB, maxKeyBytes = 512 * MIB, sessionRetentionMs = DAY_MS } = options;
+    if (!(sessionRetentionMs >= 1_000)) {
+      throw new KeyfleetError('KF_BAD_OPTION', `sessionRetentionMs is a number from 1000, not ${sessionRetentionMs}`);
+    }
     this.nodeId = nodeId;
     this.storage = storage;
-    this.#now = now;
+    this.now = now;
     this.#limits = { maxValueBytes, maxKeyBytes };
     this.#log = new LocalLog({ storage, now });
     this.#sweeper = new Sweeper({
@@ -104,6 +106,7 @@ export class StoreNode {
       log: this.#log,
       keyspaces: () => this.#keyspaces.values(),
       now,
+      sessionRetentionMs,
       onError: onBackgroundError,
     });
     const stored = storage.get(stateKey(META_SHARD_ID));
@@ -136,29 +139,30 @@ export class StoreNode {
   }
 
   /**
-   * Serves a keyspace, and makes it first if there is none of that name. Registering what is served already gives the same handle.
-   * @throws KF_BAD_KEYSPACE, KF_KEYSPACE_MISMATCH, or what the storage throws.
+   * Serves a keyspace, and makes it first if there is none of that name.
+   * @throws KF_KEYSPACE_EXISTS when this node serves it already; KF_BAD_KEYSPACE, KF_BAD_POLICY, KF_KEYSPACE_MISMATCH, or what the storage throws.
    */
   async registerKeyspace<V, C, R, Q, A>(name: string, options: KeyspaceOptions<V, C, R, Q, A>): Promise<KeyspaceRuntime<V, C, R, Q, A>> {
-    const { module, scheme: schemeName = 'hash', shards: count = DEFAULT_SHARD_COUNT } = options;
+    const { module, scheme: schemeName = 'hash', shards: count = DEFAULT_SHARD_COUNT, policy = {} } = options;
     checkKeyspace(name, count);
     const scheme = positionScheme(schemeName);
-    const served = this.#keyspaces.get(name);
     const starts = evenStarts(scheme, count);
-    const { keyspace, changed } = this.#runMeta({ kind: 'register', name, module: module.name, scheme: schemeName, starts });
+    const { keyspace, changed } = this.#runMeta({ kind: 'register', name, module: module.name, scheme: schemeName, starts, policy });
+    if (!changed && (this.#keyspaces.has(name) || this.#beingMade.has(name))) {
+      throw new KeyfleetError('KF_KEYSPACE_EXISTS', `keyspace ${name} is registered, and served by this store already`);
+    }
     if (changed) {
       this.#log.atomically((batch) => {
         for (const { id, range } of keyspace.shards) {
           batch.put(stateKey(id), encodeShardState(newShardState({ id, range, table: keyspace.table, leader: this.nodeId })));
         }
       });
-      await this.#log.flush();
+      this.#beingMade.add(name);
+      await this.#log.flush().finally(() => this.#beingMade.delete(name));
     }
-    // The meta shard has made sure that the module is the same one.
-    const known = this.#keyspaces.get(name) ?? served;
-    if (known) return known as unknown as KeyspaceRuntime<V, C, R, Q, A>;
     const runtime = new KeyspaceRuntime<V, C, R, Q, A>({
       name,
+      id: keyspace.id,
       log: this.#log,
       storage: this.storage,
       module,
@@ -169,7 +173,7 @@ export class StoreNode {
         return this.#shard(this.#withCounts(decodeShardState(state), scheme), module, scheme, keyspace.id);
       }),
       maxKeyBytes: this.#limits.maxKeyBytes,
-      now: this.#now,
+      now: this.now,
       clear: () => this.#clear(name),
     });
     this.#keyspaces.set(name, runtime as unknown as AnyKeyspaceRuntime);
@@ -178,26 +182,61 @@ export class StoreNode {
 
   /**
    * Takes a keyspace away with all its keys, for good. The space is reclaimed in the background. Resolves when durable.
-   * @throws KF_NO_KEYSPACE when this node does not serve it.
+   * @throws KF_NO_KEYSPACE; KF_DISK_FULL and the like, and the keyspace is served on.
    */
   async deregisterKeyspace(name: string): Promise<void> {
     const runtime = this.#keyspaces.get(name);
-    if (!runtime) throw new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${name}`);
-    runtime.refuse(new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${name} any more`));
+    this.#keyspaceRecord(name);
+    runtime?.refuse(new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${name} any more`));
     this.#keyspaces.delete(name);
-    // So that no entry of its shards is open any more, to be closed after they are gone.
-    await this.#log.flush();
-    const { keyspace } = this.#runMeta({ kind: 'deregister', name });
-    this.#log.atomically((batch) => {
-      for (const { id } of keyspace.shards) {
-        batch.delete(stateKey(id));
-        removeCounts(batch, id);
+    try {
+      // So that no entry of its shards is open any more, to be closed after they are gone.
+      await this.#log.flush();
+      // One batch: either the keyspace is there with all that is its own, or all of that is garbage, which the sweeper goes on removing after a crash.
+      const { keyspace } = this.#runMeta({ kind: 'deregister', name });
+      this.#log.atomically((batch) => {
+        for (const { id } of keyspace.shards) {
+          batch.delete(stateKey(id));
+          removeCounts(batch, id);
+        }
+        this.#leaveTable(batch, keyspace.table);
+        const sessions = sessionRange(keyspace.id, { from: 0, to: 0x1_0000_0000 });
+        batch.put(garbageKey(sessions.from), sessions.to);
+      });
+      await this.#log.flush();
+    } catch (error) {
+      if (runtime && this.#meta.machine.query(utf8(name), 0, null, this.now())) {
+        runtime.serveAgain();
+        this.#keyspaces.set(name, runtime);
       }
-      this.#leaveTable(batch, keyspace.table);
-      const sessions = sessionRange(keyspace.id, { from: 0, to: 0x1_0000_0000 });
-      batch.put(garbageKey(sessions.from), sessions.to);
-    });
+      throw error;
+    }
+  }
+
+  /** @throws KF_NO_KEYSPACE. */
+  getPolicy(name: string): KeyspacePolicy {
+    return this.#keyspaceRecord(name).policy;
+  }
+
+  /** Changes what `change` says of the policy, and returns it whole. Resolves when durable. @throws KF_NO_KEYSPACE, KF_BAD_POLICY. */
+  async setPolicy(name: string, change: Partial<KeyspacePolicy>): Promise<KeyspacePolicy> {
+    const { keyspace } = this.#runMeta({ kind: 'set-policy', name, policy: change });
     await this.#log.flush();
+    return keyspace.policy;
+  }
+
+  /** All keyspaces that there are, served or not, by name. */
+  keyspaceRecords(): readonly KeyspaceRecord[] {
+    const scanner = new RecordScanner(this.storage, metaModule.codec);
+    const { records } = scanner.page({ table: META_TABLE, cursor: 0, limit: Number.POSITIVE_INFINITY, nowMs: 0 });
+    const found = records.flatMap(({ value }) => (value.kind === 'keyspace' ? [value] : []));
+    return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  #keyspaceRecord(name: string): KeyspaceRecord {
+    const record = this.#meta.machine.query(utf8(name), 0, null, this.now());
+    if (!record) throw new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${name}`);
+    return record;
   }
 
   /** The keyspaces that this node serves. */
@@ -222,10 +261,7 @@ export class StoreNode {
         keyCount: keyspace.keyCount,
         sizeBytes: keyspace.sizeBytes,
         expiringCount: keyspace.expiringCount,
-        shards: keyspace.shards.map(({ machine }) => {
-          const { id, range, keyCount, sizeBytes, expiringCount, applied } = machine.state;
-          return { id, from: range.from, to: range.to, keyCount, sizeBytes, expiringCount, applied, load: machine.load };
-        }),
+        shards: keyspace.shardStats(),
       })),
       storage: this.storage.stats(),
     };

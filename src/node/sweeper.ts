@@ -5,6 +5,7 @@ import { behindPrefix, dueRange, expiryTarget, garbageKey, parseStorageKey, syst
 import { decodeRecordHeader } from '../shard/record.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { KeyspaceRuntime } from './keyspace-runtime.ts';
+import { SessionSweeper } from './session-sweeper.ts';
 
 // What a node does on its own, a little at a time: it removes keys that have expired, as entries of their shards (all replicas remove the
 // same ones), and storage that nothing refers to any more (old tables, old cells), which no entry need say.
@@ -23,11 +24,14 @@ export interface SweeperOptions {
   readonly log: LocalLog;
   readonly keyspaces: () => Iterable<AnyKeyspaceRuntime>;
   readonly now: () => number;
+  /** How long a session is kept after its last use. */
+  readonly sessionRetentionMs: number;
   readonly onError: (error: Error) => void;
 }
 
 export class Sweeper {
   readonly #options: SweeperOptions;
+  readonly #sessions: SessionSweeper;
   #garbage = true;
   #timer: NodeJS.Timeout | undefined;
   #running = false;
@@ -40,6 +44,7 @@ export class Sweeper {
 
   constructor(options: SweeperOptions) {
     this.#options = options;
+    this.#sessions = new SessionSweeper({ ...options, retentionMs: options.sessionRetentionMs });
   }
 
   /** Keys that were removed because they had expired, since the start. */
@@ -70,6 +75,7 @@ export class Sweeper {
       if (keyspace.expiringCount > 0 && this.#expire(keyspace)) more = true;
     }
     if (this.#garbage && this.#reclaim()) more = true;
+    if (this.#sessions.sweep(this.#options.keyspaces(), this.#options.now())) more = true;
     return more;
   }
 

@@ -227,6 +227,11 @@ export function sessionKeyOf(storageKey: Bytes): Bytes {
   return length === storageKey.length ? storageKey : copyBytes(storageKey, 0, length);
 }
 
+/** The place of a storage key in the session table. */
+export function sessionPlace(storageKey: Bytes): number {
+  return readU32(storageKey, 8);
+}
+
 /** The sessions of the keys at positions `from <= p < to` of a keyspace. */
 export function sessionRange(
   keyspaceId: number,

@@ -2,6 +2,7 @@ import { assert } from '../base/assert.ts';
 import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { FIRST_TABLE, TABLE_STEP } from './key-layout.ts';
+import { changedPolicy, type KeyspacePolicy, newPolicy } from './policy.ts';
 import type { PositionSchemeName } from './position-scheme.ts';
 import type { PositionRange } from './shard-state.ts';
 import type { ManyContext, ValueCodec, ValueModule } from './value-module.ts';
@@ -18,6 +19,7 @@ export interface KeyspaceRecord {
   readonly module: string;
   readonly scheme: PositionSchemeName;
   readonly table: number;
+  readonly policy: KeyspacePolicy;
   /** In order of position; together they cover it all. */
   readonly shards: readonly { readonly id: number; readonly range: PositionRange }[];
 }
@@ -38,7 +40,11 @@ export type MetaCommand =
       readonly module: string;
       readonly scheme: PositionSchemeName;
       readonly starts: readonly number[];
+      /** Of a new keyspace; see newPolicy for what it does not say. */
+      readonly policy?: Partial<KeyspacePolicy>;
     }
+  /** Changes what it says of the policy. @throws KF_BAD_POLICY. */
+  | { readonly kind: 'set-policy'; readonly name: string; readonly policy: Partial<KeyspacePolicy> }
   | { readonly kind: 'deregister'; readonly name: string }
   /** Gives the keyspace a fresh table. */
   | { readonly kind: 'clear'; readonly name: string };
@@ -56,16 +62,17 @@ export const META_SHARD_ID = 0;
 /** No keyspace can have this name: it is not a keyspace's. */
 export const ALLOCATOR_KEY: Bytes = utf8('\0allocator');
 
-export const metaModule: ValueModule<MetaRecord, MetaCommand, MetaReply, never, never> = {
+/** The keyspaces. Queried by a keyspace's name: its record, if there is one. */
+export type MetaModule = ValueModule<MetaRecord, MetaCommand, MetaReply, null, KeyspaceRecord | undefined>;
+
+export const metaModule: MetaModule = {
   name: 'meta',
   codec: jsonCodec<MetaRecord>(),
   commandCodec: jsonCodec<MetaCommand>(),
   command() {
     throw new KeyfleetError('KF_NOT_SUPPORTED', 'the meta shard has only commands over several keys');
   },
-  query() {
-    throw new KeyfleetError('KF_NOT_SUPPORTED', 'the meta shard answers no queries');
-  },
+  query: (_ctx, value) => ({ answer: value?.kind === 'keyspace' ? value : undefined }),
   commandMany(ctx, command) {
     return { reply: runMeta(ctx, command) };
   },
@@ -89,8 +96,9 @@ function runMeta(ctx: ManyContext<MetaRecord>, command: MetaCommand): MetaReply 
       range: { from, to: command.starts[index + 1] ?? 0x1_0000_0000 },
     }));
     const { name, module, scheme } = command;
+    const policy = newPolicy(command.policy ?? {}, command.starts.length);
     const { nextTable } = allocator.value;
-    const keyspace: KeyspaceRecord = { kind: 'keyspace', id: nextTable, name, module, scheme, table: nextTable, shards };
+    const keyspace: KeyspaceRecord = { kind: 'keyspace', id: nextTable, name, module, scheme, table: nextTable, policy, shards };
     allocator.advance(shards.length);
     record.set(keyspace);
     return { keyspace, changed: true, oldTable: undefined };
@@ -99,6 +107,11 @@ function runMeta(ctx: ManyContext<MetaRecord>, command: MetaCommand): MetaReply 
   if (command.kind === 'deregister') {
     record.set(undefined);
     return { keyspace: known, changed: true, oldTable: known.table };
+  }
+  if (command.kind === 'set-policy') {
+    const keyspace: KeyspaceRecord = { ...known, policy: changedPolicy(known.policy, command.policy) };
+    record.set(keyspace);
+    return { keyspace, changed: true, oldTable: undefined };
   }
   const allocator = openAllocator(ctx);
   const keyspace: KeyspaceRecord = { ...known, table: allocator.value.nextTable };

@@ -42,6 +42,10 @@ export class FakeKeyspace implements RedisKeyspace<Bytes> {
     this.#answer(command, sink, token);
   }
 
+  peek(): Reply {
+    throw new Error('the RESP door looks at nothing that is not durable');
+  }
+
   askMany(_keys: readonly Bytes[], query: readonly Bytes[], sink: ReplySink<Reply>, token: number): void {
     this.many.push(query.map(fromUtf8).join(' '));
     this.#answer(query, sink, token);

@@ -1,0 +1,98 @@
+import { type Bytes, equalBytes } from '../base/bytes.ts';
+import type { LocalLog } from '../log/local.ts';
+import { sessionKeyOf, sessionPlace, sessionRange } from '../shard/key-layout.ts';
+import { sessionUsedMs } from '../shard/sessions.ts';
+import type { Storage } from '../storage/storage.ts';
+import type { AnyKeyspaceRuntime } from './sweeper.ts';
+
+// Lets sessions expire that were not used for so long, as entries of their shards, and then removes them from storage a little at a time, which no
+// entry need say: an expired session counts as absent.
+
+/** So many times in the life of a session it is looked whether it is over. */
+const LOOKS = 16;
+/** Pairs in one go. */
+const SLICE = 512;
+
+const ALL = { from: 0, to: 0x1_0000_0000 };
+
+export interface SessionSweeperOptions {
+  readonly storage: Storage;
+  readonly log: LocalLog;
+  /** How long a session is kept after its last use. */
+  readonly retentionMs: number;
+}
+
+export class SessionSweeper {
+  readonly #options: SessionSweeperOptions;
+  #nextLookMs = 0;
+  /** Where the removal goes on, by keyspace; absent: there is nothing to remove. */
+  readonly #cursors = new Map<number, Bytes>();
+
+  constructor(options: SessionSweeperOptions) {
+    this.#options = options;
+  }
+
+  /** A look at every shard when it is time, and some removal. True when there is more to remove at once. */
+  sweep(keyspaces: Iterable<AnyKeyspaceRuntime>, nowMs: number): boolean {
+    const isDue = nowMs >= this.#nextLookMs;
+    if (isDue) this.#nextLookMs = nowMs + this.#options.retentionMs / LOOKS;
+    else if (this.#cursors.size === 0) return false;
+    let more = false;
+    for (const keyspace of keyspaces) {
+      if (isDue) this.#expire(keyspace, nowMs - this.#options.retentionMs);
+      if (this.#remove(keyspace)) more = true;
+    }
+    return more;
+  }
+
+  #expire(keyspace: AnyKeyspaceRuntime, beforeMs: number): void {
+    const { storage, log } = this.#options;
+    if (beforeMs <= 0) return;
+    let expired = false;
+    for (const shard of keyspace.shards) {
+      const [session] = storage.scan({ ...sessionRange(keyspace.id, shard.machine.state.range), limit: 1 });
+      if (!session) continue;
+      log.inEntry(shard, (machine) => machine.expireSessions(beforeMs));
+      expired = true;
+    }
+    if (expired) this.#cursors.set(keyspace.id, sessionRange(keyspace.id, ALL).from);
+  }
+
+  #remove(keyspace: AnyKeyspaceRuntime): boolean {
+    const from = this.#cursors.get(keyspace.id);
+    if (!from) return false;
+    const { storage, log } = this.#options;
+    const dead: Bytes[] = [];
+    let session: Bytes | undefined;
+    let isDead = false;
+    let count = 0;
+    let last = from;
+    for (const { key, value } of storage.scan({ from, to: sessionRange(keyspace.id, ALL).to, limit: SLICE })) {
+      count++;
+      last = key;
+      const owner = sessionKeyOf(key);
+      if (owner === key) {
+        session = key;
+        isDead = sessionUsedMs(value) < keyspace.shards[keyspace.shardIndexAt(sessionPlace(key))]!.machine.state.sessionsExpiredBeforeMs;
+      } else if (!session || !equalBytes(owner, session)) {
+        // The slice before ended among a session's results: they are dead when it was.
+        session = owner;
+        isDead = !storage.has(owner);
+      }
+      if (isDead) dead.push(key);
+    }
+    if (dead.length > 0) {
+      log.inBatch((batch) => {
+        for (const key of dead) batch.delete(key);
+      });
+    }
+    if (count < SLICE) {
+      this.#cursors.delete(keyspace.id);
+      return false;
+    }
+    const next = new Uint8Array(last.length + 1);
+    next.set(last);
+    this.#cursors.set(keyspace.id, next);
+    return true;
+  }
+}
