@@ -165,7 +165,7 @@ async function memoryOfMaster(): Promise<void> {
     `${((after.heapUsed - before.heapUsed) / MIB).toFixed(0)} MiB heap`,
     `${((after.rss - before.rss) / MIB).toFixed(0)} MiB rss`,
   );
-  sum.update(String(master!.keyCount));
+  sum.update(String(master!.ledger.keyCount));
   await master!.close();
 }
 

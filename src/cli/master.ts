@@ -74,7 +74,7 @@ async function serve(options: MasterServerOptions, config: MasterConfig, log: Lo
   const { volumes, moveState } = server.master.metakeys;
   const url = `http://${server.host}:${server.port}`;
   process.stdout.write(
-    `master of ${volumes.length} volume(s), ${showCount(server.master.keyCount)} keys\n  metakeys in ${config.path}\n  ${url}\n` +
+    `master of ${volumes.length} volume(s), ${showCount(server.master.ledger.keyCount)} keys\n  metakeys in ${config.path}\n  ${url}\n` +
       `\nTry:\n  curl -T README.md ${url}/set/hello\n  curl ${url}/get/hello\n`,
   );
   void watchMoves(server.mover, moveState === 'moving');
@@ -124,7 +124,7 @@ async function rebuildFrom(options: MasterServerOptions, config: MasterConfig): 
   try {
     await admin.takeIn(config.volumes, { replicas: config.replicas, full: true });
     const report = await rebuild(master, ({ files }) => process.stderr.write(`${showCount(files)} files read\n`));
-    const bytes = master.metakeys.volumes.reduce((sum, { number }) => sum + master.loadOf(number).sizeBytes, 0);
+    const bytes = master.metakeys.volumes.reduce((sum, { number }) => sum + master.ledger.loadOf(number).sizeBytes, 0);
     process.stdout.write(
       `rebuilt ${showCount(report.keys)} keys from ${showCount(report.files)} files (${showBytes(bytes)} of values), ` +
         `${showCount(report.outdated)} older copies, ${report.damaged.length} damaged\n`,

@@ -19,6 +19,18 @@ export async function outdatedError({ body }: VolumeAnswer, address: string): Pr
   return new KeyfleetError('KF_VALUE_DAMAGED', `volume ${address} has an older value than it was given; was its directory set back?`);
 }
 
+/** The error for a delete that none of the volumes which hold the value has heard of. */
+export function deleteUnfinished([first]: readonly KeyfleetError[]): KeyfleetError {
+  return new KeyfleetError(
+    'KF_VOLUME_UNAVAILABLE',
+    `${first!.message}; the value cannot be read any more, and is removed when the volume is back`,
+    {
+      cause: first,
+      retryable: true,
+    },
+  );
+}
+
 /** One text per suspicion. */
 export function nameOf({ volume, version, key }: Suspicion): string {
   return `${volume} ${version} ${Buffer.from(key).toString('latin1')}`;

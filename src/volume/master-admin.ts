@@ -71,7 +71,7 @@ export class MasterAdmin {
     for (const volume of added) metakeys.addVolume(volume);
     const changed = added.length > 0 || options.replicas !== metakeys.replicas;
     if (options.replicas !== metakeys.replicas) metakeys.setReplicas(options.replicas);
-    if (changed && this.#master.keyCount > 0) metakeys.setMoveState('moving');
+    if (changed && this.#master.ledger.keyCount > 0) metakeys.setMoveState('moving');
     await metakeys.commit();
   }
 
@@ -79,7 +79,7 @@ export class MasterAdmin {
     const address = given.replace(/\/$/, '');
     if (!isHttpAddress(address)) throw new KeyfleetError('KF_BAD_REQUEST', `${address} is not an address such as http://127.0.0.1:3001`);
     const { metakeys } = this.#master;
-    const client = this.#master.connect({ address });
+    const client = this.#master.clients.connect({ address });
     const { id, epoch } = await client.identity().finally(() => client.close());
     const known = metakeys.volumes.find((volume) => volume.id === id);
     const other = metakeys.volumes.find((volume) => volume.id !== id && volume.address === address && volume.state !== 'lost');
@@ -91,7 +91,7 @@ export class MasterAdmin {
     }
     await metakeys.raiseEpoch(epoch);
     if (known !== undefined) {
-      this.#master.disconnect(known.number);
+      this.#master.clients.disconnect(known.number);
       // Taken back: a drained volume, perhaps at another address.
       metakeys.changeVolume(known.number, { address, state: 'active' });
     } else {
@@ -133,7 +133,7 @@ export class MasterAdmin {
   }
 
   /** What adding one volume more, or taking `name` out, would move. */
-  forecast(change: { readonly add: true } | { readonly leave: string } | { readonly nothing: true }): MoveForecast[] {
+  async forecast(change: { readonly add: true } | { readonly leave: string } | { readonly nothing: true }): Promise<MoveForecast[]> {
     const { map } = this.#master.metakeys;
     if ('add' in change) return forecastMoves(this.#master.metakeys, map.add(0));
     if ('leave' in change) return forecastMoves(this.#master.metakeys, map.remove(this.#master.volumeByName(change.leave).number));
@@ -143,7 +143,7 @@ export class MasterAdmin {
   summary(): { readonly keyfleet: 'master'; readonly keyCount: number; readonly volumeCount: number; readonly moves: string } {
     return {
       keyfleet: 'master',
-      keyCount: this.#master.keyCount,
+      keyCount: this.#master.ledger.keyCount,
       volumeCount: this.#master.metakeys.volumes.length,
       moves: this.#mover.progress.state,
     };
@@ -155,16 +155,16 @@ export class MasterAdmin {
         const space =
           volume.state === 'lost'
             ? undefined
-            : await this.#master
-                .client(volume.number)
+            : await this.#master.clients
+                .of(volume.number)
                 .identity()
                 .catch(() => undefined);
-        return { ...volume, ...this.#master.loadOf(volume.number), ...(space === undefined ? {} : { freeBytes: space.freeBytes }) };
+        return { ...volume, ...this.#master.ledger.loadOf(volume.number), ...(space === undefined ? {} : { freeBytes: space.freeBytes }) };
       }),
     );
     return {
       keyfleet: 'master',
-      keyCount: this.#master.keyCount,
+      keyCount: this.#master.ledger.keyCount,
       replicas: this.#master.metakeys.replicas,
       volumes,
       moves: this.#mover.progress,
@@ -178,10 +178,10 @@ export class MasterAdmin {
     const perVolume = (pick: (load: { keyCount: number; sizeBytes: number }) => number) =>
       metakeys.volumes.map(({ number, address }) => ({
         labels: { volume: String(number), address },
-        value: pick(this.#master.loadOf(number)),
+        value: pick(this.#master.ledger.loadOf(number)),
       }));
     return metricsText([
-      { name: 'keyfleet_master_keys', help: 'Keys of the master.', samples: one(this.#master.keyCount) },
+      { name: 'keyfleet_master_keys', help: 'Keys of the master.', samples: one(this.#master.ledger.keyCount) },
       {
         name: 'keyfleet_master_requests_total',
         help: 'Requests by kind since the start.',
@@ -208,7 +208,7 @@ export class MasterAdmin {
     this.#authorize(request);
     const method = request.method ?? 'GET';
     if (method === 'GET' && path === '/admin/status') return sendJson(response, 200, await this.status());
-    if (method === 'GET' && path === '/admin/forecast') return sendJson(response, 200, { moves: this.#forecastOf(query) });
+    if (method === 'GET' && path === '/admin/forecast') return sendJson(response, 200, { moves: await this.#forecastOf(query) });
     if (method === 'POST' && path === '/admin/verify') return this.#verify(response, query.get('repair') === '1');
     if (method !== 'POST') throw new KeyfleetError('KF_NOT_FOUND', `${method} ${path} is not something a master does`);
     const body = (await readBody(request, 65_536)).toString('utf8');
@@ -223,7 +223,7 @@ export class MasterAdmin {
     sendJson(response, 200, await this.status());
   }
 
-  #forecastOf(query: URLSearchParams): MoveForecast[] {
+  #forecastOf(query: URLSearchParams): Promise<MoveForecast[]> {
     const leave = query.get('leave');
     if (leave !== null) return this.forecast({ leave });
     return this.forecast(query.has('add') ? { add: true } : { nothing: true });

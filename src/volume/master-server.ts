@@ -51,8 +51,8 @@ export async function openMaster(
   const master = await Master.open({
     metakeys: new Metakeys(options.storage),
     token: options.token,
-    ...(options.connectMs === undefined ? {} : { connectMs: options.connectMs }),
-    ...(options.answerMs === undefined ? {} : { answerMs: options.answerMs }),
+    connectMs: options.connectMs,
+    answerMs: options.answerMs,
   });
   const mover = new Mover(master, options.moves ?? { concurrency: 4, bytesPerSecond: undefined });
   const admin = new MasterAdmin(master, mover, { password: options.password, onVolumesChanged: options.onVolumesChanged });
@@ -87,8 +87,7 @@ export async function startMasterServer(options: MasterServerOptions): Promise<M
     await close();
     throw error;
   }
-  const { moveState } = master.metakeys;
-  if (moveState === 'moving' || (moveState === 'settled' && master.hasUnfinished)) await mover.start();
+  await mover.resume();
   return {
     host: door.host,
     port: door.port,
@@ -98,7 +97,7 @@ export async function startMasterServer(options: MasterServerOptions): Promise<M
     close: async () => {
       await door.close();
       // A large value may be on its way for long: it is left, and its move begun again at the next start.
-      const impatience = setTimeout(() => master.disconnectAll(), MOVES_END_MS);
+      const impatience = setTimeout(() => master.clients.disconnectAll(), MOVES_END_MS);
       await close();
       clearTimeout(impatience);
     },

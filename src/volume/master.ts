@@ -1,19 +1,14 @@
 import type { Bytes } from '../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import type { VolumeNumber } from './bucket-map.ts';
-import { isOutdated, nameOf, needsLook, outdatedError } from './copy-rules.ts';
+import { deleteUnfinished, isOutdated, outdatedError } from './copy-rules.ts';
 import { InflightWrites } from './inflight-writes.ts';
+import { Ledger } from './ledger.ts';
 import { type Metakey, type Metakeys, movedVersion, type Suspicion, type VolumeRecord } from './metakeys.ts';
+import { Suspects } from './suspects.ts';
 import { tee } from './tee.ts';
-import { inParallel } from './value-directory.ts';
-import {
-  DeleteUnfinishedError,
-  errorOf,
-  type StoredValue,
-  type VolumeAnswer,
-  VolumeClient,
-  VolumeUnavailableError,
-} from './volume-client.ts';
+import { errorOf, type StoredValue, type VolumeAnswer, VolumeUnavailableError } from './volume-client.ts';
+import { VolumeClients, type VolumeClientsOptions } from './volume-clients.ts';
 
 // Reads, writes and deletes of keys over the volumes, and the bookkeeping that a move shares with them (mover.ts).
 //
@@ -23,15 +18,9 @@ import {
 
 /** A GET asks again so often when the value moved between the look at the metakey and the request. */
 const CHASE_TRIES = 5;
-/** Suspicions that are looked into at the same time. */
-const LOOKS_AT_ONCE = 16;
 
-export interface MasterOptions {
+export interface MasterOptions extends VolumeClientsOptions {
   readonly metakeys: Metakeys;
-  /** Shared token of the volumes. */
-  readonly token?: string | undefined;
-  readonly connectMs?: number;
-  readonly answerMs?: number;
 }
 
 export interface MasterStats {
@@ -44,96 +33,46 @@ export interface MasterStats {
   damaged: number;
 }
 
-/** What a master counts of one volume. */
-export interface VolumeLoad {
-  keyCount: number;
-  sizeBytes: number;
+/** A delete that readers see and that some volumes which hold the value have not heard of. */
+export interface UnfinishedDelete {
+  readonly metakey: Metakey;
+  readonly failures: readonly KeyfleetError[];
 }
 
 export class Master {
   readonly metakeys: Metakeys;
+  readonly ledger: Ledger;
+  readonly clients: VolumeClients;
+  readonly suspects: Suspects;
   readonly stats: MasterStats = { gets: 0, puts: 0, deletes: 0, notFound: 0, unavailable: 0, damaged: 0 };
-  /** Called when a key was met whose copies are not where they belong, or too few. */
+  /** Called when a key was met whose copies are not where they belong, or too few, or whose delete or write has not ended. */
   onMisplaced: (() => void) | undefined;
-  readonly #options: MasterOptions;
-  readonly #clients = new Map<VolumeNumber, VolumeClient>();
   readonly #inflight = new InflightWrites();
-  readonly #loads = new Map<VolumeNumber, VolumeLoad>();
-  /** Suspicions whose write or move is still under way in this process: not to be looked into. */
-  readonly #active = new Set<string>();
   /** Writes under way per volume. */
   readonly #writing = new Map<VolumeNumber, number>();
-  #keyCount = 0;
-  /** At the start. */
-  #deletingCount = 0;
 
-  private constructor(options: MasterOptions) {
-    this.#options = options;
-    this.metakeys = options.metakeys;
-    let after: Bytes | undefined;
-    do {
-      const page = this.metakeys.page(after, 10_000);
-      for (const metakey of page.metakeys) {
-        this.#count(metakey, 1);
-        if (metakey.deleting) this.#deletingCount++;
-      }
-      after = page.next;
-    } while (after !== undefined);
+  private constructor({ metakeys, ...options }: MasterOptions) {
+    this.metakeys = metakeys;
+    this.ledger = new Ledger(metakeys);
+    this.clients = new VolumeClients(metakeys, options);
+    this.suspects = new Suspects({
+      ledger: this.ledger,
+      clients: this.clients,
+      inflight: this.#inflight,
+      onMisplaced: () => this.onMisplaced?.(),
+    });
   }
 
-  /** Reads all metakeys once, for the counts: about a second per million. */
+  /** Reads all metakeys once, for the counts: two to three seconds per million. */
   static async open(options: MasterOptions): Promise<Master> {
     const master = new Master(options);
     await master.metakeys.beginEpoch();
     return master;
   }
 
-  /** Whether an earlier process left something to look into: writes, moves or deletes that did not end. */
+  /** Whether there is something to bring to its end: writes, moves or deletes that did not. */
   get hasUnfinished(): boolean {
-    return this.#deletingCount > 0 || this.metakeys.suspicions(undefined, 1).suspicions.length > 0;
-  }
-
-  get keyCount(): number {
-    return this.#keyCount;
-  }
-
-  loadOf(volume: VolumeNumber): Readonly<VolumeLoad> {
-    return this.#loads.get(volume) ?? { keyCount: 0, sizeBytes: 0 };
-  }
-
-  /** @throws KF_UNKNOWN_VOLUME */
-  client(number: VolumeNumber): VolumeClient {
-    const volume = this.metakeys.volume(number);
-    if (volume === undefined) throw new KeyfleetError('KF_UNKNOWN_VOLUME', `volume ${number} is not one of this master's`);
-    let client = this.#clients.get(number);
-    if (client === undefined || client.address !== volume.address) {
-      void client?.close();
-      client = this.connect(volume);
-      this.#clients.set(number, client);
-    }
-    return client;
-  }
-
-  /** Ends the connections to a volume; the next request makes new ones. */
-  disconnect(number: VolumeNumber): void {
-    void this.#clients.get(number)?.close();
-    this.#clients.delete(number);
-  }
-
-  disconnectAll(): void {
-    for (const number of [...this.#clients.keys()]) this.disconnect(number);
-  }
-
-  /** A client for a volume that may not be one of ours yet. */
-  connect(volume: { readonly address: string; readonly id?: string }): VolumeClient {
-    const { token, connectMs, answerMs } = this.#options;
-    return new VolumeClient(volume.address, {
-      token,
-      expectId: volume.id,
-      epoch: this.metakeys.epoch,
-      ...(connectMs === undefined ? {} : { connectMs }),
-      ...(answerMs === undefined ? {} : { answerMs }),
-    });
+    return this.ledger.deletingCount > 0 || this.metakeys.suspicions(undefined, 1).suspicions.length > 0;
   }
 
   /**
@@ -162,9 +101,9 @@ export class Master {
     const suspicion = { volume: number, key: current.key, version: current.version };
     // A version more, so that the bad copy is not taken for one that belongs to this metakey.
     const after = { ...current, version: movedVersion(current.version), volumes: current.volumes.filter((one) => one !== number) };
-    this.refer(current, after, { suspect: [suspicion] });
+    this.ledger.refer(current, after, { suspect: [suspicion] });
     await this.metakeys.commit();
-    await this.clear([suspicion]);
+    await this.suspects.clear([suspicion]);
     this.onMisplaced?.();
     return true;
   }
@@ -180,7 +119,7 @@ export class Master {
       const volume = this.metakeys.volume(number);
       if (volume === undefined || volume.state === 'lost') continue;
       try {
-        const answer = await this.client(number).fetch(method, metakey.key, headers);
+        const answer = await this.clients.of(number).fetch(method, metakey.key, headers);
         const sound = answer.status < 400 || answer.status === 416;
         if (sound && !isOutdated(answer, metakey)) return answer;
         const error = sound ? await outdatedError(answer, volume.address) : await errorOf(answer, volume.address);
@@ -221,13 +160,13 @@ export class Master {
     try {
       if (places.length === 0)
         throw new KeyfleetError('KF_VOLUME_UNAVAILABLE', 'there is no volume to store this on: add one', { retryable: true });
-      await this.suspect(suspicions);
+      await this.suspects.begin(suspicions);
       const stored = await this.#send(key, places, body, { ...options, version });
       await this.#refer(key, version, stored, suspicions);
       failed = false;
       return stored.value;
     } finally {
-      this.#endActive(suspicions);
+      this.suspects.end(suspicions);
       this.#countWrites(places, -1);
       end();
       if (failed) void this.#lookLater(suspicions);
@@ -251,7 +190,7 @@ export class Master {
 
   /** Looks into suspicions now, and leaves to the mover what cannot be said yet. */
   async #lookLater(suspicions: readonly Suspicion[]): Promise<void> {
-    const stay = await this.clear(suspicions).catch(() => suspicions.length);
+    const stay = await this.suspects.clear(suspicions).catch(() => suspicions.length);
     if (stay > 0) this.onMisplaced?.();
   }
 
@@ -266,7 +205,7 @@ export class Master {
     const results = await Promise.allSettled(
       places.map(async (number, index) => {
         try {
-          return await this.client(number).put(key, bodies[index]!, options);
+          return await this.clients.of(number).put(key, bodies[index]!, options);
         } catch (error) {
           // A concurrent write that came later is there already: ours came first and was overwritten.
           if (isKeyfleetError(error) && error.code === 'KF_NEWER_VERSION') return undefined;
@@ -310,12 +249,12 @@ export class Master {
     const current = this.metakeys.get(key);
     const overtaken =
       stored.value.sha256 === '' || version < this.#inflight.deletedUpTo(key) || (current !== undefined && current.version > version);
-    this.#endActive(suspicions);
+    this.suspects.end(suspicions);
     if (overtaken) {
       const left = stored.on.map((volume) => ({ volume, key, version }));
       for (const suspicion of left) this.metakeys.suspect(suspicion);
       await this.metakeys.commit();
-      await this.clear([...left, ...suspicions]);
+      await this.suspects.clear([...left, ...suspicions]);
       return;
     }
     const { sizeBytes, sha256 } = stored.value;
@@ -323,26 +262,11 @@ export class Master {
     const outdated = (current?.volumes ?? [])
       .filter((volume) => !stored.on.includes(volume))
       .map((volume) => ({ volume, key, version: current!.version }));
-    this.refer(current, metakey, { acquit: suspicions.filter(({ volume }) => stored.on.includes(volume)), suspect: outdated });
+    this.ledger.refer(current, metakey, { acquit: suspicions.filter(({ volume }) => stored.on.includes(volume)), suspect: outdated });
     await this.metakeys.commit();
     const missed = suspicions.filter(({ volume }) => !stored.on.includes(volume));
     if (outdated.length + missed.length > 0) void this.#lookLater([...outdated, ...missed]);
     if (String(this.metakeys.placeOf(key)) !== String(stored.on)) this.onMisplaced?.();
-  }
-
-  /** Changes a metakey and the counts; into the open batch. Shared with the mover. */
-  refer(
-    before: Metakey | undefined,
-    after: Metakey | undefined,
-    changes: { readonly acquit?: readonly Suspicion[]; readonly suspect?: readonly Suspicion[] } = {},
-  ): void {
-    if (before !== undefined) this.#count(before, -1);
-    if (after !== undefined) {
-      this.#count(after, 1);
-      this.metakeys.set(after);
-    } else if (before !== undefined) this.metakeys.remove(before.key);
-    for (const suspicion of changes.acquit ?? []) this.metakeys.acquit(suspicion);
-    for (const suspicion of changes.suspect ?? []) this.metakeys.suspect(suspicion);
   }
 
   /**
@@ -354,118 +278,62 @@ export class Master {
     this.stats.deletes++;
     const metakey = this.metakeys.get(key);
     if (metakey === undefined) return this.#notFound();
+    const deleting = metakey.deleting ? metakey : { ...metakey, version: this.metakeys.newVersion(), deleting: true };
     if (!metakey.deleting) {
-      this.refer(metakey, { ...metakey, version: this.metakeys.newVersion(), deleting: true });
+      this.ledger.refer(metakey, deleting);
       await this.metakeys.commit();
     }
-    try {
-      await this.finishDelete(key);
-    } catch (error) {
-      this.onMisplaced?.();
-      if (!(error instanceof DeleteUnfinishedError) || error.awayCount === metakey.volumes.length) throw error;
-    }
-  }
-
-  /** The second half of a delete; after a crash it is done again from here. */
-  async finishDelete(key: Bytes): Promise<void> {
-    const metakey = this.metakeys.get(key);
-    if (metakey === undefined || !metakey.deleting) return;
-    const isLost = (number: VolumeNumber): boolean => this.metakeys.volume(number)?.state === 'lost';
-    const away: VolumeUnavailableError[] = [];
-    for (const number of metakey.volumes.filter((one) => !isLost(one) && this.metakeys.volume(one) !== undefined)) {
-      try {
-        await this.client(number).delete(key, metakey.version);
-      } catch (error) {
-        if (!(error instanceof VolumeUnavailableError)) throw error;
-        this.stats.unavailable++;
-        away.push(error);
-      }
-    }
-    this.#inflight.deleted(key, metakey.version);
-    if (away.length > 0) throw new DeleteUnfinishedError(away);
-    const current = this.metakeys.get(key);
-    if (current?.version !== metakey.version) return;
-    // A lost volume may be found again; its copy must not outlive this.
-    const suspect = metakey.volumes.filter(isLost).map((volume) => ({ volume, key, version: metakey.version }));
-    this.refer(metakey, undefined, { suspect });
-    await this.metakeys.commit();
-  }
-
-  /** Writes suspicions down, durably, before the copies they speak of can exist. They rest until {@link endSuspects}. */
-  async suspect(suspicions: readonly Suspicion[]): Promise<void> {
-    for (const suspicion of suspicions) {
-      this.#active.add(nameOf(suspicion));
-      this.metakeys.suspect(suspicion);
-    }
-    await this.metakeys.commit();
-  }
-
-  /** The write or move that wrote these down has ended. */
-  #endActive(suspicions: readonly Suspicion[]): void {
-    for (const suspicion of suspicions) this.#active.delete(nameOf(suspicion));
-  }
-
-  /** Ends the rest of `ended` and looks into them and into `more`. */
-  async endSuspects(ended: readonly Suspicion[], more: readonly Suspicion[]): Promise<void> {
-    this.#endActive(ended);
-    await this.clear([...ended, ...more]);
+    const [unfinished] = await this.finishDeletes([deleting]);
+    if (unfinished === undefined) return;
+    this.onMisplaced?.();
+    const away = unfinished.failures.filter((failure) => failure instanceof VolumeUnavailableError);
+    this.stats.unavailable += away.length;
+    if (away.length < unfinished.failures.length)
+      throw unfinished.failures.find((failure) => !away.includes(failure as VolumeUnavailableError))!;
+    if (away.length === deleting.volumes.length) throw deleteUnfinished(away);
   }
 
   /**
-   * Looks into suspicions: a copy that is not referred to is removed from its volume; one that an unfinished write has put over the copy
-   * referred to, or beside it, is referred to. Returns how many stay because their volume is away or the key is being written; those of
-   * writes and moves under way, and on volumes that are lost, are left alone.
+   * The second half of deletes, together; after a crash it is done again from here. A volume is asked once for all of them.
+   * @returns those that did not end, and why
    */
-  async clear(suspicions: readonly Suspicion[]): Promise<number> {
-    const ripe = suspicions.filter((suspicion) => !this.#active.has(nameOf(suspicion)));
-    let stay = 0;
-    for (const number of new Set(ripe.map(({ volume }) => volume))) {
-      const volume = this.metakeys.volume(number);
-      if (volume?.state === 'lost') continue;
-      const all = ripe.filter((suspicion) => suspicion.volume === number);
-      try {
-        if (volume !== undefined) {
-          const open = new Set<Suspicion>();
-          const unclear = all.filter((suspicion) => needsLook(suspicion, this.metakeys.get(suspicion.key)));
-          await inParallel(unclear.length, LOOKS_AT_ONCE, async (index) => {
-            if (!(await this.#look(unclear[index]!))) open.add(unclear[index]!);
-          });
-          stay += open.size;
-          const guilty = all.filter((suspicion) => !open.has(suspicion) && !this.metakeys.get(suspicion.key)?.volumes.includes(number));
-          if (guilty.length > 0) await this.client(number).batchDelete(guilty.map(({ key, version }) => ({ key, upToVersion: version })));
-          for (const suspicion of all) if (!open.has(suspicion)) this.metakeys.acquit(suspicion);
-        } else for (const suspicion of all) this.metakeys.acquit(suspicion);
-      } catch (error) {
-        if (!isKeyfleetError(error)) throw error;
-        stay += all.length;
+  async finishDeletes(deleting: readonly Metakey[]): Promise<UnfinishedDelete[]> {
+    const failures = new Map<VolumeNumber, KeyfleetError>();
+    const isAsked = (number: VolumeNumber): boolean => (this.metakeys.volume(number)?.state ?? 'lost') !== 'lost';
+    const numbers = [...new Set(deleting.flatMap(({ volumes }) => volumes))].filter(isAsked);
+    await Promise.all(
+      numbers.map(async (number) => {
+        const held = deleting.filter(({ volumes }) => volumes.includes(number));
+        try {
+          await this.clients.of(number).batchDelete(held.map(({ key, version }) => ({ key, upToVersion: version })));
+        } catch (error) {
+          if (!isKeyfleetError(error)) throw error;
+          failures.set(number, error);
+        }
+      }),
+    );
+    const unfinished: UnfinishedDelete[] = [];
+    for (const metakey of deleting) {
+      const { key, version, volumes } = metakey;
+      this.#inflight.deleted(key, version);
+      const failed = volumes.flatMap((number) => failures.get(number) ?? []);
+      const current = this.metakeys.get(key);
+      if (failed.length > 0) unfinished.push({ metakey, failures: failed });
+      else if (current?.version === version) {
+        // A lost volume may be found again; its copy must not outlive this.
+        const suspect = volumes
+          .filter((number) => this.metakeys.volume(number)?.state === 'lost')
+          .map((volume) => ({ volume, key, version }));
+        this.ledger.refer(current, undefined, { suspect });
       }
     }
     await this.metakeys.commit();
-    return stay;
-  }
-
-  /** Asks the volume what it has of a key, and refers to it when that is what an unfinished write left. False: it cannot be said yet. */
-  async #look({ volume, key }: Suspicion): Promise<boolean> {
-    if (this.#inflight.has(key)) return false;
-    const found = await this.client(volume).head(key);
-    if (this.#inflight.has(key)) return false;
-    const current = this.metakeys.get(key);
-    if (found === undefined || current === undefined || current.deleting) return true;
-    const { version, sha256, sizeBytes } = found;
-    const isHeld = current.volumes.includes(volume);
-    if (isHeld && version > current.version) {
-      const suspect = current.volumes.filter((one) => one !== volume).map((one) => ({ volume: one, key, version: current.version }));
-      this.refer(current, { key, version, sha256, sizeBytes, volumes: [volume], deleting: false }, { suspect });
-      this.onMisplaced?.();
-    } else if (!isHeld && version === current.version && sha256 === current.sha256 && this.metakeys.placeOf(key).includes(volume)) {
-      this.refer(current, { ...current, volumes: [...current.volumes, volume] });
-    }
-    return true;
+    return unfinished;
   }
 
   /** A write of the key, or the very copy that a move makes, is under way in this process. */
   isUnderWay(copy: Suspicion): boolean {
-    return this.#inflight.has(copy.key) || this.#active.has(nameOf(copy));
+    return this.#inflight.has(copy.key) || this.suspects.isActive(copy);
   }
 
   volumeByName(name: string): VolumeRecord {
@@ -478,21 +346,8 @@ export class Master {
   }
 
   async close(): Promise<void> {
-    for (const client of this.#clients.values()) await client.close();
+    await this.clients.close();
     await this.metakeys.commit();
     await this.metakeys.close();
-  }
-
-  #count(metakey: Metakey, sign: 1 | -1): void {
-    this.#keyCount += sign;
-    for (const number of metakey.volumes) {
-      let load = this.#loads.get(number);
-      if (load === undefined) {
-        load = { keyCount: 0, sizeBytes: 0 };
-        this.#loads.set(number, load);
-      }
-      load.keyCount += sign;
-      load.sizeBytes += sign * metakey.sizeBytes;
-    }
   }
 }

@@ -10,12 +10,15 @@ export interface MoveForecast {
   readonly bytes: number;
 }
 
-/** What a change of the buckets would move. One walk over the metakeys; nothing is changed. */
-export function forecastMoves(metakeys: Metakeys, map: BucketMap): MoveForecast[] {
+/** Metakeys that are looked at in one turn of the event loop: some milliseconds. */
+const PAGE = 1_000;
+
+/** What a change of the buckets would move. One walk over the metakeys, others being served in between; nothing is changed. */
+export async function forecastMoves(metakeys: Metakeys, map: BucketMap): Promise<MoveForecast[]> {
   const routes = new Map<string, { from: VolumeNumber; to: VolumeNumber; keyCount: number; bytes: number }>();
   let after: Bytes | undefined;
   do {
-    const page = metakeys.page(after, 10_000);
+    const page = metakeys.page(after, PAGE);
     for (const metakey of page.metakeys) {
       if (metakey.deleting) continue;
       const missing = map.place(metakey.key, metakeys.replicas).filter((number) => !metakey.volumes.includes(number));
@@ -28,6 +31,7 @@ export function forecastMoves(metakeys: Metakeys, map: BucketMap): MoveForecast[
       }
     }
     after = page.next;
+    await new Promise((resolve) => setImmediate(resolve));
   } while (after !== undefined);
   return [...routes.values()].sort((a, b) => a.from - b.from || a.to - b.to);
 }

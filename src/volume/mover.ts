@@ -4,7 +4,7 @@ import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
 import type { VolumeNumber } from './bucket-map.ts';
 import type { Master } from './master.ts';
-import { type Metakey, movedVersion, type Suspicion } from './metakeys.ts';
+import { type Metakey, type MoveState, movedVersion, type Suspicion } from './metakeys.ts';
 import { Throttle } from './throttle.ts';
 
 // Brings every value to where it belongs, while the master serves. What must move is not planned ahead: a pass walks the metakeys and takes
@@ -15,6 +15,8 @@ import { Throttle } from './throttle.ts';
 //     2  the target fetches them from the source, verifies, writes, syncs
 //     3  the metakeys refer to the target, if no write has changed them meanwhile; the old copies become suspects  (one durable batch)
 //     4  suspects that nobody refers to are removed from their volumes
+//
+// While the moves are paused or cancelled, passes go on that only bring to their end what was begun: suspicions and deletes.
 //
 // Until 3 the source answers, from 3 on the target, and both have the value: there is no moment without a good copy. A write during a move
 // goes to its new place with a higher version; step 3 then finds another version and leaves it alone.
@@ -38,7 +40,8 @@ export interface MoveLimits {
 }
 
 export interface MoveProgress {
-  readonly state: 'idle' | 'moving' | 'paused' | 'waiting';
+  /** Waiting: for a volume that is away. Paused and cancelled: no value moves, though some may not be in their places. */
+  readonly state: 'idle' | 'moving' | 'waiting' | 'paused' | 'cancelled';
   readonly startedAtMs: number;
   readonly keysSeen: number;
   readonly keysTotal: number;
@@ -76,6 +79,8 @@ export class Mover {
     this.#concurrency = limits.concurrency;
     this.#onStep = limits.onStep;
     this.#throttle = new Throttle(limits.bytesPerSecond);
+    const { moveState } = master.metakeys;
+    if (isHalted(moveState)) this.#progress = { ...emptyProgress(), state: moveState };
     master.onMisplaced = () => this.#noteMisplaced();
   }
 
@@ -101,19 +106,27 @@ export class Mover {
     this.#running ??= this.#run();
   }
 
-  /** Resolves when all is in its place, or when the work was paused or cancelled. */
-  async settled(): Promise<void> {
-    await this.#running;
+  /** Takes up what an earlier process has left: moves, and the ends of writes and deletes. */
+  async resume(): Promise<void> {
+    const { moveState } = this.#master.metakeys;
+    if (moveState === 'moving') return this.start();
+    if (this.#master.hasUnfinished) this.#noteMisplaced();
   }
 
-  /** Ends after the batches under way. What has moved stays moved. */
+  /** Resolves when all is in its place, or when the work was paused or cancelled. */
+  async settled(): Promise<void> {
+    if (!isHalted(this.#master.metakeys.moveState)) await this.#running;
+  }
+
+  /** Ends after the batches under way. What has moved stays moved; what was begun is still brought to its end. */
   async stop(state: 'paused' | 'cancelled'): Promise<void> {
     this.#master.metakeys.setMoveState(state);
     await this.#master.metakeys.commit();
     await this.close();
     // Somebody has begun anew while the batches under way ended.
     if (this.#master.metakeys.moveState === 'moving') return this.start();
-    this.#progress = { ...this.#progress, state: state === 'paused' ? 'paused' : 'idle' };
+    this.#progress = { ...this.#progress, state };
+    if (this.#master.hasUnfinished) this.#noteMisplaced();
   }
 
   /** Ends after the batches under way; the next start of the master goes on. */
@@ -126,31 +139,58 @@ export class Mover {
   }
 
   #noteMisplaced(): void {
-    if (['paused', 'cancelled'].includes(this.#master.metakeys.moveState)) return;
     // A pass that waits for a volume to come back is not hurried by every write that misses it.
-    if (this.#running === undefined) void this.start().catch(() => {});
-    else this.#again = true;
+    this.#again = true;
+    if (this.#running !== undefined || this.#stopping) return;
+    if (isHalted(this.#master.metakeys.moveState)) this.#running = this.#run();
+    else void this.start().catch(() => {});
   }
 
   async #run(): Promise<void> {
-    this.#progress = { ...emptyProgress(), state: 'moving', startedAtMs: Date.now() };
     try {
       while (this.#again && !this.#stopping) {
         this.#again = false;
-        this.#progress = { ...this.#progress, state: 'moving', keysSeen: 0, keysTotal: this.#master.keyCount, keysFailed: 0, keysLost: 0 };
-        const moved = await this.#pass();
+        const { moveState } = this.#master.metakeys;
+        const failed = isHalted(moveState) ? await this.#endPass(moveState) : await this.#movePass();
         if (this.#stopping) return;
-        if (moved > 0) this.#again = true;
-        else if (this.#progress.keysFailed > 0) {
-          this.#progress = { ...this.#progress, state: 'waiting' };
+        if (failed) {
           await this.#pauseFor(RETRY_MS);
           this.#again = true;
         }
-        if (!this.#again) await this.#settle();
+        if (!this.#again && !isHalted(this.#master.metakeys.moveState)) await this.#settle();
       }
     } finally {
       this.#running = undefined;
     }
+  }
+
+  /** Moves values; whether some could not be moved. */
+  async #movePass(): Promise<boolean> {
+    if (this.#progress.state !== 'moving' && this.#progress.state !== 'waiting') {
+      this.#progress = { ...emptyProgress(), startedAtMs: Date.now() };
+    }
+    const keysTotal = this.#master.ledger.keyCount;
+    this.#progress = { ...this.#progress, state: 'moving', keysSeen: 0, keysTotal, keysFailed: 0, lastError: undefined, keysLost: 0 };
+    const moved = await this.#pass();
+    if (moved > 0) this.#again = true;
+    if (moved > 0 || this.#progress.keysFailed === 0 || this.#stopping) return false;
+    this.#progress = { ...this.#progress, state: 'waiting' };
+    return true;
+  }
+
+  /** Moves nothing, but ends what was begun; whether some of it could not be ended. */
+  async #endPass(state: 'paused' | 'cancelled'): Promise<boolean> {
+    this.#progress = { ...this.#progress, state, keysFailed: 0, lastError: undefined };
+    await this.#clearSuspicions();
+    let after: Bytes | undefined;
+    while (this.#master.ledger.deletingCount > 0 && !this.#stopping) {
+      const page = this.#master.metakeys.page(after, PAGE);
+      await this.#finishDeletes(page.metakeys.filter(({ deleting }) => deleting));
+      after = page.next;
+      if (after === undefined) break;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return this.#progress.keysFailed > 0;
   }
 
   async #settle(): Promise<void> {
@@ -159,7 +199,7 @@ export class Mover {
     this.#progress = { ...this.#progress, state: 'idle' };
     for (const { number, state } of this.#master.metakeys.volumes) {
       const leaving = state === 'removing' || state === 'lost';
-      if (leaving && this.#master.loadOf(number).keyCount === 0 && !this.#master.isWritingTo(number))
+      if (leaving && this.#master.ledger.loadOf(number).keyCount === 0 && !this.#master.isWritingTo(number))
         this.#master.metakeys.forgetVolume(number);
     }
     await this.#master.metakeys.commit();
@@ -204,9 +244,11 @@ export class Mover {
             await launch(job);
           } else jobs.set(name, job);
         }
-        if (this.#needsTrim(metakey)) await this.#trim(metakey);
-        if (metakey.deleting) await this.#finishDelete(metakey.key);
         if (this.#stopping) break;
+      }
+      if (!this.#stopping) {
+        await this.#trim(page.metakeys.filter((metakey) => this.#needsTrim(metakey)));
+        await this.#finishDeletes(page.metakeys.filter(({ deleting }) => deleting));
       }
       after = page.next;
       // A pass over values that are all in place must not hold up the server.
@@ -243,26 +285,25 @@ export class Mover {
     return places.length > 0 && metakey.volumes.length > places.length && places.every((number) => metakey.volumes.includes(number));
   }
 
-  async #trim(metakey: Metakey): Promise<void> {
-    const outdated = this.#referToPlaces(metakey, undefined);
+  /** Gives up the copies that are too many. */
+  async #trim(metakeys: readonly Metakey[]): Promise<void> {
+    if (metakeys.length === 0) return;
+    const outdated = metakeys.flatMap((metakey) => this.#referToPlaces(metakey, undefined));
     await this.#master.metakeys.commit();
-    await this.#master.clear(outdated);
+    this.#failCopies(await this.#master.suspects.clear(outdated));
   }
 
-  async #finishDelete(key: Bytes): Promise<void> {
-    try {
-      await this.#master.finishDelete(key);
-    } catch (error) {
-      this.#fail(1, error);
-    }
+  async #finishDeletes(deleting: readonly Metakey[]): Promise<void> {
+    if (deleting.length === 0) return;
+    const unfinished = await this.#master.finishDeletes(deleting);
+    if (unfinished.length > 0) this.#fail(unfinished.length, unfinished[0]!.failures[0]);
   }
 
   async #clearSuspicions(): Promise<void> {
     let after: Bytes | undefined;
     do {
       const page = this.#master.metakeys.suspicions(after, 1_000);
-      const stay = await this.#master.clear(page.suspicions);
-      if (stay > 0) this.#fail(stay, new KeyfleetError('KF_VOLUME_UNAVAILABLE', 'copies to remove lie on a volume that is away'));
+      this.#failCopies(await this.#master.suspects.clear(page.suspicions));
       after = page.next;
     } while (after !== undefined && !this.#stopping);
   }
@@ -272,7 +313,7 @@ export class Mover {
     const outdated: Suspicion[] = [];
     try {
       await this.#throttle.take(job.bytes);
-      await this.#master.suspect(suspicions);
+      await this.#master.suspects.begin(suspicions);
       await this.#onStep?.('suspected');
       const arrived = await this.#copy(job);
       await this.#onStep?.('copied');
@@ -287,7 +328,7 @@ export class Mover {
       return 0;
     } finally {
       // What is referred to by now is acquitted; what is not goes, like the old copies.
-      await this.#master.endSuspects(suspicions, outdated);
+      await this.#master.suspects.endAndClear(suspicions, outdated);
       await this.#onStep?.('cleared');
     }
   }
@@ -296,7 +337,7 @@ export class Mover {
   async #copy(job: Job): Promise<Metakey[]> {
     const source = this.#master.metakeys.volume(job.from);
     if (source === undefined) return [];
-    const target = this.#master.client(job.to);
+    const target = this.#master.clients.of(job.to);
     if (job.metakeys.length === 1 && job.bytes > BATCHED_VALUE_BYTES) {
       const metakey = job.metakeys[0]!;
       const { sha256 } = await target.pull(metakey.key, source.address, movedVersion(metakey.version));
@@ -339,8 +380,13 @@ export class Mover {
     const volumes = complete ? places : held;
     const version = arrived === undefined ? current.version : Math.max(current.version, movedVersion(copied.version));
     const outdated = held.filter((number) => !volumes.includes(number)).map((volume) => ({ volume, key, version: current.version }));
-    this.#master.refer(current, { ...current, volumes, version }, { suspect: outdated });
+    this.#master.ledger.refer(current, { ...current, volumes, version }, { suspect: outdated });
     return outdated;
+  }
+
+  /** So many copies could not be looked into. */
+  #failCopies(count: number): void {
+    if (count > 0) this.#fail(count, new KeyfleetError('KF_VOLUME_UNAVAILABLE', 'copies to remove lie on a volume that is away'));
   }
 
   #fail(count: number, error: unknown): void {
@@ -363,6 +409,10 @@ export class Mover {
       keysLost: now.keysLost + (more.keysLost ?? 0),
     };
   }
+}
+
+function isHalted(state: MoveState): state is 'paused' | 'cancelled' {
+  return state === 'paused' || state === 'cancelled';
 }
 
 function emptyProgress(): MoveProgress {

@@ -20,10 +20,10 @@ export interface RebuildReport {
 export async function rebuild(master: Master, report: (progress: { readonly files: number }) => void): Promise<RebuildReport> {
   const { metakeys } = master;
   if (metakeys.isRebuilding) await removeAll(master);
-  if (master.keyCount > 0) {
+  if (master.ledger.keyCount > 0) {
     throw new KeyfleetError(
       'KF_BUSY',
-      `this master has ${master.keyCount} metakeys; a rebuild starts from none: name another path, or move the old directory away`,
+      `this master has ${master.ledger.keyCount} metakeys; a rebuild starts from none: name another path, or move the old directory away`,
     );
   }
   let files = 0;
@@ -33,7 +33,7 @@ export async function rebuild(master: Master, report: (progress: { readonly file
   metakeys.setRebuilding(true);
   await metakeys.commit();
   for (const volume of metakeys.volumes) {
-    for await (const listed of master.client(volume.number).list()) {
+    for await (const listed of master.clients.of(volume.number).list()) {
       files++;
       if ('error' in listed) {
         damaged.push(`${volume.address} ${listed.name}: ${listed.message}`);
@@ -43,14 +43,14 @@ export async function rebuild(master: Master, report: (progress: { readonly file
       newest = Math.max(newest, version);
       const known = metakeys.get(key);
       if (known !== undefined && known.sha256 === sha256) {
-        master.refer(known, { ...known, version: Math.max(version, known.version), volumes: [...known.volumes, volume.number] });
+        master.ledger.refer(known, { ...known, version: Math.max(version, known.version), volumes: [...known.volumes, volume.number] });
       } else if (known !== undefined && known.version > version) {
         metakeys.suspect({ volume: volume.number, key, version });
         outdated++;
       } else {
         const suspect = (known?.volumes ?? []).map((older) => ({ volume: older, key, version: known!.version }));
         outdated += suspect.length;
-        master.refer(known, { key, version, sizeBytes, sha256, volumes: [volume.number], deleting: false }, { suspect });
+        master.ledger.refer(known, { key, version, sizeBytes, sha256, volumes: [volume.number], deleting: false }, { suspect });
       }
       if (files % 1_000 !== 0) continue;
       await metakeys.commit();
@@ -59,7 +59,7 @@ export async function rebuild(master: Master, report: (progress: { readonly file
   }
   metakeys.setRebuilding(false);
   await metakeys.reserveVersions(newest);
-  return { files, keys: master.keyCount, outdated, damaged };
+  return { files, keys: master.ledger.keyCount, outdated, damaged };
 }
 
 /** What an interrupted rebuild has found so far. */
@@ -69,7 +69,7 @@ async function removeAll(master: Master): Promise<void> {
     const { metakeys: page } = metakeys.page(undefined, 1_000);
     const { suspicions } = metakeys.suspicions(undefined, 1_000);
     if (page.length + suspicions.length === 0) return;
-    for (const metakey of page) master.refer(metakey, undefined);
+    for (const metakey of page) master.ledger.refer(metakey, undefined);
     for (const suspicion of suspicions) metakeys.acquit(suspicion);
     await metakeys.commit();
   }

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, rmSync } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm, statfs, unlink } from 'node:fs/promises';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, renameSync, rmSync, unlinkSync } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, rename, statfs, unlink } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
@@ -27,7 +27,7 @@ import {
 //
 //   keyfleet-volume.json   who this volume is: its id goes with the directory, whatever its address
 //   values/ab/<sha256 of the key>   one file a value; the name comes from a digest, so no key can lead out of the directory
-//   tmp/ab/                values that are being written; made anew on start. As many folders as below values/, far from each other, since
+//   tmp/ab/                values that are being written; emptied on start. As many folders as below values/, far from each other, since
 //                          file systems place new files near their folder and slow down where many were removed (spread-folders.ts)
 //
 // A put writes to tmp, syncs, renames into place and syncs the directory before it answers: a value is there whole, in its old or its new
@@ -100,14 +100,7 @@ export class ValueDirectory {
       await requireVolumeOrEmpty(dir);
       locked = await lockDirectory(dir);
       const identity = await readIdentity(dir);
-      await rm(join(dir, 'tmp'), { recursive: true, force: true });
-      await mkdir(join(dir, 'tmp'));
-      await spreadFoldersOf(join(dir, 'tmp'));
-      for (let byte = 0; byte < 256; byte++) {
-        const folder = byte.toString(16).padStart(2, '0');
-        await mkdir(join(dir, 'values', folder), { recursive: true });
-        await mkdir(join(dir, 'tmp', folder));
-      }
+      await makeFolders(dir);
       const directory = new ValueDirectory(locked, identity.id);
       for (const synced of [dir, join(dir, 'values')]) await directory.#dirs.sync(synced);
       return directory;
@@ -364,6 +357,19 @@ export class ValueDirectory {
 /** The name of a key's file: the SHA-256 of the key, in hex. */
 export function fileName(key: Bytes): string {
   return hash('sha256', key, 'hex');
+}
+
+/** Makes the folders that are not there, and empties those of `tmp/`. Blocks: nothing is served yet. */
+async function makeFolders(dir: string): Promise<void> {
+  const isNew = mkdirSync(join(dir, 'tmp'), { recursive: true }) !== undefined;
+  if (isNew) await spreadFoldersOf(join(dir, 'tmp'));
+  for (let byte = 0; byte < 256; byte++) {
+    const folder = byte.toString(16).padStart(2, '0');
+    mkdirSync(join(dir, 'values', folder), { recursive: true });
+    const tmp = join(dir, 'tmp', folder);
+    mkdirSync(tmp, { recursive: true });
+    for (const leftover of readdirSync(tmp)) unlinkSync(join(tmp, leftover));
+  }
 }
 
 async function openIfThere(path: string): Promise<FileHandle | undefined> {

@@ -53,7 +53,7 @@ async function* filesOf(
   volume: VolumeRecord,
   { sound, damaged, repair }: Look,
 ): AsyncGenerator<VerifyFinding | undefined, void> {
-  for await (const listed of master.client(volume.number).list({ verify: true })) {
+  for await (const listed of master.clients.of(volume.number).list({ verify: true })) {
     yield undefined;
     if ('error' in listed) {
       damaged.add(listed.name);
@@ -66,7 +66,7 @@ async function* filesOf(
     if (before?.volumes.includes(volume.number) && (before.deleting || before.sha256 === sha256)) continue;
     if (master.isUnderWay({ volume: volume.number, key, version })) continue;
     // The list is a little old: look again before anything is said.
-    const found = await master.client(volume.number).head(key);
+    const found = await master.clients.of(volume.number).head(key);
     const metakey = master.metakeys.get(key);
     if (found === undefined || metakey?.deleting || master.isUnderWay({ volume: volume.number, key, version: found.version })) continue;
     const isReferred = metakey?.volumes.includes(volume.number) === true;
@@ -74,7 +74,7 @@ async function* filesOf(
     yield { kind: isReferred ? 'different' : 'unreferred', volume: volume.address, key };
     if (!repair) continue;
     if (isReferred && found.version < metakey.version) await master.dropCopy(metakey, volume.number);
-    else await master.clear([{ volume: volume.number, key, version: found.version }]);
+    else await master.suspects.clear([{ volume: volume.number, key, version: found.version }]);
   }
 }
 
@@ -87,7 +87,7 @@ async function* metakeysOf(master: Master, volume: VolumeRecord, { sound, damage
       const name = fileName(metakey.key);
       if (metakey.deleting || !metakey.volumes.includes(volume.number) || sound.has(name)) continue;
       if (!damaged.has(name)) {
-        const head = await master.client(volume.number).fetch('HEAD', metakey.key, {});
+        const head = await master.clients.of(volume.number).fetch('HEAD', metakey.key, {});
         await head.body.dump();
         const now = master.metakeys.get(metakey.key);
         if (head.status === 200 || now?.version !== metakey.version || !now.volumes.includes(volume.number)) continue;

@@ -16,19 +16,6 @@ export class VolumeUnavailableError extends KeyfleetError {
   }
 }
 
-/** A delete that is told to readers and not yet to all volumes that hold the value. */
-export class DeleteUnfinishedError extends KeyfleetError {
-  override readonly name = 'DeleteUnfinishedError';
-  readonly awayCount: number;
-  constructor(away: readonly VolumeUnavailableError[]) {
-    super('KF_VOLUME_UNAVAILABLE', `${away[0]!.message}; the value cannot be read any more, and is removed when the volume is back`, {
-      cause: away[0],
-      retryable: true,
-    });
-    this.awayCount = away.length;
-  }
-}
-
 export interface VolumeClientOptions {
   readonly token?: string | undefined;
   /** The identity that must answer: with another one, the volume itself refuses (KF_WRONG_VOLUME) and nothing is read or written. */

@@ -63,7 +63,7 @@ async function askIdentity(
   address: string,
   isRecorded: boolean,
 ): Promise<{ readonly address: string; readonly id: string | undefined; readonly epoch: number }> {
-  const client = master.connect({ address });
+  const client = master.clients.connect({ address });
   try {
     const { id, epoch } = await client.identity();
     return { address, id, epoch };
@@ -85,7 +85,7 @@ async function askIdentity(
  * @throws KF_VOLUME_NOT_EMPTY
  */
 export async function requireEmpty(master: Master, volume: { readonly id: string; readonly address: string }): Promise<void> {
-  const client = master.connect(volume);
+  const client = master.clients.connect(volume);
   try {
     const first = await client.list().next();
     if (first.done) return;

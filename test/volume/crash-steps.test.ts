@@ -53,7 +53,7 @@ describe.each(['suspected', 'copied', 'referred', 'cleared'] as const)('a master
     const files = await Promise.all([0, 1, 2].map((index) => fleet.filesOn(index)));
     expect(files.reduce((sum, count) => sum + count)).toBe(COUNT);
     expect(files[2]).toBeGreaterThan(8);
-    for (const index of [0, 1, 2]) expect(fleet.master!.master.loadOf(index + 1).keyCount).toBe(files[index]);
+    for (const index of [0, 1, 2]) expect(fleet.master!.master.ledger.loadOf(index + 1).keyCount).toBe(files[index]);
     void dead;
   });
 

@@ -105,7 +105,7 @@ describe('keys in paths', () => {
     // `a%2Fb` and `a/b` are one key.
     for (const [index, key] of keys.entries())
       expect((await raw(port, { path: `/get/${key}` })).text).toBe(`value ${index === 2 ? 3 : index}`);
-    expect(fleet.master!.master.keyCount).toBe(keys.length - 1);
+    expect(fleet.master!.master.ledger.keyCount).toBe(keys.length - 1);
     expect(await raw(port, { path: `/get/${'k'.repeat(8 * 1024 + 1)}` })).toMatchObject({
       status: 414,
       text: expect.stringContaining('KF_KEY_TOO_LARGE'),

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MemoryStorage } from '../../src/storage/memory.ts';
 import { type MasterServer, type MasterServerOptions, startMasterServer } from '../../src/volume/master-server.ts';
+import { VolumeClient } from '../../src/volume/volume-client.ts';
 import { startVolumeServer, type VolumeServer } from '../../src/volume/volume-server.ts';
 
 /** A master and its volumes in this process, over real HTTP and files. */
@@ -106,4 +107,26 @@ export const names = (count: number): string[] => Array.from({ length: count }, 
 
 export async function codeOf(response: Response): Promise<string> {
   return ((await response.json()) as { error: { code: string } }).error.code;
+}
+
+/** Waits until `what` is so. @throws when it is not within `limitMs` */
+export async function eventually(what: () => Promise<boolean>, limitMs = 10_000): Promise<void> {
+  for (const untilMs = Date.now() + limitMs; Date.now() < untilMs; ) {
+    if (await what()) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error(`it did not come to be within ${limitMs} ms`);
+}
+
+/** Lets the master's next write reach the volumes and dies before its metakey is durable. */
+export async function dieInsideWrite(fleet: Fleet, key: string, value: string, index: number): Promise<void> {
+  const { metakeys } = fleet.master!.master;
+  const commit = metakeys.commit.bind(metakeys);
+  let commits = 0;
+  metakeys.commit = () => (++commits === 1 ? commit() : new Promise(() => {}));
+  void fleet.put(key, value).catch(() => {});
+  const volume = new VolumeClient(fleet.addressOf(index));
+  await eventually(async () => (await volume.head(Buffer.from(key)))?.sizeBytes === value.length);
+  await volume.close();
+  fleet.storage = fleet.storage.crash();
 }

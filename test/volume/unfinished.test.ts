@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { verify } from '../../src/volume/verify.ts';
 import { VolumeClient } from '../../src/volume/volume-client.ts';
-import { codeOf, Fleet, names } from './fleet.ts';
+import { codeOf, dieInsideWrite, eventually, Fleet, names } from './fleet.ts';
 
 // What a write, a delete or a volume leaves behind when it ends in the middle, and how it is brought in order again.
 
@@ -20,33 +20,12 @@ async function findings(): Promise<string[]> {
 const files = async (): Promise<number> =>
   (await Promise.all(fleet.dirs.map((_, index) => fleet.filesOn(index)))).reduce((sum, count) => sum + count);
 
-async function eventually(what: () => Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 200; tries++) {
-    if (await what()) return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error('it did not come to be within 4 s');
-}
-
-/** Lets the master's next write reach the volumes and dies before its metakey is durable. */
-async function dieInsideWrite(key: string, value: string, index: number): Promise<void> {
-  const { metakeys } = fleet.master!.master;
-  const commit = metakeys.commit.bind(metakeys);
-  let commits = 0;
-  metakeys.commit = () => (++commits === 1 ? commit() : new Promise(() => {}));
-  void fleet.put(key, value).catch(() => {});
-  const volume = new VolumeClient(fleet.addressOf(index));
-  await eventually(async () => (await volume.head(Buffer.from(key)))?.sizeBytes === value.length);
-  await volume.close();
-  fleet.storage = fleet.storage.crash();
-}
-
 describe('a master that dies between a volume and its metakey', () => {
   test('takes up the value that replaced the one referred to, and moves and removes it like any other', async () => {
     await fleet.addVolume();
     await fleet.start();
     await fleet.put('k', 'one');
-    await dieInsideWrite('k', 'second', 0);
+    await dieInsideWrite(fleet, 'k', 'second', 0);
     await fleet.start();
     await fleet.master!.mover.settled();
     expect(fleet.master!.master.metakeys.get(Buffer.from('k'))!.sizeBytes).toBe(6);
@@ -64,7 +43,7 @@ describe('a master that dies between a volume and its metakey', () => {
     await fleet.start({ replicas: 2 });
     await fleet.put('k', 'one');
     await fleet.stopVolume(1);
-    await dieInsideWrite('k', 'second', 0);
+    await dieInsideWrite(fleet, 'k', 'second', 0);
     await fleet.restartVolume(1);
     await fleet.start({ replicas: 2 });
     await fleet.master!.mover.settled();
@@ -79,7 +58,7 @@ describe('a master that dies between a volume and its metakey', () => {
   test('removes what a first write left, though nothing was moving', async () => {
     await fleet.addVolume();
     await fleet.start();
-    await dieInsideWrite('k', 'never answered', 0);
+    await dieInsideWrite(fleet, 'k', 'never answered', 0);
     await fleet.start();
     await fleet.master!.mover.settled();
     expect([await fleet.get('k'), await files()]).toEqual([404, 0]);
@@ -125,7 +104,7 @@ describe('a delete while a volume is away', () => {
     await fleet.restartVolume(0, port);
     await fleet.admin('moves/start', {});
     await fleet.master!.mover.settled();
-    expect([await files(), fleet.master!.master.keyCount]).toEqual([0, 0]);
+    expect([await files(), fleet.master!.master.ledger.keyCount]).toEqual([0, 0]);
   });
 
   test('is answered when another volume had a copy too, and no copy comes back', async () => {

@@ -1,0 +1,112 @@
+import { isKeyfleetError } from '../base/errors.ts';
+import { nameOf, needsLook } from './copy-rules.ts';
+import type { InflightWrites } from './inflight-writes.ts';
+import type { Ledger } from './ledger.ts';
+import type { Metakeys, Suspicion } from './metakeys.ts';
+import { inParallel } from './value-directory.ts';
+import type { VolumeClients } from './volume-clients.ts';
+
+/** Suspicions that are looked into at the same time. */
+const LOOKS_AT_ONCE = 16;
+
+/** The copies that may lie on a volume without being referred to: written down before they can exist, looked into when their write or move has ended. */
+export class Suspects {
+  readonly #ledger: Ledger;
+  readonly #metakeys: Metakeys;
+  readonly #clients: VolumeClients;
+  readonly #inflight: InflightWrites;
+  readonly #onMisplaced: () => void;
+  /** Suspicions whose write or move is still under way in this process: not to be looked into. */
+  readonly #active = new Set<string>();
+
+  constructor(parts: {
+    readonly ledger: Ledger;
+    readonly clients: VolumeClients;
+    readonly inflight: InflightWrites;
+    readonly onMisplaced: () => void;
+  }) {
+    this.#ledger = parts.ledger;
+    this.#metakeys = parts.ledger.metakeys;
+    this.#clients = parts.clients;
+    this.#inflight = parts.inflight;
+    this.#onMisplaced = parts.onMisplaced;
+  }
+
+  /** Writes suspicions down, durably, before the copies they speak of can exist. They rest until {@link end}. */
+  async begin(suspicions: readonly Suspicion[]): Promise<void> {
+    for (const suspicion of suspicions) {
+      this.#active.add(nameOf(suspicion));
+      this.#metakeys.suspect(suspicion);
+    }
+    await this.#metakeys.commit();
+  }
+
+  /** The write or move that wrote these down has ended. */
+  end(suspicions: readonly Suspicion[]): void {
+    for (const suspicion of suspicions) this.#active.delete(nameOf(suspicion));
+  }
+
+  /** Ends the rest of `ended` and looks into them and into `more`. */
+  async endAndClear(ended: readonly Suspicion[], more: readonly Suspicion[]): Promise<void> {
+    this.end(ended);
+    await this.clear([...ended, ...more]);
+  }
+
+  /**
+   * Looks into suspicions: a copy that is not referred to is removed from its volume; one that an unfinished write has put over the copy
+   * referred to, or beside it, is referred to. Returns how many stay because their volume is away or the key is being written; those of
+   * writes and moves under way, and on volumes that are lost, are left alone.
+   */
+  async clear(suspicions: readonly Suspicion[]): Promise<number> {
+    const ripe = suspicions.filter((suspicion) => !this.#active.has(nameOf(suspicion)));
+    let stay = 0;
+    for (const number of new Set(ripe.map(({ volume }) => volume))) {
+      const volume = this.#metakeys.volume(number);
+      if (volume?.state === 'lost') continue;
+      const all = ripe.filter((suspicion) => suspicion.volume === number);
+      try {
+        if (volume !== undefined) {
+          const open = new Set<Suspicion>();
+          const unclear = all.filter((suspicion) => needsLook(suspicion, this.#metakeys.get(suspicion.key)));
+          await inParallel(unclear.length, LOOKS_AT_ONCE, async (index) => {
+            if (!(await this.#look(unclear[index]!))) open.add(unclear[index]!);
+          });
+          stay += open.size;
+          const guilty = all.filter((suspicion) => !open.has(suspicion) && !this.#metakeys.get(suspicion.key)?.volumes.includes(number));
+          if (guilty.length > 0)
+            await this.#clients.of(number).batchDelete(guilty.map(({ key, version }) => ({ key, upToVersion: version })));
+          for (const suspicion of all) if (!open.has(suspicion)) this.#metakeys.acquit(suspicion);
+        } else for (const suspicion of all) this.#metakeys.acquit(suspicion);
+      } catch (error) {
+        if (!isKeyfleetError(error)) throw error;
+        stay += all.length;
+      }
+    }
+    await this.#metakeys.commit();
+    return stay;
+  }
+
+  /** Asks the volume what it has of a key, and refers to it when that is what an unfinished write left. False: it cannot be said yet. */
+  async #look({ volume, key }: Suspicion): Promise<boolean> {
+    if (this.#inflight.has(key)) return false;
+    const found = await this.#clients.of(volume).head(key);
+    if (this.#inflight.has(key)) return false;
+    const current = this.#metakeys.get(key);
+    if (found === undefined || current === undefined || current.deleting) return true;
+    const { version, sha256, sizeBytes } = found;
+    const isHeld = current.volumes.includes(volume);
+    if (isHeld && version > current.version) {
+      const suspect = current.volumes.filter((one) => one !== volume).map((one) => ({ volume: one, key, version: current.version }));
+      this.#ledger.refer(current, { key, version, sha256, sizeBytes, volumes: [volume], deleting: false }, { suspect });
+      this.#onMisplaced();
+    } else if (!isHeld && version === current.version && sha256 === current.sha256 && this.#metakeys.placeOf(key).includes(volume)) {
+      this.#ledger.refer(current, { ...current, volumes: [...current.volumes, volume] });
+    }
+    return true;
+  }
+
+  /** Whether the write or move that makes this very copy is under way in this process. */
+  isActive(copy: Suspicion): boolean {
+    return this.#active.has(nameOf(copy));
+  }
+}
