@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Bytes } from '../base/bytes.ts';
@@ -7,6 +8,7 @@ import { type BatchForm, formOf, readBatch } from './batch-body.ts';
 import { bodyOf } from './body-parser.ts';
 import { statusOf } from './http-error.ts';
 import type { HttpKeyspace } from './http-store.ts';
+import { requestOf } from './idempotency.ts';
 import { jsonField, type KeyedRecord, keyOf, recordOf } from './record-json.ts';
 
 // POST /v1/keyspaces/<keyspace>/batch/get and …/batch/put, as JSON or NDJSON. The answer has the form of the question.
@@ -25,7 +27,7 @@ export function serveBatches(server: FastifyInstance, keyspaceOf: (request: Fast
   server.post<Params>('/v1/keyspaces/:keyspace/batch/put', async (request, reply) => {
     const keyspace = keyspaceOf(request);
     const form = formOf(request.headers['content-type']);
-    const result = await putAll(keyspace, readBatch(bodyOf(request), form, 'records', recordOf));
+    const result = await putAll(keyspace, readBatch(bodyOf(request), form, 'records', recordOf), request.headers);
     const { firstError, ...counts } = result;
     if (!firstError) return reply.send(counts);
     // Some may have been written, so the answer says how many; sending the same batch again is safe.
@@ -69,12 +71,12 @@ interface PutCounts {
 }
 
 /** Writes all records in their order, so that of two with one key the later stays; one that fails does not keep the others back. */
-async function putAll(keyspace: HttpKeyspace, records: readonly KeyedRecord[]): Promise<PutCounts> {
+async function putAll(keyspace: HttpKeyspace, records: readonly KeyedRecord[], headers: IncomingHttpHeaders): Promise<PutCounts> {
   const counts: PutCounts = { written: 0, created: 0, replaced: 0, failed: 0 };
   await Promise.all(
-    records.map(async ({ key, value, ttlMs }) => {
+    records.map(async ({ key, value, ttlMs }, index) => {
       try {
-        const outcome = await keyspace.put(key, value, { ttlMs, condition: {} });
+        const outcome = await keyspace.put(key, value, { ttlMs, condition: {}, request: requestOf(headers, key, index) });
         counts.written++;
         if (outcome === 'created') counts.created++;
         else counts.replaced++;

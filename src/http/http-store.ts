@@ -1,4 +1,5 @@
 import type { Bytes } from '../base/bytes.ts';
+import type { RequestId } from '../shard/request-id.ts';
 import type { Durability, StorageStats } from '../storage/storage.ts';
 
 // What the HTTP door needs of a store. The adapter over the real one is redis-keyspace.ts.
@@ -18,15 +19,21 @@ export interface HttpKeyspace {
   /** The string at `key`; undefined when there is none. @throws KF_WRONG_TYPE when it holds something else. */
   get(key: Bytes): Promise<Found | undefined>;
   /** Stores a string, whatever was there before, if `condition` holds; the check and the write are one step. */
-  put(key: Bytes, value: Bytes, options: { readonly ttlMs: number | undefined; readonly condition: Condition }): Promise<PutOutcome>;
+  put(key: Bytes, value: Bytes, options: WriteOptions & { readonly ttlMs: number | undefined }): Promise<PutOutcome>;
   /** Removes the key, whatever it holds, if `condition` holds. */
-  delete(key: Bytes, condition: Condition): Promise<DeleteOutcome>;
+  delete(key: Bytes, options: WriteOptions): Promise<DeleteOutcome>;
   /** As KeyspaceHandle.scan: all keys of one position come together. Resolves when what it shows is durable. */
   scan(options: { readonly cursor: number; readonly limit: number }): Promise<ScanPage>;
   readonly keyCount: number;
   readonly sizeBytes: number;
   readonly expiringCount: number;
   shards(): readonly ShardStatus[];
+}
+
+export interface WriteOptions {
+  readonly condition: Condition;
+  /** Names the request: however often it comes it is done once, and answered alike. @throws KF_REQUEST_MISMATCH for another one. */
+  readonly request?: RequestId | undefined;
 }
 
 export interface Found {

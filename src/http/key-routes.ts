@@ -4,7 +4,8 @@ import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { bodyOf } from './body-parser.ts';
 import { conditionOf, etagOf, isUnchanged, refusesMatch } from './condition.ts';
-import type { HttpKeyspace } from './http-store.ts';
+import type { HttpKeyspace, WriteOptions } from './http-store.ts';
+import { requestOf } from './idempotency.ts';
 import { percentDecode } from './percent.ts';
 import { MAX_TTL_MS, viewOf } from './record-json.ts';
 
@@ -48,7 +49,7 @@ export function serveKeys(server: FastifyInstance, keyspaceOf: (request: Fastify
   server.put<Params>(url, async (request, reply) => {
     const key = keyOf(request);
     const value = bodyOf(request);
-    const outcome = await keyspaceOf(request).put(key, value, { ttlMs: ttlOf(request), condition: conditionOf(request.headers) });
+    const outcome = await keyspaceOf(request).put(key, value, { ttlMs: ttlOf(request), ...writeOptions(request, key) });
     if (outcome === 'condition-failed') throw conditionFailed();
     return reply
       .code(outcome === 'created' ? 201 : 204)
@@ -57,7 +58,8 @@ export function serveKeys(server: FastifyInstance, keyspaceOf: (request: Fastify
   });
 
   server.delete<Params>(url, async (request, reply) => {
-    const outcome = await keyspaceOf(request).delete(keyOf(request), conditionOf(request.headers));
+    const key = keyOf(request);
+    const outcome = await keyspaceOf(request).delete(key, writeOptions(request, key));
     if (outcome === 'condition-failed') throw conditionFailed();
     if (outcome === 'absent') throw new KeyfleetError('KF_KEY_NOT_FOUND', 'there is no such key');
     return reply.code(204).send();
@@ -79,6 +81,10 @@ function keyOf(request: FastifyRequest<Params>): Bytes {
   const key = percentDecode(raw);
   if (!key) throw new KeyfleetError('KF_BAD_REQUEST', 'the key is malformed: a % needs two hex digits after it');
   return key;
+}
+
+function writeOptions({ headers }: FastifyRequest<Params>, key: Bytes): WriteOptions {
+  return { condition: conditionOf(headers), request: requestOf(headers, key) };
 }
 
 /** The time to live that the query (`ttlMs`) or the header (`Keyfleet-Ttl-Ms`) asks for. */

@@ -6,7 +6,7 @@ import type { CommandArgs } from '../shard/redis/command-table.ts';
 import { CONDITION_FAILED, CREATED, DELETED, deleteCommand, getQuery, putCommand } from '../shard/redis/door-commands.ts';
 import type { Reply } from '../shard/redis/reply.ts';
 import { isString, type RedisValue } from '../shard/redis/value.ts';
-import type { Condition, DeleteOutcome, Found, HttpKeyspace, PutOutcome, ScanPage, ShardStatus } from './http-store.ts';
+import type { DeleteOutcome, Found, HttpKeyspace, PutOutcome, ScanPage, ShardStatus, WriteOptions } from './http-store.ts';
 
 export type RedisHandle = KeyspaceHandle<RedisValue, CommandArgs, Reply, CommandArgs, Reply>;
 
@@ -54,13 +54,15 @@ export class RedisHttpKeyspace implements HttpKeyspace {
     return { value, ttlMs: ttlMs < 0 ? undefined : ttlMs };
   }
 
-  put(key: Bytes, value: Bytes, options: { readonly ttlMs: number | undefined; readonly condition: Condition }): Promise<PutOutcome> {
-    const answer = this.#answers.of((sink, token) => this.#handle.submit(key, putCommand(key, value, options), sink, token));
+  put(key: Bytes, value: Bytes, options: WriteOptions & { readonly ttlMs: number | undefined }): Promise<PutOutcome> {
+    const command = putCommand(key, value, options);
+    const answer = this.#answers.of((sink, token) => this.#handle.submit(key, command, sink, token, options.request));
     return answer.then((reply) => (reply === CREATED ? 'created' : reply === CONDITION_FAILED ? 'condition-failed' : 'replaced'));
   }
 
-  async delete(key: Bytes, condition: Condition): Promise<DeleteOutcome> {
-    const reply = await this.#answers.of((sink, token) => this.#handle.submit(key, deleteCommand(key, condition), sink, token));
+  async delete(key: Bytes, { condition, request }: WriteOptions): Promise<DeleteOutcome> {
+    const command = deleteCommand(key, condition);
+    const reply = await this.#answers.of((sink, token) => this.#handle.submit(key, command, sink, token, request));
     return reply === DELETED ? 'deleted' : reply === CONDITION_FAILED ? 'condition-failed' : 'absent';
   }
 

@@ -42,7 +42,7 @@ export class MemoryHttpStore implements HttpStore {
         entries.set(toHex(key), { key, value, expireAtMs: ttlMs === undefined ? undefined : Date.now() + ttlMs });
         return before ? 'replaced' : 'created';
       },
-      async delete(key, condition) {
+      async delete(key, { condition }) {
         const before = live(key);
         if (!holds(condition, before)) return 'condition-failed';
         return entries.delete(toHex(key)) ? 'deleted' : 'absent';
