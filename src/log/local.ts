@@ -1,11 +1,11 @@
 import { InvariantError } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
+import { HeldAnswers } from '../shard/held-answers.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
 import type { RequestId } from '../shard/request-id.ts';
 import type { ShardMachine } from '../shard/shard-machine.ts';
 import type { CommitNumber, Storage } from '../storage/storage.ts';
-import { HeldAnswers } from './held-answers.ts';
 
 // The local log: one machine, no entries stored. Commands are run as they arrive, straight into the open batch of the storage; the entry of
 // each shard that they touched is closed with the batch. The storage's journal holds the entries' effects, numbers and hashes, so it is the log.

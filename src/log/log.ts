@@ -1,4 +1,5 @@
 import type { Bytes } from '../base/bytes.ts';
+import type { AppendOutcome, LogRecord } from '../shard/replica/host.ts';
 
 // The log of a shard: entries in one order that everyone agrees on. Adapters: memory (here), and those that replicate. On one machine
 // without replicas the storage's own journal is the log and no entry is stored: see local.ts.
@@ -6,17 +7,7 @@ import type { Bytes } from '../base/bytes.ts';
 /** The number of an entry, from 1, without gaps. 0 stands before the first. */
 export type EntrySeq = number;
 
-export type AppendOutcome =
-  | { readonly kind: 'appended'; readonly seq: EntrySeq }
-  /** Somebody else's entry stands there; nothing was appended. */
-  | { readonly kind: 'conflict'; readonly lastSeq: EntrySeq }
-  /** It may be in the log, or appear there later: read up to a later entry of one's own to find out. */
-  | { readonly kind: 'unknown' };
-
-export interface LogRecord {
-  readonly seq: EntrySeq;
-  readonly entry: Bytes;
-}
+export type { AppendOutcome, LogRecord };
 
 export interface ShardLog {
   /** Appends `entry` as number `expectedLastSeq + 1`, or not at all. The bytes are the log's from here on. */

@@ -26,10 +26,18 @@ export class EntryDraft<Command> {
     this.#chain.start(encodeEntryHeader(header));
   }
 
-  /** Begins with all that a log says of the entry; what is added to it then counts for nothing. `also`: what else is in its hash. */
-  beginLogged(entry: Entry<Command>, also: Bytes | undefined): void {
-    this.begin(entry);
-    for (const command of entry.commands) hashCommand(this.#chain, command, this.#codec);
+  /**
+   * Begins with all that a log says of the entry; what is added to it then counts for nothing. `also`: what else is in its hash; `bytes`: the
+   * entry as it stands in the log, where that is at hand.
+   */
+  beginLogged(entry: Entry<Command>, also: Bytes | undefined, bytes?: Bytes): void {
+    if (bytes) {
+      this.#chain.start(bytes);
+      this.#count = 0;
+    } else {
+      this.begin(entry);
+      for (const command of entry.commands) hashCommand(this.#chain, command, this.#codec);
+    }
     if (also) this.#chain.add(also);
     this.#isLogged = true;
   }

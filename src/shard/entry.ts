@@ -8,7 +8,7 @@ import type { ValueCodec } from './value-module.ts';
 
 // An entry of a shard's log: what the leader ordered in one go. All replicas run the same entries and so come to the same state.
 //
-//   [version u8][kind u8][epoch f64][nowMs f64][basis f64, of a claim][leader u8 + bytes][prevHash 16][commands ...]
+//   [version u8][kind u8][serial u32][epoch f64][nowMs f64][basis f64, of a claim][leader u8 + bytes][prevHash 16][commands ...]
 //   a command: [kind u8][lengths and bytes, see encodeEntry]
 //
 // The hash of an entry is taken over the very same bytes, in the same order.
@@ -47,6 +47,8 @@ export interface Entry<Command> {
   readonly kind?: EntryKind;
   /** Of a claim: the last entry of the old leader that the claimant has run. A later one makes the claim void. */
   readonly basis?: number;
+  /** Counts what its leader sends off, so that no two of its entries are equal. Default: 0. */
+  readonly serial?: number;
   readonly epoch: number;
   readonly leader: string;
   /** The hash of the entry before. */
@@ -65,16 +67,17 @@ export const KIND_REQUEST = 5;
 export const KIND_EXPIRE_SESSIONS = 6;
 
 export function encodeEntryHeader(entry: Omit<Entry<unknown>, 'commands'>): Bytes {
-  const { kind = 'grounded', basis = 0 } = entry;
+  const { kind = 'grounded', basis = 0, serial = 0 } = entry;
   const leader = leaderBytes(entry.leader);
-  const leaderAt = kind === 'claim' ? 26 : 18;
+  const leaderAt = kind === 'claim' ? 30 : 22;
   const out = freshBytes(leaderAt + 1 + leader.length + entry.prevHash.length);
   const view = new DataView(out.buffer, out.byteOffset, out.length);
   out[0] = ENTRY_VERSION;
   out[1] = KINDS.indexOf(kind);
-  view.setFloat64(2, entry.epoch);
-  view.setFloat64(10, entry.nowMs);
-  if (kind === 'claim') view.setFloat64(18, basis);
+  view.setUint32(2, serial);
+  view.setFloat64(6, entry.epoch);
+  view.setFloat64(14, entry.nowMs);
+  if (kind === 'claim') view.setFloat64(22, basis);
   out[leaderAt] = leader.length;
   out.set(leader, leaderAt + 1);
   out.set(entry.prevHash, leaderAt + 1 + leader.length);
@@ -191,6 +194,7 @@ export function decodeEntry<Command>(bytes: Bytes, codec: ValueCodec<Command>): 
   const kindNumber = reader.u8();
   const entryKind = KINDS[kindNumber];
   if (entryKind === undefined) throw badEntry(`kind ${kindNumber}`);
+  const serial = reader.u32();
   const epoch = reader.f64();
   const nowMs = reader.f64();
   const basis = entryKind === 'claim' ? reader.f64() : 0;
@@ -227,7 +231,7 @@ export function decodeEntry<Command>(bytes: Bytes, codec: ValueCodec<Command>): 
     }
   }
   const special = entryKind === 'grounded' ? {} : entryKind === 'claim' ? { kind: entryKind, basis } : { kind: entryKind };
-  return { ...special, epoch, leader, prevHash, nowMs, commands };
+  return { ...special, ...(serial === 0 ? {} : { serial }), epoch, leader, prevHash, nowMs, commands };
 }
 
 class EntryReader {

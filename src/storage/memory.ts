@@ -31,6 +31,8 @@ interface Undo {
 export interface MemoryStorageOptions {
   /** Batches become durable only when {@link MemoryStorage.release} says so. Default: each by itself, a microtask after its commit. */
   readonly holdDurability?: boolean;
+  /** Told the number of each batch when it is closed. */
+  readonly onCommit?: (number: CommitNumber) => void;
 }
 
 /** @see Storage, for what each method promises. */
@@ -50,12 +52,14 @@ export class MemoryStorage implements Storage {
   #holding: boolean;
   #advanceIsDue = false;
   #closed = false;
+  readonly #onCommit: ((number: CommitNumber) => void) | undefined;
 
   constructor(
     options: MemoryStorageOptions = {},
     state: { values: Map<string, Bytes>; number: CommitNumber } = { values: new Map(), number: 0 },
   ) {
     this.#holding = options.holdDurability ?? false;
+    this.#onCommit = options.onCommit;
     this.#values = state.values;
     this.#committed = state.number;
     this.#progress = new CommitProgress(state.number);
@@ -101,6 +105,7 @@ export class MemoryStorage implements Storage {
     this.#undurable.push(this.#undo);
     this.#undo = { keys: [], befores: [] };
     this.#committed++;
+    this.#onCommit?.(this.#committed);
     if (!this.#holding && !this.#advanceIsDue) {
       this.#advanceIsDue = true;
       queueMicrotask(() => {

@@ -313,7 +313,7 @@ describe('a shard fed from a log', () => {
   test('refuses bytes that are no entry, cut anywhere: KF_BAD_ENTRY', () => {
     const bytes = encodeEntry(entryAt(new Uint8Array(16)), plainBytes.commandCodec);
     expect(decodeEntry(bytes, plainBytes.commandCodec)).toEqual(entryAt(new Uint8Array(16)));
-    const whole = 19 + 2 + 16;
+    const whole = 23 + 2 + 16;
     for (let length = 0; length < bytes.length; length++) {
       if (length === whole) continue;
       expect(() => decodeEntry(bytes.subarray(0, length), plainBytes.commandCodec)).toThrow(

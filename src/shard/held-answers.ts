@@ -1,4 +1,4 @@
-import type { ReplySink } from '../shard/reply-sink.ts';
+import type { ReplySink } from './reply-sink.ts';
 
 // The answers that wait for one batch to become durable: flat lists instead of a promise or a closure for each.
 

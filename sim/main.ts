@@ -1,0 +1,99 @@
+import { parseArgs } from 'node:util';
+import { showCount } from '../src/base/units.ts';
+import type { FaultKind } from './faults.ts';
+import { type SimulationResult, simulate } from './simulation.ts';
+
+// npm run sim: many seeds one after the other, what they came to, and for a failure the one command that shows it again.
+
+const USAGE = `usage: npm run sim -- [--seeds N] [--first SEED] [--seconds S] [--seed SEED] [--json]
+
+  --seeds N      how many seeds to run, default 200
+  --first SEED   the first of them; default: the clock's choice
+  --seed SEED    this one alone
+  --seconds S    simulated seconds of trouble for each, default 60`;
+
+function wholeNumber(text: string, name: string, least: number): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < least) {
+    console.error(`${name} must be a whole number from ${least}, not ${text}\n\n${USAGE}`);
+    process.exit(2);
+  }
+  return value;
+}
+
+function parse() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        seeds: { type: 'string', default: '200' },
+        first: { type: 'string' },
+        seed: { type: 'string' },
+        seconds: { type: 'string', default: '60' },
+        json: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    });
+    return values;
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${USAGE}`);
+    return process.exit(2);
+  }
+}
+
+const flags = parse();
+if (flags.help) {
+  console.log(USAGE);
+  process.exit(0);
+}
+const seconds = wholeNumber(flags.seconds, '--seconds', 1);
+const single = flags.seed === undefined ? undefined : wholeNumber(flags.seed, '--seed', 0);
+const first = single ?? (flags.first === undefined ? Date.now() % 1_000_000_000 : wholeNumber(flags.first, '--first', 0));
+const seeds = single === undefined ? wholeNumber(flags.seeds, '--seeds', 1) : 1;
+const commit = process.env['KEYFLEET_COMMIT'] ?? 'unknown';
+
+const total = { simulatedMs: 0, events: 0, requests: 0, answered: 0, histories: 0, undecided: 0, entries: 0, leaderships: 0 };
+const faults = new Map<FaultKind, number>();
+const began = performance.now();
+let failed: SimulationResult | undefined;
+let lastShown = began;
+let ran = 0;
+let running = first;
+process.on('unhandledRejection', (error) => {
+  console.error(`seed ${running} at commit ${commit} FAILED: a promise broke: ${error instanceof Error ? error.stack : error}`);
+  console.error(`\nagain: npm run sim -- --seed ${running} --seconds ${seconds}`);
+  process.exit(1);
+});
+for (let seed = first; seed < first + seeds && !failed; seed++) {
+  running = seed;
+  const result = await simulate({ seed, seconds });
+  ran++;
+  for (const name of Object.keys(total) as (keyof typeof total)[]) total[name] += result[name];
+  for (const [kind, count] of result.faults) faults.set(kind, (faults.get(kind) ?? 0) + count);
+  if (result.failure !== undefined) failed = result;
+  if (performance.now() - lastShown > 5_000) {
+    lastShown = performance.now();
+    console.error(`${ran} of ${seeds} seeds, ${Math.round(total.simulatedMs / 1_000)} simulated seconds`);
+  }
+}
+const wallMs = performance.now() - began;
+const speed = total.simulatedMs / wallMs;
+if (flags.json) {
+  console.log(JSON.stringify({ commit, first, seeds: ran, seconds, wallMs, speed, ...total, faults: Object.fromEntries(faults), failed }));
+} else {
+  console.log(`${ran} seeds from ${first}, commit ${commit}`);
+  console.log(
+    `  simulated   ${showCount(total.simulatedMs / 1_000)} s in ${(wallMs / 1_000).toFixed(1)} s: ${showCount(speed)} × as fast as time`,
+  );
+  console.log(`  events      ${showCount(total.events)}, ${showCount(total.events / (wallMs / 1_000))} a second`);
+  console.log(`  requests    ${showCount(total.requests)}, answered ${showCount(total.answered)}; ${showCount(total.entries)} entries`);
+  console.log(`  leaderships ${showCount(total.leaderships)}`);
+  console.log(`  histories   ${showCount(total.histories)} judged, ${showCount(total.undecided)} workloads too hard to judge`);
+  const shown = [...faults].sort((a, b) => b[1] - a[1]).map(([kind, count]) => `${kind} ${showCount(count)}`);
+  console.log(`  faults      ${shown.join(', ') || 'none'}`);
+  if (single !== undefined) console.log(`  trace       ${failed?.traceHash ?? (await simulate({ seed: first, seconds })).traceHash}`);
+}
+if (failed) {
+  console.error(`\nseed ${failed.seed} at commit ${commit} FAILED ${failed.failure}`);
+  console.error(`\nagain: npm run sim -- --seed ${failed.seed} --seconds ${seconds}`);
+  process.exit(1);
+}

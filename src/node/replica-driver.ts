@@ -1,0 +1,191 @@
+import type { Bytes } from '../base/bytes.ts';
+import { KeyfleetError, messageOf } from '../base/errors.ts';
+import type { AppendOutcome, LogRecord, ShardLog } from '../log/log.ts';
+import type { EntryCommand } from '../shard/entry.ts';
+import type { PendingRead, ReplicaHost } from '../shard/replica/host.ts';
+import { Replica } from '../shard/replica/replica.ts';
+import { DEFAULT_TIMING, type ReplicaLimits, type ReplicaTiming } from '../shard/replica/timing.ts';
+import type { ReplySink } from '../shard/reply-sink.ts';
+import type { ShardMachine } from '../shard/shard-machine.ts';
+import type { ValueModule } from '../shard/value-module.ts';
+import type { Storage } from '../storage/storage.ts';
+import type { GroupCommit } from './group-commit.ts';
+import type { NodeClock } from './node-clock.ts';
+
+/** How replicas of a shard talk to each other. Messages may be lost, late and doubled. */
+export interface ReplicaPeers {
+  /** Tells `leader` how far the storage of this replica is. */
+  report(leader: string, durableSeq: number): void;
+  /** The data of the shard must come from another replica; this driver is of no more use. */
+  wantSnapshot(): void;
+}
+
+export interface ReplicaDriverOptions<Value, Command, Reply, Query, Answer> {
+  readonly self: string;
+  readonly rank: number;
+  readonly log: ShardLog;
+  readonly storage: Storage;
+  readonly commits: GroupCommit;
+  readonly clock: NodeClock;
+  readonly peers: ReplicaPeers;
+  readonly machine: ShardMachine<Value, Command, Reply, Query, Answer>;
+  readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
+  readonly positionOf: (key: Bytes) => number;
+  readonly timing?: Partial<ReplicaTiming>;
+  readonly limits?: Partial<ReplicaLimits>;
+}
+
+export type ReadMode = 'lease' | 'barrier' | 'local';
+
+/** Entries that are handed over at a time when the log is read. */
+const READ_BATCH = 64;
+
+/** Feeds a replica with time and with what its log and storage say, and does what it asks for. Holds no state of the protocol. */
+export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements ReplicaHost {
+  readonly replica: Replica<Value, Command, Reply, Query, Answer>;
+  readonly #log: ShardLog;
+  readonly #commits: GroupCommit;
+  readonly #clock: NodeClock;
+  readonly #peers: ReplicaPeers;
+  readonly #tickMs: number;
+  readonly #stopListening: readonly (() => void)[];
+  #turnEndIsDue = false;
+  #cancelTick: () => void = () => {};
+  #stopped = false;
+
+  constructor(options: ReplicaDriverOptions<Value, Command, Reply, Query, Answer>) {
+    const { log, storage, commits, clock, peers } = options;
+    this.#log = log;
+    this.#commits = commits;
+    this.#clock = clock;
+    this.#peers = peers;
+    this.#tickMs = options.timing?.tickMs ?? DEFAULT_TIMING.tickMs;
+    this.replica = new Replica({ ...options, host: this, now: clock.now() });
+    this.#stopListening = [
+      storage.onDurable((durable) => this.replica.storageDurable(durable)),
+      storage.onFailed((error) => this.stop(new KeyfleetError('KF_STORAGE_FAILED', messageOf(error), { cause: error }))),
+    ];
+    this.#armTick();
+    this.replica.logGrew();
+  }
+
+  /** @see Replica.submit */
+  submit(command: EntryCommand<Command>, sink: ReplySink<Reply>, token: number): void {
+    if (this.#stopped) sink.failed(token, stopped());
+    else this.replica.submit(command, sink, token, this.#clock.now());
+  }
+
+  /** @see Replica.ask */
+  ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number, mode: ReadMode = 'lease', minSeq = 0): void {
+    this.#ask({ key, query, many: false, sink, token }, mode, minSeq);
+  }
+
+  /** A query over several keys of the shard; `key` is one of them. */
+  askMany(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number, mode: ReadMode = 'lease', minSeq = 0): void {
+    this.#ask({ key, query, many: true, sink, token }, mode, minSeq);
+  }
+
+  /** Somebody says that the log has grown. */
+  logGrew(): void {
+    if (!this.#stopped) this.replica.logGrew();
+  }
+
+  /** A replica says how far its storage is. */
+  reported(from: string, durableSeq: number): void {
+    if (!this.#stopped) this.replica.reported(from, durableSeq, this.#clock.now());
+  }
+
+  resign(): void {
+    if (!this.#stopped) this.replica.resign(this.#clock.now());
+  }
+
+  /** Whoever waits is told what is known. The storage and the log are the caller's. */
+  stop(why: KeyfleetError): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#cancelTick();
+    for (const stop of this.#stopListening) stop();
+    this.replica.stop(why);
+  }
+
+  #ask(read: Omit<PendingRead, 'deadlineMs'>, mode: ReadMode, minSeq: number): void {
+    if (this.#stopped) read.sink.failed(read.token, stopped());
+    else if (mode === 'local') this.replica.askLocal(read, minSeq, this.#clock.now());
+    else this.replica.ask(read, mode, this.#clock.now());
+  }
+
+  #armTick(): void {
+    this.#cancelTick = this.#clock.after(this.#tickMs, () => {
+      this.#armTick();
+      this.replica.tick(this.#clock.now());
+    });
+  }
+
+  // What the replica asks for.
+
+  append(serial: number, entry: Bytes, expectedLastSeq: number): void {
+    const settle = (outcome: AppendOutcome): void => {
+      if (!this.#stopped) this.replica.appendSettled(serial, outcome, this.#clock.now());
+    };
+    this.#log.append(entry, expectedLastSeq).then(settle, () => settle({ kind: 'unknown' }));
+  }
+
+  read(fromSeq: number): void {
+    this.#readAll(fromSeq).then(
+      () => this.#readEnded('reached'),
+      (error: unknown) => this.#readEnded(error instanceof KeyfleetError && error.code === 'KF_LOG_TRUNCATED' ? 'truncated' : 'failed'),
+    );
+  }
+
+  async #readAll(fromSeq: number): Promise<void> {
+    let batch: LogRecord[] = [];
+    const handOver = (): void => {
+      if (batch.length > 0 && !this.#stopped) this.replica.entriesRead(batch, this.#clock.now());
+      batch = [];
+    };
+    for await (const record of this.#log.read(fromSeq)) {
+      if (this.#stopped) return;
+      if (batch.push(record) >= READ_BATCH) handOver();
+    }
+    handOver();
+  }
+
+  #readEnded(end: 'reached' | 'failed' | 'truncated'): void {
+    if (!this.#stopped) this.replica.readEnded(end, this.#clock.now());
+  }
+
+  truncate(uptoSeq: number): void {
+    // The next time will do as well.
+    this.#log.truncate(uptoSeq).catch(() => {});
+  }
+
+  wrote(): number {
+    return this.#commits.wrote();
+  }
+
+  wantTurnEnd(): void {
+    if (this.#turnEndIsDue) return;
+    this.#turnEndIsDue = true;
+    this.#clock.atTurnEnd(() => {
+      this.#turnEndIsDue = false;
+      if (!this.#stopped) this.replica.turnEnded(this.#clock.now());
+    });
+  }
+
+  tellLeased(read: PendingRead, answer: unknown, leaseUntilMs: number): void {
+    if (this.#clock.now().monoMs < leaseUntilMs) read.sink.settled(read.token, answer as never);
+    else this.replica.askedAgain(read);
+  }
+
+  report(leader: string, durableSeq: number): void {
+    this.#peers.report(leader, durableSeq);
+  }
+
+  wantSnapshot(): void {
+    this.#peers.wantSnapshot();
+  }
+}
+
+function stopped(): KeyfleetError {
+  return new KeyfleetError('KF_CLOSED', 'this replica has been stopped');
+}

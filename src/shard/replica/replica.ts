@@ -1,0 +1,484 @@
+import { assert } from '../../base/assert.ts';
+import type { Bytes } from '../../base/bytes.ts';
+import { KeyfleetError } from '../../base/errors.ts';
+import { decodeEntry, type Entry, type EntryCommand } from '../entry.ts';
+import { HeldAnswers } from '../held-answers.ts';
+import type { Applied } from '../outcome.ts';
+import type { ReplySink } from '../reply-sink.ts';
+import type { ShardMachine } from '../shard-machine.ts';
+import type { ValueModule } from '../value-module.ts';
+import type { AppendOutcome, Instant, LogRecord, PendingCommand, PendingRead, ReplicaHost } from './host.ts';
+import { NotLeaderError } from './not-leader-error.ts';
+import { Pipeline, type Proposal } from './pipeline.ts';
+import { ReportBook } from './report-book.ts';
+import { DEFAULT_LIMITS, DEFAULT_TIMING, type ReplicaLimits, type ReplicaTiming } from './timing.ts';
+import { failRead, failSent, outcomeUnknown, sizeOf, Waiting } from './waiting.ts';
+
+// One replica of a shard whose log is shared: it runs the log's entries, and while it leads it decides what the next ones are. No clock, no
+// chance, nothing awaited: the driver (src/node/replica-driver.ts) tells it what happens and at what time, and does what it asks of its host.
+// What each part guarantees, and what happens when a node dies in the middle: docs/protocol/replication.md.
+//
+//   follower ── waited long enough: sends a claim, and runs it ──► leader ── runs somebody else's claim ──► follower
+//                                                                  │  ▲
+//                            an append conflicts or nobody knows ──▼  │── its barrier has been run
+//                                                                 uncertain: reads the log to its end, sends a barrier behind it
+//
+// Answers come from running entries, never from appending them. A leader that is replaced knows of all it sent that it had no effect: what it had
+// not run when it ran the other's claim is void wherever it may still land.
+
+export interface ReplicaOptions<Value, Command, Reply, Query, Answer> {
+  /** This node's name. */
+  readonly self: string;
+  /** Replicas claim in the order of their ranks, from 0. */
+  readonly rank: number;
+  readonly machine: ShardMachine<Value, Command, Reply, Query, Answer>;
+  readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
+  readonly positionOf: (key: Bytes) => number;
+  readonly host: ReplicaHost;
+  readonly now: Instant;
+  readonly timing?: Partial<ReplicaTiming>;
+  readonly limits?: Partial<ReplicaLimits>;
+}
+
+/** `certain`: what is sent stands behind what was run or sent. `uncertain`: something sent may be lost. `barrier`: a barrier is on its way. */
+type Footing = 'certain' | 'uncertain' | 'barrier';
+
+interface Reign {
+  footing: Footing;
+  barrierSerial: number;
+  lastSentMs: number;
+  /** It gives up leading: it takes nothing more, and answers no reads by its lease. */
+  resigning: boolean;
+}
+
+export class Replica<Value, Command, Reply, Query, Answer> {
+  readonly self: string;
+  readonly #rank: number;
+  readonly #machine: ShardMachine<Value, Command, Reply, Query, Answer>;
+  readonly #module: ValueModule<Value, Command, Reply, Query, Answer>;
+  readonly #positionOf: (key: Bytes) => number;
+  readonly #host: ReplicaHost;
+  readonly #timing: ReplicaTiming;
+  readonly #limits: ReplicaLimits;
+  readonly #pipeline: Pipeline<Command>;
+  readonly #reports: ReportBook;
+  #reign: Reign | undefined;
+  #leaseUntilMs = Number.NEGATIVE_INFINITY;
+  /** When this replica ran the last entry of the leader. */
+  #heardMs: number;
+  readonly #waiting = new Waiting<Command>();
+  /** What waits for a batch of the storage to be durable, oldest first. */
+  readonly #held: { readonly number: number; seq: number; readonly answers: HeldAnswers }[] = [];
+  #durableSeq: number;
+  #reading = false;
+  #readAgain = false;
+  /** The storage refused an entry; it is run again later. */
+  #stalled = false;
+  #needsSnapshot = false;
+  /** It has read the log to its end since it began. */
+  #hasCaughtUp = false;
+  #lastReportMs: number;
+
+  constructor(options: ReplicaOptions<Value, Command, Reply, Query, Answer>) {
+    this.self = options.self;
+    this.#rank = options.rank;
+    this.#machine = options.machine;
+    this.#module = options.module;
+    this.#positionOf = options.positionOf;
+    this.#host = options.host;
+    this.#timing = { ...DEFAULT_TIMING, ...options.timing };
+    this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.#pipeline = new Pipeline(options.module.commandCodec);
+    this.#heardMs = options.now.monoMs;
+    this.#lastReportMs = options.now.monoMs;
+    this.#durableSeq = options.machine.state.applied;
+    this.#reports = new ReportBook({ lostMs: this.#timing.lostMs, keptEntries: this.#limits.keptEntries });
+  }
+
+  /** It holds the newest leadership that it knows of, and may answer. */
+  get leads(): boolean {
+    return this.#reign !== undefined;
+  }
+
+  /** The last entry whose effects are durable here. */
+  get durableSeq(): number {
+    return this.#durableSeq;
+  }
+
+  get state(): ShardMachine<Value, Command, Reply, Query, Answer>['state'] {
+    return this.#machine.state;
+  }
+
+  /**
+   * Has a command run, once, by the log. `sink` hears the reply when it is durable here and in the log, or what the module threw; KF_NOT_LEADER and
+   * KF_SHARD_BUSY: it had no effect; KF_OUTCOME_UNKNOWN.
+   */
+  submit(command: EntryCommand<Command>, sink: ReplySink<Reply>, token: number, now: Instant): void {
+    const reign = this.#reign;
+    if (!reign || reign.resigning) {
+      sink.failed(token, this.#notLeader('a command came to a replica that does not lead it'));
+      return;
+    }
+    if (this.#waiting.commandCount >= this.#limits.maxQueued) {
+      const why = `shard ${this.#machine.state.id}: ${this.#waiting.commandCount} commands wait for their place in its log`;
+      sink.failed(token, new KeyfleetError('KF_SHARD_BUSY', why, { retryable: true }));
+      return;
+    }
+    const sizeBytes = 'command' in command ? sizeOf(command.key, this.#module.commandCodec.encode(command.command)) : 0;
+    this.#waiting.addCommand({ command, sizeBytes, sink, token, deadlineMs: now.monoMs + this.#timing.requestTimeoutMs });
+    this.#host.wantTurnEnd();
+  }
+
+  /**
+   * Answers a query as of a moment between now and the answer. `lease`: from here, without asking the log, as long as nobody else can lead;
+   * `barrier`: behind an entry of its own. @see submit, for the errors.
+   */
+  ask(read: Omit<PendingRead, 'deadlineMs'>, mode: 'lease' | 'barrier', now: Instant): void {
+    const pending = { ...read, deadlineMs: now.monoMs + this.#timing.requestTimeoutMs };
+    const reign = this.#reign;
+    if (!reign || reign.resigning) failRead(pending, this.#notLeader('a query came to a replica that does not lead it'));
+    else if (mode === 'lease' && now.monoMs < this.#leaseUntilMs) this.#answer(pending, now, this.#leaseUntilMs);
+    else this.askedAgain(pending);
+  }
+
+  /** Answers a query from what this replica has run, at least up to entry `minSeq`. It may be old; it never goes back on this replica. */
+  askLocal(read: Omit<PendingRead, 'deadlineMs'>, minSeq: number, now: Instant): void {
+    const pending = { ...read, deadlineMs: now.monoMs + this.#timing.requestTimeoutMs };
+    if (this.#machine.state.applied >= minSeq) this.#answer(pending, now, undefined);
+    else this.#waiting.addLocal(pending, minSeq);
+  }
+
+  /** A read whose lease had run out when its answer was ready: it goes behind a barrier. */
+  askedAgain(read: PendingRead): void {
+    if (!this.#reign) {
+      failRead(read, this.#notLeader('it was replaced before it could answer'));
+      return;
+    }
+    this.#waiting.addRead(read);
+    this.#host.wantTurnEnd();
+  }
+
+  /** All that arrived in this turn has arrived: sends it off. */
+  turnEnded(now: Instant): void {
+    this.#pump(now);
+  }
+
+  appendSettled(serial: number, outcome: AppendOutcome, now: Instant): void {
+    const proposal = this.#pipeline.find(serial);
+    if (proposal?.fate !== 'open') return;
+    if (outcome.kind === 'appended') {
+      assert(outcome.seq === proposal.seq, () => `entry ${outcome.seq} was to be ${proposal.seq}`);
+      proposal.fate = 'appended';
+      this.#runOwn(now);
+    } else {
+      this.#doubt(proposal);
+    }
+    this.#pump(now);
+  }
+
+  /** Entries that the log has, in order. */
+  entriesRead(records: readonly LogRecord[], now: Instant): void {
+    for (const { seq, entry } of records) {
+      const { applied } = this.#machine.state;
+      if (seq <= applied) continue;
+      if (this.#stalled || this.#needsSnapshot) return;
+      if (seq > applied + 1) {
+        this.#wantSnapshot();
+        return;
+      }
+      const own = this.#pipeline.match(seq, entry);
+      this.#run(own?.entry ?? decodeEntry(entry, this.#module.commandCodec), seq, entry, own, now);
+    }
+  }
+
+  /** The log has been read to what was its end, or could not be. */
+  readEnded(end: 'reached' | 'failed' | 'truncated', now: Instant): void {
+    this.#reading = false;
+    if (end === 'truncated') this.#wantSnapshot();
+    if (end !== 'reached') return;
+    this.#runOwn(now);
+    if (this.#readAgain) {
+      this.#read();
+      return;
+    }
+    this.#hasCaughtUp = true;
+    const reign = this.#reign;
+    if (reign?.footing === 'uncertain' && !this.#stalled && !this.#needsSnapshot) {
+      this.#pipeline.restart();
+      reign.footing = 'barrier';
+      reign.barrierSerial = this.#send(now, [], []);
+    }
+    this.#pump(now);
+  }
+
+  /** The log may have more entries. A leader on firm ground knows what it has. */
+  logGrew(): void {
+    if (this.#reign?.footing !== 'certain') this.#read();
+  }
+
+  /** Batches of the storage up to `number` are durable. */
+  storageDurable(number: number): void {
+    while (this.#held.length > 0 && this.#held[0]!.number <= number) {
+      const { seq, answers } = this.#held.shift()!;
+      this.#durableSeq = Math.max(this.#durableSeq, seq);
+      answers.settle();
+    }
+  }
+
+  /** A replica says how far its storage is. */
+  reported(from: string, durableSeq: number, now: Instant): void {
+    this.#reports.note(from, durableSeq, now.monoMs);
+  }
+
+  /** Gives up the leadership at once instead of letting it run out. */
+  resign(now: Instant): void {
+    if (!this.#reign) return;
+    this.#reign.resigning = true;
+    this.#leaseUntilMs = Number.NEGATIVE_INFINITY;
+    this.#pump(now);
+  }
+
+  /** Looks what is due. To be called every {@link ReplicaTiming.tickMs}. */
+  tick(now: Instant): void {
+    const { appendTimeoutMs, renewMs, reportMs } = this.#timing;
+    for (const proposal of this.#pipeline.proposals) {
+      if (proposal.fate === 'open' && now.monoMs - proposal.sentMs >= appendTimeoutMs) this.#doubt(proposal);
+    }
+    this.#waiting.expire(now.monoMs, this.#notLeader('the log took no entries in time'), this.#pipeline.proposals);
+    if (this.#machine.state.status !== 'serving') return;
+    this.#stalled = false;
+    this.#runOwn(now);
+    const reign = this.#reign;
+    if (!reign || reign.footing === 'uncertain') this.#read();
+    if (!reign) this.#challenge(now);
+    else if (reign.footing === 'certain' && !this.#stalled && now.monoMs - reign.lastSentMs >= renewMs) this.#send(now, [], []);
+    if (now.monoMs - this.#lastReportMs >= reportMs) this.#report(now);
+    this.#pump(now);
+  }
+
+  /** Everyone who waits is told what is known; the replica is not to be used again. */
+  stop(why: KeyfleetError): void {
+    this.#reign = undefined;
+    const unknown = outcomeUnknown(why.message);
+    failSent(this.#pipeline.takeAll(), unknown, why);
+    this.#waiting.fail(why);
+    this.#waiting.failLocal(why);
+    for (const { answers } of this.#held.splice(0)) answers.fail(unknown, why);
+  }
+
+  // Running entries.
+
+  /** Runs those of one's own entries that are known to stand next in the log. */
+  #runOwn(now: Instant): void {
+    while (!this.#stalled && !this.#needsSnapshot) {
+      const seq = this.#machine.state.applied + 1;
+      const next = this.#pipeline.proposals.find((one) => one.seq === seq && one.fate === 'appended');
+      if (!next) break;
+      this.#run(next.entry, seq, next.bytes, next, now);
+    }
+    if (this.#pipeline.proposals.some((one) => one.fate === 'appended')) this.#read();
+  }
+
+  #run(entry: Entry<Command>, seq: number, bytes: Bytes, own: Proposal<Command> | undefined, now: Instant): void {
+    let applied: Applied<Reply>;
+    try {
+      applied = this.#machine.applyEntry(entry, seq, bytes);
+    } catch (error) {
+      // What the module says is a reply; what is thrown is the storage's, or a broken promise of our own.
+      if (!(error instanceof KeyfleetError)) throw error;
+      this.#stalled = true;
+      return;
+    }
+    if (applied.kind === 'waits') {
+      // Until the other shard's replica here has come so far: at the next tick.
+      this.#stalled = true;
+      return;
+    }
+    const number = this.#host.wrote();
+    if (applied.kind === 'fault') {
+      this.#depose('its past is not that of its log');
+      this.#wantSnapshot();
+      return;
+    }
+    assert(applied.kind !== 'gap', () => `entry ${seq} behind ${this.#machine.state.applied}`);
+    const answers = this.#heldFor(number, seq);
+    if (own) this.#pipeline.remove(own);
+    if (applied.kind === 'applied') this.#ran(entry, own, now);
+    this.#answerLocal();
+    if (!own) return;
+    if (applied.kind === 'applied') {
+      own.commands.forEach((one, index) => {
+        const reply = applied.replies[index];
+        if (!one.sink) return;
+        if (reply instanceof Error) one.sink.failed(one.token, reply);
+        else answers.add(one.sink, one.token, reply as never, true);
+      });
+      for (const read of own.reads) this.#answer(read, now, undefined);
+    } else {
+      if (this.#reign?.footing === 'certain') this.#doubt(own);
+      this.#takeBack([own]);
+    }
+  }
+
+  /** An entry had effect: who leads now, and since when. */
+  #ran(entry: Entry<Command>, own: Proposal<Command> | undefined, now: Instant): void {
+    this.#heardMs = now.monoMs;
+    const { kind } = entry;
+    if (kind === 'claim') {
+      // Whatever this replica has on its way is of an older epoch now.
+      this.#depose('another replica has claimed the leadership');
+      if (own) this.#reign = { footing: 'certain', barrierSerial: 0, lastSentMs: now.monoMs, resigning: false };
+    }
+    if (kind === 'resign' && this.#reign) this.#depose('it has resigned');
+    const reign = this.#reign;
+    if (!reign || !own) return;
+    if (!reign.resigning) {
+      const { leaseMs, drift } = this.#timing;
+      this.#leaseUntilMs = Math.max(this.#leaseUntilMs, own.sentMs + leaseMs * (1 - drift));
+    }
+    if (reign.footing === 'barrier' && own.serial === reign.barrierSerial) {
+      reign.footing = 'certain';
+      this.#takeBack(this.#pipeline.takeBefore(own.serial));
+    }
+  }
+
+  /** What was sent without effect goes to the front of the queue, in its old order, or is refused when this replica leads no more. */
+  #takeBack(proposals: readonly Proposal<Command>[]): void {
+    this.#waiting.putBack(proposals);
+    if (!this.#reign) this.#waiting.fail(this.#notLeader('it was replaced before the request had an effect'));
+  }
+
+  #heldFor(number: number, seq: number): HeldAnswers {
+    const last = this.#held.at(-1);
+    if (last?.number === number) {
+      last.seq = seq;
+      return last.answers;
+    }
+    const answers = new HeldAnswers();
+    this.#held.push({ number, seq, answers });
+    return answers;
+  }
+
+  // Leading.
+
+  /** Sends off what waits, as far as there is room on the way. */
+  #pump(now: Instant): void {
+    const reign = this.#reign;
+    if (reign?.footing !== 'certain' || this.#stalled) return;
+    const { maxInFlight, maxEntryBytes } = this.#limits;
+    while (!this.#waiting.isEmpty && this.#pipeline.proposals.length < maxInFlight) {
+      const { commands, reads } = this.#waiting.takeForEntry(maxEntryBytes);
+      this.#send(now, commands, reads);
+    }
+    if (reign.resigning && this.#pipeline.proposals.length === 0) this.#send(now, [], [], { kind: 'resign' });
+  }
+
+  #send(
+    now: Instant,
+    commands: readonly PendingCommand<Command>[],
+    reads: readonly PendingRead[],
+    special: { readonly kind?: 'claim' | 'resign'; readonly basis?: number } = {},
+  ): number {
+    const { applied: seq, hash, nowMs, epoch } = this.#machine.state;
+    const proposal = this.#pipeline.propose({
+      applied: { seq, hash, nowMs },
+      epoch: special.kind === 'claim' ? epoch + 1 : epoch,
+      leader: this.self,
+      wallMs: now.wallMs,
+      sentMs: now.monoMs,
+      commands,
+      reads,
+      ...special,
+    });
+    if (this.#reign) this.#reign.lastSentMs = now.monoMs;
+    this.#host.append(proposal.serial, proposal.bytes, proposal.seq - 1);
+    return proposal.serial;
+  }
+
+  /** Nobody knows what became of an entry, or another stands in its place: nothing more is sent until that is known. */
+  #doubt(proposal: Proposal<Command>): void {
+    proposal.fate = 'unknown';
+    if (this.#reign) this.#reign.footing = 'uncertain';
+    this.#read();
+  }
+
+  /** Claims the leadership when nobody has it, or its holder was not heard of for as long as its lease can last by any clock. */
+  #challenge(now: Instant): void {
+    const { leaseMs, drift, claimStaggerMs, appendTimeoutMs } = this.#timing;
+    const { leader, leaderSeq } = this.#machine.state;
+    if (this.#stalled || this.#needsSnapshot || !this.#hasCaughtUp) return;
+    // A leadership of ours from before a restart: nobody answers by its lease any more.
+    const vacant = leader === '' || leader === this.self;
+    const waitMs = (vacant ? 0 : leaseMs * (1 + drift)) + this.#rank * claimStaggerMs;
+    if (now.monoMs - this.#heardMs < waitMs) return;
+    const { proposals } = this.#pipeline;
+    if (proposals.some((one) => now.monoMs - one.sentMs < appendTimeoutMs)) return;
+    this.#pipeline.restart();
+    this.#send(now, [], [], { kind: 'claim', basis: leaderSeq });
+  }
+
+  /** Another leads. What was sent and not run is void wherever it may still land, so everyone may be told that it had no effect. */
+  #depose(why: string): void {
+    this.#reign = undefined;
+    this.#leaseUntilMs = Number.NEGATIVE_INFINITY;
+    failSent(this.#pipeline.takeAll(), this.#notLeader(why), this.#notLeader(why));
+    this.#waiting.fail(this.#notLeader(why));
+  }
+
+  // Answering.
+
+  #answer(read: PendingRead, now: Instant, leaseUntilMs: number | undefined): void {
+    let answer: Answer;
+    try {
+      answer = read.many
+        ? this.#machine.queryMany(read.key, read.query as Query, now.wallMs)
+        : this.#machine.query(read.key, this.#positionOf(read.key), read.query as Query, now.wallMs);
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      failRead(read, error);
+      return;
+    }
+    if (leaseUntilMs === undefined) read.sink.settled(read.token, answer as never);
+    else this.#host.tellLeased(read, answer, leaseUntilMs);
+  }
+
+  #answerLocal(): void {
+    const { applied, nowMs } = this.#machine.state;
+    for (const read of this.#waiting.takeLocal(applied)) this.#answer(read, { monoMs: 0, wallMs: nowMs }, undefined);
+  }
+
+  #notLeader(why: string): NotLeaderError {
+    const { id, leader } = this.#machine.state;
+    return new NotLeaderError(id, leader === this.self || leader === '' ? undefined : leader, why);
+  }
+
+  // The log and the other replicas.
+
+  #read(): void {
+    if (this.#needsSnapshot || this.#machine.state.status !== 'serving') return;
+    this.#readAgain = this.#reading;
+    if (this.#reading) return;
+    this.#reading = true;
+    this.#host.read(this.#machine.state.applied + 1);
+  }
+
+  #wantSnapshot(): void {
+    if (this.#needsSnapshot) return;
+    this.#needsSnapshot = true;
+    if (this.#reign) this.#depose('the log has forgotten entries that it had not run');
+    this.#host.wantSnapshot();
+  }
+
+  /** Followers say how far they are; the leader lets the log forget what all have. */
+  #report(now: Instant): void {
+    this.#lastReportMs = now.monoMs;
+    const { leader } = this.#machine.state;
+    if (!this.#reign) {
+      if (leader !== '' && leader !== this.self) this.#host.report(leader, this.#durableSeq);
+      return;
+    }
+    this.#reports.note(this.self, this.#durableSeq, now.monoMs);
+    const upto = this.#reports.truncateUpto(now.monoMs);
+    if (upto > 0) this.#host.truncate(upto);
+  }
+}
