@@ -3,7 +3,22 @@ import { describe, expect, test } from 'vitest';
 import { projectFiles, read } from './tree.ts';
 
 /** Top to bottom as docs/architecture.md draws it: a folder imports only itself and folders above it. */
-const ORDER = ['base', 'partition', 'shard', 'storage', 'log', 'nats', 'node', 'resp', 'http', 'pool', 'volume', 'cli', 'dashboard'];
+const ORDER = [
+  'base',
+  'partition',
+  'shard',
+  'storage',
+  'log',
+  'transport',
+  'nats',
+  'node',
+  'resp',
+  'http',
+  'pool',
+  'volume',
+  'cli',
+  'dashboard',
+];
 const DOORS = ['resp', 'http', 'pool', 'volume'];
 const PURE = ['base', 'partition', 'shard'];
 /** Pure and shared by all who speak the Redis protocol. */
