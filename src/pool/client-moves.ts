@@ -1,8 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { KeyInput } from '../partition/hasher.ts';
 import { argBytes } from './client-command.ts';
-import { type GuardedCommand, GuardedCommands, noLease } from './guarded-commands.ts';
+import { type GuardedCommand, GuardedCommands, noLease, PATIENCE_MS } from './guarded-commands.ts';
 import type { MovingCommand, MovingSlots, PoolCore } from './pool-core.ts';
 import type { PoolMap } from './pool-map.ts';
 import { RedisReplyError, type ReplyValue } from './reply-value.ts';
@@ -83,7 +84,7 @@ export class ClientMoves implements MovingSlots {
   }
 
   async homeOf(keys: readonly KeyInput[]): Promise<number | undefined> {
-    if (!this.maySend) throw noLease();
+    for (const endMs = performance.now() + PATIENCE_MS; !this.maySend; await sleep(5)) if (performance.now() > endMs) throw noLease();
     const { map } = this.#core;
     if (!map.hasMoves || keys.every((key) => map.moveOf(map.slotOf(key)) === undefined)) return undefined;
     return this.#guarded.bring(keys.map(argBytes));

@@ -136,10 +136,15 @@ export class GuardedCommands<R, C extends GuardedCommand = GuardedCommand> {
     const slot = map.slotOf(command.keys[0]!);
     const move = map.moveOf(slot);
     if (move?.mode === 'held') return Promise.resolve(undefined);
-    const work =
+    const sent =
       move === undefined || move.mode === 'planned'
         ? ports.send(map.ownerOf(slot), command.args, command).then((reply) => ({ reply }))
         : this.#guarded(command, move);
+    // Not sent, for want of a lease.
+    const work = sent.catch((error: unknown) => {
+      if (isKeyfleetError(error) && error.code === 'KF_POOL_MOVING') return undefined;
+      throw error;
+    });
     this.#attempts.add(work);
     const gone = (): void => void this.#attempts.delete(work);
     work.then(gone, gone);

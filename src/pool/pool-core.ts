@@ -10,7 +10,7 @@ import { Ejection } from './ejection.ts';
 import { notTogether } from './guarded-commands.ts';
 import { type PoolConfig, type PoolServer, showAddress } from './pool-config.ts';
 import { PoolMap } from './pool-map.ts';
-import { type PrivateConnection, PrivateConnections } from './private-connections.ts';
+import { type PrivateConnection, PrivateConnections, type PrivateEvents } from './private-connections.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
 import { JoinedReplies } from './replies-join.ts';
 import type { ReplyValue } from './reply-value.ts';
@@ -183,11 +183,22 @@ export class PoolCore {
     this.#links[server]!.send(args, pending, lane);
   }
 
+  /** A private connection that is told when its keys move; give it back or drop it. @throws KF_NOT_SUPPORTED over clients of the user's. */
+  takePrivate(server: number, events: PrivateEvents): PrivateConnection {
+    const link = this.#links[server]!;
+    if (!(link instanceof BackendLink)) throw overOwnClients();
+    return this.privates.take(link.backend, true, events);
+  }
+
+  /** The place in the map of the server of a private connection; -1 when it is there no more. */
+  placeOf({ backend }: PrivateConnection): number {
+    return this.#links.findIndex((link) => link instanceof BackendLink && link.backend === backend);
+  }
+
   /** A connection of one's own to a server. @throws KF_NOT_SUPPORTED over clients of the user's. */
   openPrivate(server: number, events: ConstructorParameters<typeof BackendConnection>[1]): BackendConnection {
     const link = this.#links[server]!;
-    if (!(link instanceof BackendLink))
-      throw notSupported('subscriptions and transactions', 'over clients of your own; use the client itself');
+    if (!(link instanceof BackendLink)) throw overOwnClients();
     return link.backend.openPrivate(events, { timeoutMs: undefined });
   }
 
@@ -224,7 +235,7 @@ export class PoolCore {
 
   /** MULTI, `commands`, EXEC to the one server of all their keys, without anything between. */
   async multi(commands: readonly (readonly CommandArg[])[]): Promise<BatchResult[]> {
-    const keys = commands.flatMap((args) => this.#keysOf(args));
+    const keys = commands.flatMap((args) => this.keysOf(args));
     if (keys.length === 0) throw new KeyfleetError('KF_BAD_COMMAND', 'a transaction needs a key that tells its server');
     const brought = await this.moving?.homeOf?.(keys);
     const server = brought ?? this.oneServer('MULTI', keys);
@@ -245,7 +256,7 @@ export class PoolCore {
 
   /** @throws KF_CROSS_SLOT when a command has a key that is not on this server. */
   checkOn(server: number, args: readonly CommandArg[]): void {
-    const stray = this.#keysOf(args).find((key) => this.serverOf(key) !== server);
+    const stray = this.keysOf(args).find((key) => (this.#map.hasMoves ? this.#map.homeOf(key) : this.serverOf(key)) !== server);
     if (stray !== undefined)
       throw new KeyfleetError(
         'KF_CROSS_SLOT',
@@ -253,7 +264,8 @@ export class PoolCore {
       );
   }
 
-  #keysOf(args: readonly CommandArg[]): KeyInput[] {
+  /** The keys of a command; of one that is not known, its first argument. */
+  keysOf(args: readonly CommandArg[]): KeyInput[] {
     const command = commandNamed(String(args[0]));
     if (command === undefined) return args.length > 1 ? [keyOf(args[1]!)] : [];
     return keyPlaces(command, args).map((place) => keyOf(args[place]!));
@@ -395,7 +407,7 @@ export class PoolCore {
         isMoved = true;
       },
     });
-    own.keys = this.#keysOf(args).map((key) => argBytes(key));
+    own.keys = this.keysOf(args).map((key) => argBytes(key));
     own.isWaiting = true;
     own.connection.send(
       encodeRequest(args),
@@ -458,6 +470,10 @@ export class PoolCore {
 
 function notSupported(name: string, why: string): KeyfleetError {
   return new KeyfleetError('KF_NOT_SUPPORTED', `${name} is not served ${why}`);
+}
+
+function overOwnClients(): KeyfleetError {
+  return notSupported('subscriptions and transactions', 'over clients of your own; use the client itself');
 }
 
 function shown(key: KeyInput): string {

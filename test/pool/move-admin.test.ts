@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Prng } from '../../src/base/prng.ts';
-import { createPool, type PoolAdmin, startPoolAdmin } from '../../src/pool/index.ts';
+import { createPool, type Pool, type PoolAdmin, startPoolAdmin } from '../../src/pool/index.ts';
 import { routerName } from '../../src/pool/move-coordinator.ts';
 import { ServerLink, textOf } from '../../src/pool/move-link.ts';
 import { POOL_DEFAULTS, type PoolConfig } from '../../src/pool/pool-config.ts';
@@ -25,7 +25,7 @@ beforeAll(async () => {
     ...POOL_DEFAULTS,
     servers: servers.slice(0, 2).map(({ address, port }) => ({ name: address, address: { host: '127.0.0.1', port }, weight: 1 })),
   };
-  admin = await startPoolAdmin({ config, dir, leaseMs: 1_000, pace: { bytesPerSecond: 300_000 } });
+  admin = await startPoolAdmin({ config, dir, leaseMs: 2_000, pace: { bytesPerSecond: 300_000 } });
 });
 afterAll(async () => {
   await admin?.close();
@@ -39,6 +39,29 @@ async function ask<T>(path: string, body?: object): Promise<T> {
 }
 
 const verify = async (): Promise<object> => (await ask<{ report: object }>('verify', { waitMs: 60_000 })).report;
+/** Counters that two hands raise, each only if nobody else did; and elements that are waited for. */
+async function watchAndWait(pool: Pool, name: string, isOver: () => boolean): Promise<string[]> {
+  const wrong: string[] = [];
+  for (let turn = 0; !isOver(); turn++) {
+    const key = `{${name}:${turn % 50}}count`;
+    const raise = () =>
+      pool.watch([key], async (read) => {
+        const now = Number((await read(['GET', key])) ?? 0);
+        return [['SET', key, String(now + 1)]];
+      });
+    const before = Number((await pool.get(key)) ?? 0);
+    await Promise.all([raise(), raise()]);
+    const after = Number(await pool.get(key));
+    if (after !== before + 2) wrong.push(`${key}: ${after} after two more than ${before}`);
+    const list = `{${name}:${turn % 50}}list`;
+    const popped = pool.call(['BLPOP', list, '0']);
+    await pool.call(['RPUSH', list, String(turn)]);
+    const [, element] = (await popped) as [string, string];
+    if (element !== String(turn)) wrong.push(`${list}: ${element}, not ${turn}`);
+  }
+  return wrong;
+}
+
 const library = () => createPool({ ...config, control: { url: admin.url } });
 
 describe.runIf(hasRedis)('the owner of a pool and its routers', () => {
@@ -59,6 +82,7 @@ describe.runIf(hasRedis)('the owner of a pool and its routers', () => {
       }),
     );
     const running = Promise.all(workers.map((worker) => worker.run(() => isOver)));
+    const watching = Promise.all(pools.map((pool, index) => watchAndWait(pool, `l${index}`, () => isOver)));
     await sleep(500);
     await ask('change', { action: 'add', server: servers[2]!.address });
     await admin.engine.settled();
@@ -73,6 +97,7 @@ describe.runIf(hasRedis)('the owner of a pool and its routers', () => {
     isOver = true;
     const reports = await running;
     expect(reports.flatMap(({ wrong }) => wrong)).toEqual([]);
+    expect((await watching).flat()).toEqual([]);
     expect(reports.reduce((sum, { errors }) => sum + errors, 0)).toBe(0);
     expect(await verify()).toMatchObject({ misplacedCount: 0, twiceCount: 0 });
     expect(await ask('status')).toMatchObject({
