@@ -35,6 +35,7 @@ const BY_CODE: Readonly<Record<string, number>> = {
   KF_VOLUME_UNUSABLE: EXIT.data,
   KF_REBUILD_UNFINISHED: EXIT.data,
   KF_WRONG_VOLUMES: EXIT.usage,
+  KF_OTHER_FLEET: EXIT.usage,
   KF_VOLUME_NOT_EMPTY: EXIT.usage,
   KF_NOT_A_VOLUME: EXIT.usage,
   KF_VOLUME_UNAVAILABLE: EXIT.unreachable,

@@ -10,6 +10,8 @@ const FORMAT = 1;
 export interface DirectoryIdentity {
   readonly format: number;
   readonly id: string;
+  /** The fleet of the master that took the volume in; absent: it is free. */
+  readonly fleet?: string;
 }
 
 /** A volume is never begun among somebody's files. @throws KF_VOLUME_UNUSABLE */
@@ -30,11 +32,7 @@ export async function readIdentity(dir: string): Promise<DirectoryIdentity> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     const identity: DirectoryIdentity = { format: FORMAT, id: randomUUID() };
-    const handle = await open(`${path}.new`, 'w');
-    await writeFile(handle, `${JSON.stringify(identity)}\n`);
-    await handle.sync();
-    await handle.close();
-    await rename(`${path}.new`, path);
+    await writeIdentity(dir, identity);
     return identity;
   }
   const identity = parseIdentity(text);
@@ -44,10 +42,24 @@ export async function readIdentity(dir: string): Promise<DirectoryIdentity> {
   return identity;
 }
 
+/** Durable when the directory is synced. */
+export async function writeIdentity(dir: string, identity: DirectoryIdentity): Promise<void> {
+  const path = join(dir, IDENTITY_FILE);
+  const handle = await open(`${path}.new`, 'w');
+  try {
+    await writeFile(handle, `${JSON.stringify(identity)}\n`);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(`${path}.new`, path);
+}
+
 function parseIdentity(text: string): DirectoryIdentity | undefined {
   try {
-    const { format, id } = JSON.parse(text) as Partial<DirectoryIdentity>;
-    return typeof format === 'number' && typeof id === 'string' && id !== '' ? { format, id } : undefined;
+    const { format, id, fleet } = JSON.parse(text) as Partial<DirectoryIdentity>;
+    if (typeof format !== 'number' || typeof id !== 'string' || id === '') return undefined;
+    return typeof fleet === 'string' ? { format, id, fleet } : { format, id };
   } catch {
     return undefined;
   }

@@ -8,7 +8,7 @@ import { forecastMoves, type MoveForecast } from './move-forecast.ts';
 import type { MoveProgress, Mover } from './mover.ts';
 import { verify } from './verify.ts';
 import { isHttpAddress } from './volume-config.ts';
-import { callTheRoll, requireEmpty } from './volume-roll-call.ts';
+import { callTheRoll, claim, ofAnother, requireEmpty } from './volume-roll-call.ts';
 import { withBeat } from './with-beat.ts';
 
 /** What `GET /admin/status` tells. */
@@ -53,7 +53,8 @@ export class MasterAdmin {
 
   /**
    * Compares the configured volumes with the recorded ones and takes in what is new; the moves that follow begin with the mover.
-   * @throws KF_WRONG_VOLUMES, KF_VOLUME_UNAVAILABLE, KF_NOT_A_VOLUME, KF_VOLUME_NOT_EMPTY: nothing was changed
+   * With `full`, for a rebuild: new volumes may have values, and belong to the fleet of a master that is gone.
+   * @throws KF_WRONG_VOLUMES, KF_OTHER_FLEET, KF_VOLUME_UNAVAILABLE, KF_NOT_A_VOLUME, KF_VOLUME_NOT_EMPTY: nothing was changed
    */
   async takeIn(configured: readonly string[], options: { readonly replicas: number; readonly full?: boolean }): Promise<void> {
     const { metakeys } = this.#master;
@@ -63,10 +64,14 @@ export class MasterAdmin {
         'a rebuild of these metakeys was interrupted, not all keys are known: start with --rebuild again',
       );
     }
-    const { added, moved, epoch } = await callTheRoll(this.#master, configured);
+    const takesOver = options.full === true && metakeys.isNew;
+    const { added, moved, free, fleet, epoch } = await callTheRoll(this.#master, configured, { anyFleet: takesOver });
     if (!options.full) for (const volume of added) await requireEmpty(this.#master, volume);
     await metakeys.raiseEpoch(epoch);
-    if (options.full && metakeys.isNew) metakeys.setRebuilding(true);
+    if (takesOver) metakeys.setRebuilding(true);
+    if (takesOver && fleet !== undefined) metakeys.takeOverFleet(fleet);
+    await metakeys.commit();
+    await claim(this.#master, free);
     for (const { volume, address } of moved) metakeys.changeVolume(volume.number, { address });
     for (const volume of added) metakeys.addVolume(volume);
     const changed = added.length > 0 || options.replicas !== metakeys.replicas;
@@ -80,7 +85,8 @@ export class MasterAdmin {
     if (!isHttpAddress(address)) throw new KeyfleetError('KF_BAD_REQUEST', `${address} is not an address such as http://127.0.0.1:3001`);
     const { metakeys } = this.#master;
     const client = this.#master.clients.connect({ address });
-    const { id, epoch } = await client.identity().finally(() => client.close());
+    const { id, fleet, epoch } = await client.identity().finally(() => client.close());
+    if (fleet !== undefined && fleet !== metakeys.fleet) throw ofAnother(address, fleet);
     const known = metakeys.volumes.find((volume) => volume.id === id);
     const other = metakeys.volumes.find((volume) => volume.id !== id && volume.address === address && volume.state !== 'lost');
     if (other !== undefined) {
@@ -89,15 +95,14 @@ export class MasterAdmin {
         `${address} is the address of volume ${other.number} (${other.id}), and another one (${id}) answers there; give it an address of its own, or say first that the old one is lost: keyfleet volumes remove --lost ${other.number}`,
       );
     }
+    if (known === undefined) await requireEmpty(this.#master, { address, id });
+    if (fleet === undefined) await claim(this.#master, [{ address, id }]);
     await metakeys.raiseEpoch(epoch);
     if (known !== undefined) {
       this.#master.clients.disconnect(known.number);
       // Taken back: a drained volume, perhaps at another address.
       metakeys.changeVolume(known.number, { address, state: 'active' });
-    } else {
-      await requireEmpty(this.#master, { address, id });
-      metakeys.addVolume({ id, address });
-    }
+    } else metakeys.addVolume({ id, address });
     await metakeys.commit();
     await this.#tellVolumes();
     await this.#mover.start();

@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { hash, randomUUID } from 'node:crypto';
 import type { Bytes } from '../base/bytes.ts';
 import { concatBytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
@@ -53,6 +53,8 @@ export type MoveState = 'settled' | 'moving' | 'paused' | 'cancelled';
 
 interface MasterRecord {
   readonly format: number;
+  /** Whose volumes these are; made when the database is first opened. */
+  readonly fleet?: string;
   /** How often a master has been opened over this database. */
   readonly epoch: number;
   readonly nextVolume: number;
@@ -110,6 +112,16 @@ export class Metakeys {
     return this.#map;
   }
 
+  /** The fleet that the volumes of this master belong to; set from {@link beginEpoch} on. */
+  get fleet(): string | undefined {
+    return this.#master.fleet;
+  }
+
+  /** Takes over the fleet of a master whose metakeys were lost. Into the open batch. */
+  takeOverFleet(fleet: string): void {
+    this.#setMaster({ fleet });
+  }
+
   get epoch(): number {
     return this.#master.epoch;
   }
@@ -131,7 +143,7 @@ export class Metakeys {
 
   /** This process is the master from now on. */
   async beginEpoch(): Promise<void> {
-    this.#setMaster({ epoch: this.#master.epoch + 1 });
+    this.#setMaster({ epoch: this.#master.epoch + 1, fleet: this.fleet ?? randomUUID() });
     await this.reserveVersions(0);
   }
 

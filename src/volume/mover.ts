@@ -199,8 +199,14 @@ export class Mover {
     this.#progress = { ...this.#progress, state: 'idle' };
     for (const { number, state } of this.#master.metakeys.volumes) {
       const leaving = state === 'removing' || state === 'lost';
-      if (leaving && this.#master.ledger.loadOf(number).keyCount === 0 && !this.#master.isWritingTo(number))
-        this.#master.metakeys.forgetVolume(number);
+      if (!leaving || this.#master.ledger.loadOf(number).keyCount > 0 || this.#master.isWritingTo(number)) continue;
+      // Free for another master. One that cannot be told stays ours until somebody empties its directory.
+      if (state === 'removing')
+        await this.#master.clients
+          .of(number)
+          .release()
+          .catch(() => {});
+      if (!this.#master.isWritingTo(number)) this.#master.metakeys.forgetVolume(number);
     }
     await this.#master.metakeys.commit();
     await this.#onSettled?.();

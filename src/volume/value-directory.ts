@@ -5,7 +5,7 @@ import { basename, dirname, join, sep } from 'node:path';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { type LockedDirectory, lockDirectory } from '../storage/directory.ts';
-import { readIdentity, requireVolumeOrEmpty } from './directory-identity.ts';
+import { type DirectoryIdentity, readIdentity, requireVolumeOrEmpty, writeIdentity } from './directory-identity.ts';
 import { KeyedMutex } from './keyed-mutex.ts';
 import { spreadFoldersOf } from './spread-folders.ts';
 import { DirSyncer } from './sync-dirs.ts';
@@ -74,19 +74,19 @@ export interface OpenValue {
 }
 
 export class ValueDirectory {
-  readonly id: string;
   readonly #dir: string;
   readonly #locked: LockedDirectory;
   readonly #locks = new KeyedMutex();
   readonly #dirs = new DirSyncer();
   readonly #fileSystem: FileSystemSyncer;
+  #identity: DirectoryIdentity;
   #tmpCount = 0;
 
-  private constructor(locked: LockedDirectory, id: string) {
+  private constructor(locked: LockedDirectory, identity: DirectoryIdentity) {
     this.#dir = locked.dir;
     this.#locked = locked;
     this.#fileSystem = new FileSystemSyncer(locked.dir);
-    this.id = id;
+    this.#identity = identity;
   }
 
   /**
@@ -101,7 +101,7 @@ export class ValueDirectory {
       locked = await lockDirectory(dir);
       const identity = await readIdentity(dir);
       await makeFolders(dir);
-      const directory = new ValueDirectory(locked, identity.id);
+      const directory = new ValueDirectory(locked, identity);
       for (const synced of [dir, join(dir, 'values')]) await directory.#dirs.sync(synced);
       return directory;
     } catch (error) {
@@ -109,6 +109,40 @@ export class ValueDirectory {
       if (error instanceof KeyfleetError) throw error;
       throw new KeyfleetError('KF_VOLUME_UNUSABLE', `cannot use ${dir} as a volume: ${messageOf(error)}`, { cause: error });
     }
+  }
+
+  get id(): string {
+    return this.#identity.id;
+  }
+
+  /** The fleet that the volume belongs to; undefined: it is free. */
+  get fleet(): string | undefined {
+    return this.#identity.fleet;
+  }
+
+  /** Gives the volume to a fleet, durably. @throws KF_OTHER_FLEET when it belongs to another one */
+  claim(fleet: string): Promise<void> {
+    return this.#changeOwner(fleet, { ...this.#identity, fleet });
+  }
+
+  /** Sets the volume free, durably. @throws KF_OTHER_FLEET when it belongs to another fleet than the one that says so */
+  release(fleet: string): Promise<void> {
+    const { format, id } = this.#identity;
+    return this.#changeOwner(fleet, { format, id });
+  }
+
+  #changeOwner(fleet: string, after: DirectoryIdentity): Promise<void> {
+    return this.#locks.run('identity', async () => {
+      if (this.fleet !== undefined && this.fleet !== fleet) throw otherFleet(this.fleet);
+      if (this.fleet === after.fleet) return;
+      try {
+        await writeIdentity(this.#dir, after);
+        await this.#dirs.sync(this.#dir);
+      } catch (error) {
+        throw asStorageError(error);
+      }
+      this.#identity = after;
+    });
   }
 
   /** Stores a value whose bytes are at hand. */
@@ -352,6 +386,11 @@ export class ValueDirectory {
       }
     });
   }
+}
+
+/** The error for a master that meets the volume of another one. */
+export function otherFleet(fleet: string): KeyfleetError {
+  return new KeyfleetError('KF_OTHER_FLEET', `this volume belongs to the fleet ${fleet} of another master`);
 }
 
 /** The name of a key's file: the SHA-256 of the key, in hex. */

@@ -20,6 +20,8 @@ export interface VolumeClientOptions {
   readonly token?: string | undefined;
   /** The identity that must answer: with another one, the volume itself refuses (KF_WRONG_VOLUME) and nothing is read or written. */
   readonly expectId?: string | undefined;
+  /** The asking master's: a volume of another fleet refuses (KF_OTHER_FLEET). */
+  readonly fleet?: string | undefined;
   /** The asking master's: a volume lets nothing of an older one take effect. */
   readonly epoch?: number | undefined;
   /** To connect. */
@@ -33,6 +35,8 @@ export interface VolumeClientOptions {
 /** Who a volume is, and how full. */
 export interface VolumeIdentity {
   readonly id: string;
+  /** The fleet that it belongs to; undefined: it is free. */
+  readonly fleet: string | undefined;
   /** The newest master's that has asked it. */
   readonly epoch: number;
   readonly freeBytes: number;
@@ -79,6 +83,7 @@ export class VolumeClient {
     this.#headers = {
       ...(options.token === undefined ? {} : { authorization: `Bearer ${options.token}` }),
       ...(options.epoch === undefined ? {} : { 'keyfleet-epoch': String(options.epoch) }),
+      ...(options.fleet === undefined ? {} : { 'keyfleet-fleet': options.fleet }),
       ...(options.expectId === undefined ? {} : { 'keyfleet-volume': options.expectId }),
     };
   }
@@ -88,8 +93,18 @@ export class VolumeClient {
     if (answer.keyfleet !== 'volume' || typeof answer.id !== 'string') {
       throw new KeyfleetError('KF_NOT_A_VOLUME', `what answers at ${this.address} is not a Keyfleet volume`);
     }
-    const { id, epoch = 0, freeBytes = 0, totalBytes = 0 } = answer;
-    return { id, epoch, freeBytes, totalBytes };
+    const { id, fleet, epoch = 0, freeBytes = 0, totalBytes = 0 } = answer;
+    return { id, fleet, epoch, freeBytes, totalBytes };
+  }
+
+  /** Takes the volume for the asking master's fleet, durably. @throws KF_OTHER_FLEET */
+  async claim(): Promise<void> {
+    await this.#json('POST', '/claim');
+  }
+
+  /** Sets the volume free for any master. @throws KF_OTHER_FLEET */
+  async release(): Promise<void> {
+    await this.#json('POST', '/release');
   }
 
   /** The volume's answer to a GET or HEAD as it is (200, 206, 304, 404, 416 …), its body unread. */
@@ -257,13 +272,16 @@ interface RequestOptions {
   readonly body?: Buffer | AsyncIterable<Buffer>;
 }
 
+/** What lies between a volume and its master. */
+const BETWEEN_US: readonly ErrorCode[] = ['KF_WRONG_VOLUME', 'KF_OTHER_FLEET', 'KF_UNAUTHORIZED'];
+
 /**
- * The error that a volume's answer stands for. What lies between it and its master (another identity, another token) is no business of the
+ * The error that a volume's answer stands for. What lies between it and its master (another identity, fleet or token) is no business of the
  * master's clients: to them the volume is away.
  */
 export async function errorOf(answer: VolumeAnswer, address: string): Promise<KeyfleetError> {
   const error = await errorIn(answer);
-  if (error.code !== 'KF_WRONG_VOLUME' && error.code !== 'KF_UNAUTHORIZED') return error;
+  if (!BETWEEN_US.includes(error.code)) return error;
   return new VolumeUnavailableError(address, error, false);
 }
 

@@ -41,6 +41,7 @@ export class VolumeClients {
       token,
       expectId: volume.id,
       epoch: this.#metakeys.epoch,
+      fleet: this.#metakeys.fleet,
       ...(connectMs === undefined ? {} : { connectMs }),
       ...(answerMs === undefined ? {} : { answerMs }),
     });

@@ -1,11 +1,16 @@
 import { KeyfleetError } from '../base/errors.ts';
 import type { Master } from './master.ts';
 import type { VolumeRecord } from './metakeys.ts';
+import type { VolumeClient } from './volume-client.ts';
 
 /** What a master's configuration means for the volumes that it has recorded; nothing is changed by working it out. */
 export interface RollCall {
   /** Configured and not recorded: to be added. */
   readonly added: readonly { readonly id: string; readonly address: string }[];
+  /** Volumes that belong to no fleet yet. */
+  readonly free: readonly { readonly id: string; readonly address: string }[];
+  /** The fleet to which the others belong; undefined when all are free. */
+  readonly fleet: string | undefined;
   /** Recorded volumes that have another address now. */
   readonly moved: readonly { readonly volume: VolumeRecord; readonly address: string }[];
   /** Recorded volumes that do not answer; taken to be themselves at their recorded address. */
@@ -18,9 +23,15 @@ export interface RollCall {
  * Asks every configured address who it is and compares with what is recorded. The identity in a volume's directory decides, so order and
  * addresses may change; a recorded volume that is nowhere, or a stranger in its place, is refused before anything moves.
  *
- * @throws KF_WRONG_VOLUMES, KF_VOLUME_UNAVAILABLE (an unknown address does not answer), KF_NOT_A_VOLUME
+ * With `anyFleet`, they may belong to another fleet than this master's, if all to the same.
+ *
+ * @throws KF_WRONG_VOLUMES, KF_OTHER_FLEET, KF_VOLUME_UNAVAILABLE (an unknown address does not answer), KF_NOT_A_VOLUME
  */
-export async function callTheRoll(master: Master, configured: readonly string[]): Promise<RollCall> {
+export async function callTheRoll(
+  master: Master,
+  configured: readonly string[],
+  options: { readonly anyFleet?: boolean } = {},
+): Promise<RollCall> {
   const recorded = master.metakeys.volumes;
   const answers = await Promise.all(
     configured.map((address) =>
@@ -35,6 +46,9 @@ export async function callTheRoll(master: Master, configured: readonly string[])
     const other = answers.find((answer) => answer.id !== undefined && answer.id === id && answer.address !== address);
     if (other !== undefined) throw wrong(`${address} and ${other.address} are one and the same volume (${id})`);
   }
+  const owned = answers.filter(({ fleet }) => fleet !== undefined);
+  const fleet = options.anyFleet ? owned[0]?.fleet : master.metakeys.fleet;
+  for (const volume of owned) if (volume.fleet !== fleet) throw ofAnother(volume.address, volume.fleet!);
   const moved: { volume: VolumeRecord; address: string }[] = [];
   const silent: VolumeRecord[] = [];
   for (const volume of recorded) {
@@ -54,7 +68,8 @@ export async function callTheRoll(master: Master, configured: readonly string[])
   }
   const known = new Set(recorded.map(({ id }) => id));
   const added = answers.flatMap(({ address, id }) => (id === undefined || known.has(id) ? [] : [{ address, id }]));
-  return { added, moved, silent, epoch: Math.max(0, ...answers.map(({ epoch }) => epoch)) };
+  const free = answers.flatMap(({ address, id, fleet: owner }) => (id === undefined || owner !== undefined ? [] : [{ address, id }]));
+  return { added, free, fleet: owned[0]?.fleet, moved, silent, epoch: Math.max(0, ...answers.map(({ epoch }) => epoch)) };
 }
 
 /** Who answers at `address`; no id when nobody does and the address is one that we know. */
@@ -62,11 +77,11 @@ async function askIdentity(
   master: Master,
   address: string,
   isRecorded: boolean,
-): Promise<{ readonly address: string; readonly id: string | undefined; readonly epoch: number }> {
+): Promise<{ readonly address: string; readonly id?: string; readonly fleet?: string | undefined; readonly epoch: number }> {
   const client = master.clients.connect({ address });
   try {
-    const { id, epoch } = await client.identity();
-    return { address, id, epoch };
+    const { id, fleet, epoch } = await client.identity();
+    return { address, id, fleet, epoch };
   } catch (error) {
     // A volume that refuses our token is not away: that is for the configuration to mend.
     if (error instanceof KeyfleetError && error.cause instanceof KeyfleetError && error.cause.code === 'KF_UNAUTHORIZED')
@@ -74,9 +89,37 @@ async function askIdentity(
         cause: error,
       });
     if (!isRecorded || !(error instanceof KeyfleetError) || error.code !== 'KF_VOLUME_UNAVAILABLE') throw error;
-    return { address, id: undefined, epoch: 0 };
+    return { address, epoch: 0 };
   } finally {
     await client.close();
+  }
+}
+
+/** The error for a volume at `address` that belongs to another master. */
+export function ofAnother(address: string, fleet: string): KeyfleetError {
+  return new KeyfleetError(
+    'KF_OTHER_FLEET',
+    `volume ${address} belongs to the fleet ${fleet} of another master; nothing was changed. Give this master volumes of its own, or take the volume out of that fleet first (keyfleet volumes remove); if that master's metakeys were lost, start with --rebuild`,
+  );
+}
+
+/**
+ * Takes volumes for the fleet of this master; all or, as far as they can be reached, none.
+ * @throws KF_OTHER_FLEET, KF_VOLUME_UNAVAILABLE
+ */
+export async function claim(master: Master, volumes: readonly { readonly id: string; readonly address: string }[]): Promise<void> {
+  const claimed: VolumeClient[] = [];
+  const clients = volumes.map((volume) => master.clients.connect(volume));
+  try {
+    for (const client of clients) {
+      await client.claim();
+      claimed.push(client);
+    }
+  } catch (error) {
+    for (const client of claimed) await client.release().catch(() => {});
+    throw error;
+  } finally {
+    for (const client of clients) await client.close();
   }
 }
 

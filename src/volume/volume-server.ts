@@ -16,7 +16,7 @@ import {
   sendPieces,
 } from './http-door.ts';
 import { metricsText } from './metrics-text.ts';
-import { fileName, type OpenValue, ValueDirectory } from './value-directory.ts';
+import { fileName, type OpenValue, otherFleet, ValueDirectory } from './value-directory.ts';
 import { ValueDamagedError, type ValueInfo } from './value-file.ts';
 import { VolumeClient } from './volume-client.ts';
 import { isHttpAddress } from './volume-config.ts';
@@ -112,7 +112,11 @@ class VolumeService {
   async handle(request: IncomingMessage, response: ServerResponse, url: RequestTarget): Promise<void> {
     const { path } = url;
     const method = request.method ?? 'GET';
-    this.#epoch = Math.max(this.#epoch, epochOf(request) ?? 0);
+    const fleet = header(request, 'keyfleet-fleet');
+    const isStranger = fleet !== undefined && this.#directory.fleet !== undefined && fleet !== this.#directory.fleet;
+    // A master of another fleet may ask who this is, and no more: its epochs say nothing here.
+    if (isStranger && path !== '/') throw otherFleet(this.#directory.fleet);
+    if (!isStranger) this.#epoch = Math.max(this.#epoch, epochOf(request) ?? 0);
     const expected = header(request, 'keyfleet-volume');
     if (expected !== undefined && expected !== this.#directory.id) {
       throw new KeyfleetError(
@@ -130,6 +134,7 @@ class VolumeService {
       return sendJson(response, 200, {
         keyfleet: 'volume',
         id: this.#directory.id,
+        fleet: this.#directory.fleet,
         epoch: this.#epoch,
         ...(await this.#directory.space()),
         stats: this.stats,
@@ -139,10 +144,17 @@ class VolumeService {
     if (path === '/batch/pull' && method === 'POST') return this.#batchPull(request, response);
     if (path === '/batch/delete' && method === 'POST') return this.#batchDelete(request, response);
     if (path.startsWith('/pull/') && method === 'POST') return this.#pull(request, response, keyInPath(path, '/pull/'));
+    if ((path === '/claim' || path === '/release') && method === 'POST') return this.#changeOwner(response, path, fleet);
     throw new KeyfleetError(
       'KF_NOT_FOUND',
       `${method} ${path} is not something a volume does: GET /get/<key>, PUT /set/<key>, DELETE /delete/<key>, GET /`,
     );
+  }
+
+  async #changeOwner(response: ServerResponse, path: '/claim' | '/release', fleet: string | undefined): Promise<void> {
+    if (fleet === undefined || fleet === '') throw new KeyfleetError('KF_BAD_REQUEST', `${path} wants the header Keyfleet-Fleet`);
+    await (path === '/claim' ? this.#directory.claim(fleet) : this.#directory.release(fleet));
+    sendJson(response, 200, { id: this.#directory.id, fleet: this.#directory.fleet });
   }
 
   async #metrics(response: ServerResponse): Promise<void> {

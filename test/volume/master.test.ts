@@ -249,7 +249,7 @@ describe('starting a master', () => {
     await new Promise((resolve) => other.close(resolve));
   });
 
-  test('with an empty database over full volumes is refused: KF_VOLUME_NOT_EMPTY', async () => {
-    await expect(fleet.start({ storage: new MemoryStorage() })).rejects.toMatchObject({ code: 'KF_VOLUME_NOT_EMPTY' });
+  test('with an empty database over the volumes of another is refused: KF_OTHER_FLEET', async () => {
+    await expect(fleet.start({ storage: new MemoryStorage() })).rejects.toMatchObject({ code: 'KF_OTHER_FLEET' });
   });
 });
