@@ -37,7 +37,7 @@ export function define(command: Command): void {
     .option('--keyspace <name>', 'keyspace to read', 'default')
     .option('--url <url>', 'the server (http://127.0.0.1:7380)')
     .option('--password-file <file>', "file whose first line is the server's password")
-    .option('--skip-other-types', 'leave out keys that hold hashes and other collections, instead of failing')
+    .option('--skip-other-types', 'leave out keys that hold hashes and other collections, which only ndjson has a form for')
     .option('--restart', 'begin anew even if an earlier run was interrupted')
     .option('--retry-for <seconds>', 'how long to wait for a server that does not answer', '30')
     .addHelpText(
@@ -78,6 +78,7 @@ async function exportRecords(file: string, flags: ExportFlags): Promise<void> {
   const retryForMs = 1_000 * Number(flags.retryFor);
   if (!(retryForMs >= 0))
     throw new KeyfleetError('KF_USAGE', `--retry-for: must be a number of seconds, not ${JSON.stringify(flags.retryFor)}`);
+  const withCollections = format === 'ndjson' && !flags.records && !flags.skipOtherTypes;
   const client = new ServerClient(serverAddress(flags));
   const checkpoint = file === '-' ? undefined : new Checkpoint<ExportState>(`${file}.keyfleet-export`);
   const setting = JSON.stringify([format, flags.records, flags.match, flags.keyspace, flags.skipOtherTypes, client.url]);
@@ -109,10 +110,11 @@ async function exportRecords(file: string, flags: ExportFlags): Promise<void> {
     for (let next: string | null = cursor; next !== null && !isInterrupted && !sink.isClosed; ) {
       const mark = { writtenBytes: sink.writtenBytes, count, skipped };
       try {
-        const path = `/v1/keyspaces/${encodeURIComponent(flags.keyspace)}/scan?limit=${PAGE_RECORDS}&cursor=${next}${flags.match === undefined ? '' : `&match=${encodeURIComponent(flags.match)}`}`;
-        next = await readPage(client, path, async (records, others) => {
+        const match = flags.match === undefined ? '' : `&match=${encodeURIComponent(flags.match)}`;
+        const query = `limit=${PAGE_RECORDS}&cursor=${next}&collections=${withCollections}${match}`;
+        next = await readPage(client, `/v1/keyspaces/${encodeURIComponent(flags.keyspace)}/scan?${query}`, async (records, others) => {
           skipped += others;
-          count += records.length;
+          for (const record of records) if (!('type' in record && record.from > 0)) count++;
           await sink.write(write.lines(records));
           progress.update(count, count);
         });
@@ -158,7 +160,7 @@ async function exportRecords(file: string, flags: ExportFlags): Promise<void> {
   if (skipped > 0 && !flags.skipOtherTypes) {
     throw new KeyfleetError(
       'KF_EXPORT_INCOMPLETE',
-      `${skipped} keys hold hashes or other collections, which export does not write; --skip-other-types accepts that`,
+      `${skipped} keys hold hashes or other collections, which only ndjson has a form for; --skip-other-types accepts that`,
     );
   }
 }
@@ -184,9 +186,14 @@ async function readPage(
     const records: KeyedRecord[] = [];
     let others = 0;
     for (const line of lines) {
-      const json = JSON.parse(line) as { readonly end?: true; readonly type?: string; readonly cursor: string | null };
+      const json = JSON.parse(line) as {
+        readonly end?: true;
+        readonly type?: string;
+        readonly value?: unknown;
+        readonly cursor: string | null;
+      };
       if (json.end) end = json;
-      else if (json.type !== undefined) others++;
+      else if (json.type !== undefined && json.value === undefined) others++;
       else records.push(recordOf(json));
     }
     await take(records, others);

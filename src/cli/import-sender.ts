@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
 import { KIB } from '../base/units.ts';
-import { type KeyedRecord, recordLine, viewOf } from '../http/record-json.ts';
+import { viewOf } from '../http/json-bytes.ts';
+import { type KeyedRecord, recordLine } from '../http/record-json.ts';
 import type { ServerClient } from './server-client.ts';
 
 // Sends records to a server in batches, a few under way at once. Of two records with one key the later one stays: they never are in two

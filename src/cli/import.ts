@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { showCount, showDuration } from '../base/units.ts';
-import type { KeyedRecord } from '../http/record-json.ts';
+import { type KeyedRecord, recordLine } from '../http/record-json.ts';
 import { Checkpoint } from './checkpoint.ts';
 import { EXIT } from './exit-code.ts';
 import { ImportSender } from './import-sender.ts';
@@ -161,6 +161,8 @@ class ImportRun {
   readonly #hash: Hash = createHash('sha256');
   #items = 0;
   #records = 0;
+  /** Pieces of collections that came with more than one line. */
+  #pieces = 0;
   #skipped = 0;
   #withTtl = 0;
   #acknowledged: Omit<ImportState, 'setting' | 'keysBefore'> | undefined;
@@ -235,7 +237,9 @@ class ImportRun {
     process.stdout.write(
       [
         `imported ${showCount(this.#records)} records in ${showDuration(elapsedMs)} (${rate}/s)`,
-        ...(earlier ? [`  earlier   ${showCount(this.#records - written)} of them were acknowledged to a run before this one`] : []),
+        ...(earlier
+          ? [`  earlier   ${showCount(this.#records + this.#pieces - written)} of them were acknowledged to a run before this one`]
+          : []),
         `  keys      ${showCount(distinct)} different ones`,
         `  repeated  ${showCount(this.#records - distinct)} records had a key that came before; the last one stays`,
         `  skipped   ${showCount(this.#skipped)} malformed lines`,
@@ -250,10 +254,15 @@ class ImportRun {
     );
   }
 
-  #count({ key, value, ttlMs }: KeyedRecord): void {
-    this.#records++;
-    this.#census.add(key);
+  #count(record: KeyedRecord): void {
+    const { key, ttlMs } = record;
+    const isPiece = 'type' in record && record.from > 0;
+    if (!isPiece) {
+      this.#records++;
+      this.#census.add(key);
+    } else this.#pieces++;
     if (ttlMs !== undefined) this.#withTtl++;
+    const value = 'type' in record ? recordLine(record) : record.value;
     this.#hash.update(`${key.length} ${value.length} `).update(key).update(value);
   }
 

@@ -24,13 +24,45 @@ async function read(text: string | Buffer, options: Partial<InputOptions> = {}, 
 }
 
 const shown = (items: readonly InputItem[]): string[] =>
-  items.map((item) =>
-    'problem' in item
-      ? `${item.line} ! ${item.problem}`
-      : `${item.line} ${Buffer.from(item.record.key)}=${Buffer.from(item.record.value)}${item.record.ttlMs === undefined ? '' : ` ${item.record.ttlMs}`}`,
-  );
+  items.map((item) => {
+    if ('problem' in item) return `${item.line} ! ${item.problem}`;
+    const { record } = item;
+    const value = 'type' in record ? `${record.type} of ${record.parts.length} from ${record.from}` : String(Buffer.from(record.value));
+    return `${item.line} ${Buffer.from(record.key)}=${value}${record.ttlMs === undefined ? '' : ` ${record.ttlMs}`}`;
+  });
 
 describe('NDJSON', () => {
+  test('of collections', async () => {
+    const lines = [
+      '{"key":"l","type":"list","value":["a",{"base64":"/w=="}]}',
+      '{"key":"h","type":"hash","value":[["f","v"]],"from":7,"ttlMs":5}',
+      '{"key":"z","type":"zset","value":[["m","-inf"],["n","1.5e-7"]]}',
+      '{"key":"s","type":"string","value":"v"}',
+      '{"key":"x","type":"stream","value":["a"]}',
+      '{"key":"x","type":"list","value":[]}',
+      '{"key":"x","type":"set","value":[1]}',
+      '{"key":"x","type":"set","value":[{"base64":"?"}]}',
+      '{"key":"x","type":"hash","value":[["f"]]}',
+      '{"key":"x","type":"zset","value":[["m","much"]]}',
+      '{"key":"x","type":"set","value":["a"],"from":-1}',
+      '{"type":"set","value":["a"]}',
+    ];
+    expect(shown(await read(lines.join('\n')))).toEqual([
+      '1 l=list of 2 from 0',
+      '2 h=hash of 2 from 7 5',
+      '3 z=zset of 4 from 0',
+      '4 s=v',
+      '5 ! "type" must be string, list, set, hash, zset, not "stream"',
+      '6 ! the "value" of a list is an array, not empty',
+      '7 ! the parts of a collection are strings or {"base64":"…"}',
+      '8 ! "base64" must be base64',
+      '9 ! the "value" of a hash is an array of pairs',
+      '10 ! the scores of a zset are numbers, as text',
+      '11 ! "from" must be a whole number',
+      '12 ! a record needs "key" or "key64"',
+    ]);
+  });
+
   test('in the plain form, bytes and time to live included', async () => {
     const items = await read('{"key":"a","value":"1"}\n\n{"key64":"/w==","value64":"AAE=","ttlMs":5}\n{"key":"ü","value":""}');
     expect(items).toEqual([

@@ -2,7 +2,8 @@ import { isUtf8 } from 'node:buffer';
 import { stringify } from 'csv-stringify/sync';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
-import { type KeyedRecord, recordLine, viewOf } from '../http/record-json.ts';
+import { viewOf } from '../http/json-bytes.ts';
+import { type KeyedRecord, recordLine, type StringRecord } from '../http/record-json.ts';
 import type { RecordFormat } from './input-records.ts';
 
 export interface RecordWriter {
@@ -19,15 +20,15 @@ export function recordWriter(format: RecordFormat, { wholeRecords }: { readonly 
     case 'ndjson':
       return { head: '', lines: (records) => records.map((record) => `${recordLine(record)}\n`).join('') };
     case 'csv':
-      return { head: 'key,value,ttlMs\n', lines: (records) => stringify(records.map(csvRow)) };
+      return { head: 'key,value,ttlMs\n', lines: (records) => stringify(strings(records).map(csvRow)) };
     case 'tsv':
-      return { head: 'key\tvalue\tttlMs\n', lines: (records) => records.map(tsvRow).join('') };
+      return { head: 'key\tvalue\tttlMs\n', lines: (records) => strings(records).map(tsvRow).join('') };
   }
 }
 
 function wholeLines(records: readonly KeyedRecord[]): Bytes {
   const parts: Bytes[] = [];
-  for (const { key, value } of records) {
+  for (const { key, value } of strings(records)) {
     if (value.includes(0x0a)) throw notWritable(key, 'a value with a line feed is no line; leave --records out');
     parts.push(value, LINE_FEED);
   }
@@ -36,11 +37,19 @@ function wholeLines(records: readonly KeyedRecord[]): Bytes {
 
 const LINE_FEED = new Uint8Array([0x0a]);
 
-function csvRow({ key, value, ttlMs }: KeyedRecord): string[] {
+/** Only NDJSON has a form for collections. */
+function strings(records: readonly KeyedRecord[]): StringRecord[] {
+  return records.map((record) => {
+    if ('type' in record) throw notWritable(record.key, `a ${record.type} is written as NDJSON only`);
+    return record;
+  });
+}
+
+function csvRow({ key, value, ttlMs }: StringRecord): string[] {
   return [textOf(key, key, 'CSV'), textOf(key, value, 'CSV'), ttlMs === undefined ? '' : String(ttlMs)];
 }
 
-function tsvRow({ key, value, ttlMs }: KeyedRecord): string {
+function tsvRow({ key, value, ttlMs }: StringRecord): string {
   const fields = [textOf(key, key, 'TSV'), textOf(key, value, 'TSV'), ttlMs === undefined ? '' : String(ttlMs)];
   if (fields.some((field) => /[\t\n\r]/.test(field)))
     throw notWritable(key, 'TSV has no way to write a tab or line end inside a field; use csv or ndjson');

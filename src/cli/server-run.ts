@@ -31,9 +31,10 @@ export async function runServer(settings: ServeSettings): Promise<number> {
   const log = createLogger({ level: settings.logLevel, format: settings.logFormat });
   const dir = resolve(settings.dir);
 
+  const lookups = { hits: 0, misses: 0 };
   const store = await openStore({
     storage: await openData(dir, settings.durability),
-    keyspaces: { default: { module: createRedisModule(), scheme: 'redis', shards: settings.shards } },
+    keyspaces: { default: { module: createRedisModule({ lookups }), scheme: 'redis', shards: settings.shards } },
     onBackgroundError: (error) => log.error({ err: error }, 'work in the background failed'),
   });
   const doors: { resp?: RespServer; http?: HttpServer } = {};
@@ -70,6 +71,7 @@ export async function runServer(settings: ServeSettings): Promise<number> {
           storage: () => node.storage.stats(),
           shards: () => httpStore.keyspace('default')!.shards(),
           typeOf: (value) => (value instanceof Uint8Array ? 'string' : (value as { readonly kind: string }).kind),
+          lookups,
           refusal: () => node.storage.refusal,
         },
       });

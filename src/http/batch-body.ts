@@ -1,6 +1,6 @@
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
-import { viewOf } from './record-json.ts';
+import { viewOf } from './json-bytes.ts';
 
 /** How a batch is written, in both directions. */
 export type BatchForm = 'json' | 'ndjson';

@@ -74,9 +74,12 @@ interface PutCounts {
 async function putAll(keyspace: HttpKeyspace, records: readonly KeyedRecord[], headers: IncomingHttpHeaders): Promise<PutCounts> {
   const counts: PutCounts = { written: 0, created: 0, replaced: 0, failed: 0 };
   await Promise.all(
-    records.map(async ({ key, value, ttlMs }, index) => {
+    records.map(async (record, index) => {
       try {
-        const outcome = await keyspace.put(key, value, { ttlMs, condition: {}, request: requestOf(headers, key, index) });
+        const request = requestOf(headers, record.key, index);
+        const outcome = await ('type' in record
+          ? keyspace.restore(record, request)
+          : keyspace.put(record.key, record.value, { ttlMs: record.ttlMs, condition: {}, request }));
         counts.written++;
         if (outcome === 'created') counts.created++;
         else counts.replaced++;

@@ -1,6 +1,7 @@
 import type { Bytes } from '../base/bytes.ts';
 import type { RequestId } from '../shard/request-id.ts';
 import type { Durability, StorageStats } from '../storage/storage.ts';
+import type { CollectionRecord, CollectionType } from './collection-json.ts';
 
 // What the HTTP door needs of a store. The adapter over the real one is redis-keyspace.ts.
 
@@ -20,6 +21,10 @@ export interface HttpKeyspace {
   get(key: Bytes): Promise<Found | undefined>;
   /** Stores a string, whatever was there before, if `condition` holds; the check and the write are one step. */
   put(key: Bytes, value: Bytes, options: WriteOptions & { readonly ttlMs: number | undefined }): Promise<PutOutcome>;
+  /** All that `key` holds, of whatever type, in one step; undefined when it holds nothing. */
+  read(key: Bytes): Promise<Held | undefined>;
+  /** Writes a piece of a collection; the first one replaces what the key held. @throws KF_REFUSED when the pieces before it are not there. */
+  restore(record: CollectionRecord, request: RequestId | undefined): Promise<PutOutcome>;
   /** Removes the key, whatever it holds, if `condition` holds. */
   delete(key: Bytes, options: WriteOptions): Promise<DeleteOutcome>;
   /** As KeyspaceHandle.scan: all keys of one position come together. Resolves when what it shows is durable. */
@@ -38,6 +43,13 @@ export interface WriteOptions {
 
 export interface Found {
   readonly value: Bytes;
+  readonly ttlMs: number | undefined;
+}
+
+export interface Held {
+  readonly type: 'string' | CollectionType;
+  /** The string; or the parts of the collection, see {@link CollectionRecord}. */
+  readonly parts: readonly Bytes[];
   readonly ttlMs: number | undefined;
 }
 

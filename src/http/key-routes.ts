@@ -6,8 +6,9 @@ import { bodyOf } from './body-parser.ts';
 import { conditionOf, etagOf, isUnchanged, refusesMatch } from './condition.ts';
 import type { HttpKeyspace, WriteOptions } from './http-store.ts';
 import { requestOf } from './idempotency.ts';
+import { viewOf } from './json-bytes.ts';
 import { percentDecode } from './percent.ts';
-import { MAX_TTL_MS, viewOf } from './record-json.ts';
+import { MAX_TTL_MS } from './record-json.ts';
 
 // GET, HEAD, PUT and DELETE of /v1/keyspaces/<keyspace>/keys/<key>. The key is everything after /keys/, percent-encoded, any bytes at all.
 // Fastify's router wants UTF-8, so the key is set aside before routing and the router sees /v1/keyspaces/<keyspace>/key.

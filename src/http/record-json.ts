@@ -1,11 +1,14 @@
 import { isUtf8 } from 'node:buffer';
 import type { Bytes } from '../base/bytes.ts';
-import { KeyfleetError } from '../base/errors.ts';
+import { type CollectionRecord, collectionFields, collectionOf } from './collection-json.ts';
+import { bad, base64Bytes, textBytes, viewOf } from './json-bytes.ts';
 
 // Records as JSON, as the batch and scan routes and `keyfleet import`/`export` write them: {"key":"a","value":"b","ttlMs":60000}.
-// Bytes that are not UTF-8 go into "key64" and "value64", in base64.
+// Bytes that are not UTF-8 go into "key64" and "value64", in base64. Collections have a type: see collection-json.ts.
 
-export interface KeyedRecord {
+export type KeyedRecord = StringRecord | CollectionRecord;
+
+export interface StringRecord {
   readonly key: Bytes;
   readonly value: Bytes;
   /** Time left to live; undefined: for ever. */
@@ -16,6 +19,11 @@ export interface KeyedRecord {
 export function recordOf(json: unknown): KeyedRecord {
   const fields = objectOf(json);
   const key = bytesField(fields, 'key');
+  const { type } = fields;
+  if (type !== undefined && type !== 'string') {
+    if (!key) throw bad('a record needs "key" or "key64"');
+    return { key, ...collectionOf(fields), ttlMs: ttlOf(fields['ttlMs']) };
+  }
   const value = bytesField(fields, 'value');
   if (!key) throw bad('a record needs "key" or "key64"');
   if (!value) throw bad('a record needs "value" or "value64"');
@@ -40,10 +48,7 @@ function bytesField(fields: Readonly<Record<string, unknown>>, name: 'key' | 'va
     return textBytes(text, `"${name}"`);
   }
   if (base64 === undefined || base64 === null) return undefined;
-  if (typeof base64 !== 'string' || base64.length % 4 !== 0 || !/^[A-Za-z0-9+/]*={0,2}$/.test(base64)) {
-    throw bad(`"${name}64" must be base64`);
-  }
-  return Buffer.from(base64, 'base64');
+  return base64Bytes(base64, `"${name}64"`);
 }
 
 /** A time to live: a whole number of milliseconds from 1, or absent. @throws KF_BAD_RECORD. */
@@ -65,24 +70,12 @@ export function jsonField(name: 'key' | 'value', bytes: Bytes): string {
 }
 
 /** The record as one line, without the line feed. */
-export function recordLine({ key, value, ttlMs }: KeyedRecord): string {
-  return `{${jsonField('key', key)},${jsonField('value', value)}${ttlMs === undefined ? '' : `,"ttlMs":${ttlMs}`}}`;
-}
-
-export function viewOf(bytes: Bytes): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+export function recordLine(record: KeyedRecord): string {
+  const value = 'type' in record ? collectionFields(record) : jsonField('value', record.value);
+  return `{${jsonField('key', record.key)},${value}${record.ttlMs === undefined ? '' : `,"ttlMs":${record.ttlMs}`}}`;
 }
 
 function objectOf(json: unknown): Readonly<Record<string, unknown>> {
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw bad('a record is a JSON object');
   return json as Readonly<Record<string, unknown>>;
-}
-
-function textBytes(text: string, what: string): Bytes {
-  if (/\p{Surrogate}/u.test(text)) throw bad(`${what} has half a surrogate pair, which no UTF-8 stands for; write it in base64`);
-  return Buffer.from(text, 'utf8');
-}
-
-function bad(what: string): KeyfleetError {
-  return new KeyfleetError('KF_BAD_RECORD', what);
 }

@@ -1,12 +1,17 @@
 import { assert } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
+import { fromUtf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { KeyspaceHandle, ReplySink } from '../node/keyspace-handle.ts';
 import type { CommandArgs } from '../shard/redis/command-table.ts';
-import { CONDITION_FAILED, CREATED, DELETED, deleteCommand, getQuery, putCommand } from '../shard/redis/door-commands.ts';
+import { dumpQuery, restoreCommand } from '../shard/redis/door-collections.ts';
+import { deleteCommand, getQuery, putCommand } from '../shard/redis/door-commands.ts';
+import { CONDITION_FAILED, CREATED, DELETED } from '../shard/redis/door-replies.ts';
 import type { Reply } from '../shard/redis/reply.ts';
 import { isString, type RedisValue } from '../shard/redis/value.ts';
-import type { DeleteOutcome, Found, HttpKeyspace, PutOutcome, ScanPage, ShardStatus, WriteOptions } from './http-store.ts';
+import type { RequestId } from '../shard/request-id.ts';
+import type { CollectionRecord } from './collection-json.ts';
+import type { DeleteOutcome, Found, Held, HttpKeyspace, PutOutcome, ScanPage, ShardStatus, WriteOptions } from './http-store.ts';
 
 export type RedisHandle = KeyspaceHandle<RedisValue, CommandArgs, Reply, CommandArgs, Reply>;
 
@@ -58,6 +63,20 @@ export class RedisHttpKeyspace implements HttpKeyspace {
     const command = putCommand(key, value, options);
     const answer = this.#answers.of((sink, token) => this.#handle.submit(key, command, sink, token, options.request));
     return answer.then((reply) => (reply === CREATED ? 'created' : reply === CONDITION_FAILED ? 'condition-failed' : 'replaced'));
+  }
+
+  async read(key: Bytes): Promise<Held | undefined> {
+    const reply = await this.#answers.of((sink, token) => this.#handle.ask(key, dumpQuery(key), sink, token));
+    if (reply === null) return undefined;
+    assert(Array.isArray(reply), () => 'a dump answers a type, a time to live and parts');
+    const [type, ttlMs, parts] = reply as unknown as readonly [Bytes, number, readonly Bytes[]];
+    return { type: fromUtf8(type) as Held['type'], parts, ttlMs: ttlMs < 0 ? undefined : ttlMs };
+  }
+
+  async restore({ key, type, parts, from, ttlMs }: CollectionRecord, request: RequestId | undefined): Promise<PutOutcome> {
+    const command = restoreCommand(key, { kind: type, parts, from, ttlMs });
+    const reply = await this.#answers.of((sink, token) => this.#handle.submit(key, command, sink, token, request));
+    return reply === CREATED ? 'created' : 'replaced';
   }
 
   async delete(key: Bytes, { condition, request }: WriteOptions): Promise<DeleteOutcome> {

@@ -4,8 +4,9 @@ import { type Bytes, utf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { KIB } from '../base/units.ts';
 import { matchesGlob } from '../shard/redis/glob.ts';
-import type { HttpKeyspace, ScanRecord } from './http-store.ts';
-import { jsonField } from './record-json.ts';
+import { piecesOf } from './collection-json.ts';
+import type { Held, HttpKeyspace, ScanRecord } from './http-store.ts';
+import { jsonField, recordLine } from './record-json.ts';
 
 // GET /v1/keyspaces/<keyspace>/scan: the records as NDJSON, read a page at a time as fast as the client takes them.
 // The last line is {"end":true,"count":…,"cursor":…}: without it the answer was cut short. `cursor` is null when there is no more.
@@ -28,9 +29,11 @@ interface ScanOptions {
   readonly prefix: Bytes | undefined;
   readonly match: Bytes | undefined;
   readonly withValues: boolean;
+  /** Whether collections come with their values, or with their type only. */
+  readonly withCollections: boolean;
 }
 
-const KNOWN = ['cursor', 'limit', 'prefix', 'match', 'values'];
+const KNOWN = ['cursor', 'limit', 'prefix', 'match', 'values', 'collections'];
 
 /** @throws KF_BAD_REQUEST naming the parameter. */
 function optionsOf(query: Readonly<Record<string, unknown>>): ScanOptions {
@@ -48,8 +51,12 @@ function optionsOf(query: Readonly<Record<string, unknown>>): ScanOptions {
   const stranger = Object.keys(query).find((name) => !KNOWN.includes(name));
   if (stranger !== undefined)
     throw new KeyfleetError('KF_BAD_REQUEST', `unknown parameter ${JSON.stringify(stranger)}; there are ${KNOWN.join(', ')}`);
-  const values = one('values') ?? 'true';
-  if (values !== 'true' && values !== 'false') throw new KeyfleetError('KF_BAD_REQUEST', 'values must be true or false');
+  const flag = (name: string): boolean => {
+    const text = one(name) ?? 'true';
+    if (text !== 'true' && text !== 'false') throw new KeyfleetError('KF_BAD_REQUEST', `${name} must be true or false`);
+    return text === 'true';
+  };
+  const withValues = flag('values');
   const prefix = one('prefix');
   const match = one('match');
   return {
@@ -57,12 +64,14 @@ function optionsOf(query: Readonly<Record<string, unknown>>): ScanOptions {
     limit: whole('limit', Number.POSITIVE_INFINITY),
     prefix: prefix === undefined ? undefined : utf8(prefix),
     match: match === undefined ? undefined : utf8(match),
-    withValues: values === 'true',
+    withValues,
+    withCollections: withValues && flag('collections'),
   };
 }
 
 /** The lines, in chunks of some 64 KiB; each page is read only when the one before has been taken. */
-async function* scanText(keyspace: HttpKeyspace, { cursor, limit, prefix, match, withValues }: ScanOptions): AsyncGenerator<string> {
+async function* scanText(keyspace: HttpKeyspace, options: ScanOptions): AsyncGenerator<string> {
+  const { cursor, limit, prefix, match, withValues, withCollections } = options;
   let next: number | undefined = cursor;
   let count = 0;
   let pageLimit = 64;
@@ -75,7 +84,17 @@ async function* scanText(keyspace: HttpKeyspace, { cursor, limit, prefix, match,
       readBytes += record.sizeBytes + record.key.length;
       if (prefix && !startsWith(record.key, prefix)) continue;
       if (match && !matchesGlob(match, record.key)) continue;
-      text += `${lineOf(record, withValues)}\n`;
+      if (record.value === undefined && withCollections) {
+        // Read in a step of its own; it may be gone by now.
+        const held = await keyspace.read(record.key);
+        if (!held) continue;
+        for (const line of heldLines(record.key, held)) {
+          text += `${line}\n`;
+          if (text.length < 64 * KIB) continue;
+          yield text;
+          text = '';
+        }
+      } else text += `${lineOf(record, withValues)}\n`;
       count++;
     }
     pageLimit = readBytes < 64 * KIB ? Math.min(1_024, pageLimit * 2) : Math.max(1, Math.floor(pageLimit / 2));
@@ -84,6 +103,11 @@ async function* scanText(keyspace: HttpKeyspace, { cursor, limit, prefix, match,
     else await new Promise((resolve) => setImmediate(resolve));
   }
   yield `${JSON.stringify({ end: true, count, cursor: next === undefined ? null : String(next) })}\n`;
+}
+
+function* heldLines(key: Bytes, { type, parts, ttlMs }: Held): IterableIterator<string> {
+  if (type === 'string') yield recordLine({ key, value: parts[0]!, ttlMs });
+  else for (const piece of piecesOf(type, parts)) yield recordLine({ key, ...piece, ttlMs });
 }
 
 /** `type` stands only where it is not a string: such a record has no value here. */

@@ -1,3 +1,4 @@
+import type { LookupCounts } from '../shard/redis/handler.ts';
 import type { StorageStats } from '../storage/storage.ts';
 
 /** What INFO, SCAN and CONFIG GET show of the store behind the door; the runtime fills in what it has. */
@@ -11,6 +12,8 @@ export interface InfoSource {
   shards?(): readonly ShardInfo[];
   /** The type of a stored value, as TYPE names it. */
   typeOf(value: unknown): string;
+  /** Keys that reads found and did not find; CONFIG RESETSTAT sets them to zero. */
+  readonly lookups?: LookupCounts;
   /** Undefined while writes are taken; else why not. */
   refusal?(): Error | undefined;
 }

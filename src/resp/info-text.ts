@@ -120,6 +120,7 @@ function persistence(door: Door): Line[] {
 
 function stats(door: Door): Line[] {
   const { stats: counters } = door;
+  const { lookups } = door.info;
   return [
     ['total_connections_received', counters.connectionsOpened],
     ['total_commands_processed', counters.commands],
@@ -128,6 +129,12 @@ function stats(door: Door): Line[] {
     ['total_net_output_bytes', counters.bytesOut],
     ['instantaneous_input_kbps', (counters.bytesInPerSecond / 1_024).toFixed(2)],
     ['instantaneous_output_kbps', (counters.bytesOutPerSecond / 1_024).toFixed(2)],
+    ...(lookups
+      ? ([
+          ['keyspace_hits', lookups.hits],
+          ['keyspace_misses', lookups.misses],
+        ] as const)
+      : []),
     ['rejected_connections', counters.connectionsRejected],
     ['total_error_replies', counters.errorCount],
     ['acl_access_denied_auth', counters.authFailures],

@@ -104,14 +104,62 @@ describe('import and export', () => {
     expect([failed.code, failed.stderr]).toEqual([1, expect.stringMatching(/KF_BODY_TOO_LARGE: .*lines 1 to 2 are not acknowledged/)]);
   });
 
-  test('an export says what it left out: hashes', async () => {
+  test('CSV says what it left out: hashes', async () => {
     await redis.set('s', 'v');
     await redis.hset('h', 'f', 'v');
-    const failed = await keyfleet(['export', ...url()]);
-    expect([failed.code, failed.stdout]).toEqual([1, '{"key":"s","value":"v"}\n']);
+    const failed = await keyfleet(['export', '--format', 'csv', ...url()]);
+    expect([failed.code, failed.stdout]).toEqual([1, 'key,value,ttlMs\ns,v,\n']);
     expect(failed.stderr).toContain('KF_EXPORT_INCOMPLETE: 1 keys');
-    expect((await keyfleet(['export', '--skip-other-types', ...url()])).code).toBe(0);
-    expect((await keyfleet(['export', '--match', 's*', ...url()])).code).toBe(0);
+    expect((await keyfleet(['export', '--format', 'csv', '--skip-other-types', ...url()])).code).toBe(0);
+    expect((await keyfleet(['export', '--records', '--match', 's*', ...url()])).code).toBe(0);
+    const skipped = await keyfleet(['export', '--skip-other-types', ...url()]);
+    expect([skipped.code, skipped.stdout]).toEqual([0, '{"key":"s","value":"v"}\n']);
+  });
+
+  test('lists, sets, hashes and sorted sets come back, in pieces where they are large, whatever was there before, and however often', async () => {
+    const bytes = Buffer.from([0, 255, 10]);
+    const names = Array.from({ length: 5_001 }, (_, index) => `name ${index}`);
+    await redis.rpush('list', ...names, bytes, '');
+    await redis.sadd('set', ...names, bytes);
+    await redis.hset('hash', ...names.flatMap((name) => [name, `value of ${name}`]), bytes, bytes);
+    await redis.call('zadd', 'zset', ...names.flatMap((name, index) => [String(index / 7), name]), '-inf', bytes, '1e300', 'large');
+    await redis.sadd('small', '1', '2');
+    await redis.pexpire('small', 600_000);
+    await redis.rpush(bytes, 'under a key of bytes');
+    const shown = async (): Promise<unknown> => [
+      await redis.lrangeBuffer('list', 0, -1),
+      (await redis.smembersBuffer('set')).map(String).sort(),
+      Object.entries(await redis.hgetall('hash')).sort(),
+      await redis.hgetBuffer('hash', bytes),
+      await redis.callBuffer('zrange', 'zset', '0', '-1', 'WITHSCORES'),
+      await redis.smembers('small'),
+      await redis.lrange(bytes, 0, -1),
+      await redis.dbsize(),
+    ];
+    const before = await shown();
+    const dump = join(scratch, 'types.ndjson');
+    expect((await keyfleet(['export', dump, ...url()])).stderr).toContain('default has 6 keys: the counts agree');
+    expect(readFileSync(dump, 'utf8')).toContain('"from":');
+    await redis.flushall();
+    await redis.set('list', 'in the way');
+    await redis.hset('hash', 'in the', 'way');
+    for (let times = 0; times < 2; times++) {
+      const imported = await keyfleet(['import', dump, ...url()]);
+      expect([imported.code, imported.stdout]).toEqual([
+        0,
+        expect.stringMatching(/imported 6 records .*\n {2}keys {6}6 different ones\n {2}repeated {2}0/),
+      ]);
+      expect(await shown()).toEqual(before);
+    }
+    expect(await redis.pttl('small')).toBeGreaterThan(500_000);
+    expect(await redis.pttl('list')).toBe(-1);
+  });
+
+  test('a piece of a collection that finds nothing before it is refused', async () => {
+    const path = file('piece.ndjson', '{"key":"l","type":"list","value":["a"],"from":5}\n');
+    const failed = await keyfleet(['import', path, ...url()]);
+    expect([failed.code, failed.stderr]).toEqual([1, expect.stringContaining('begins at 5')]);
+    expect(await redis.dbsize()).toBe(0);
   });
 
   test('wrong formats, files and columns: exit 2', async () => {

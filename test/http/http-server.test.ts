@@ -291,15 +291,19 @@ describe('a scan', () => {
     );
   });
 
-  test('shows the type of what is no string', async () => {
+  test('shows what is no string with its type, and without its value when asked', async () => {
     store.holdHash(Buffer.from('h'));
-    expect((await scan())[0]).toEqual({ key: 'h', type: 'hash' });
+    expect((await scan())[0]).toEqual({ key: 'h', type: 'hash', value: [['field', 'value']] });
+    expect((await scan('?collections=false'))[0]).toEqual({ key: 'h', type: 'hash' });
   });
 
-  test.each(['?limit=x', '?values=perhaps', '?cursor=-1', '?prefx=a', '?limit=1&limit=2'])('with %s is refused', async (query) => {
-    const response = await fetch(`${base}/v1/keyspaces/default/scan${query}`);
-    expect([response.status, await errorCode(response)]).toEqual([400, 'KF_BAD_REQUEST']);
-  });
+  test.each(['?limit=x', '?values=perhaps', '?collections=1', '?cursor=-1', '?prefx=a', '?limit=1&limit=2'])(
+    'with %s is refused',
+    async (query) => {
+      const response = await fetch(`${base}/v1/keyspaces/default/scan${query}`);
+      expect([response.status, await errorCode(response)]).toEqual([400, 'KF_BAD_REQUEST']);
+    },
+  );
 
   test('that its client does not read stops reading the store', async () => {
     const value = Buffer.alloc(64 * 1024, 'x');

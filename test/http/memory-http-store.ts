@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type Bytes, toHex } from '../../src/base/bytes.ts';
+import { type Bytes, toHex, utf8 } from '../../src/base/bytes.ts';
 import { KeyfleetError } from '../../src/base/errors.ts';
 import type { Condition, HttpKeyspace, HttpStore, ScanRecord } from '../../src/http/http-store.ts';
 
@@ -40,6 +40,19 @@ export class MemoryHttpStore implements HttpStore {
         const before = live(key);
         if (!holds(condition, before)) return 'condition-failed';
         entries.set(toHex(key), { key, value, expireAtMs: ttlMs === undefined ? undefined : Date.now() + ttlMs });
+        return before ? 'replaced' : 'created';
+      },
+      async read(key) {
+        const entry = live(key);
+        if (!entry) return undefined;
+        const ttlMs = entry.expireAtMs === undefined ? undefined : entry.expireAtMs - Date.now();
+        return entry.value
+          ? { type: 'string', parts: [entry.value], ttlMs }
+          : { type: 'hash', parts: [utf8('field'), utf8('value')], ttlMs };
+      },
+      async restore({ key }) {
+        const before = live(key);
+        entries.set(toHex(key), { key, value: undefined, expireAtMs: undefined });
         return before ? 'replaced' : 'created';
       },
       async delete(key, { condition }) {

@@ -81,7 +81,7 @@ describe('the two doors', () => {
     await expect(redis.call('\0put', 'k', 'v', '', '', '')).rejects.toThrow(/unknown command/);
   });
 
-  test('a scan tells strings with their time to live, and the type of the rest', async () => {
+  test('a scan tells strings with their time to live, and the rest with its type', async () => {
     await redis.flushall();
     await redis.mset('a', '1', 'b', '2');
     await redis.hset('h', 'f', 'v');
@@ -94,7 +94,7 @@ describe('the two doors', () => {
     expect(lines.sort((x, y) => (x.key! < y.key! ? -1 : 1))).toEqual([
       { key: 'a', value: '1' },
       { key: 'b', value: '2', ttlMs: expect.any(Number) },
-      { key: 'h', type: 'hash' },
+      { key: 'h', type: 'hash', value: [['f', 'v']] },
     ]);
   });
 

@@ -14,11 +14,13 @@ export interface RedisStore {
 /** The store behind the RESP door, on storage in memory: everything but the disk is the real thing. */
 export async function startRedisStore(options: Partial<RespServerOptions> = {}): Promise<RedisStore> {
   const node = await StoreNode.open({ storage: new MemoryStorage() });
-  const keyspace = await node.registerKeyspace('default', { module: createRedisModule(), scheme: 'redis' });
+  const lookups = { hits: 0, misses: 0 };
+  const keyspace = await node.registerKeyspace('default', { module: createRedisModule({ lookups }), scheme: 'redis' });
   const server = await startRespServer({
     keyspace,
     info: {
       version: '0.0.0',
+      lookups,
       typeOf: (value) => typeName(value as RedisValue),
       storage: () => node.stats().storage,
       shards: () => node.stats().keyspaces[0]!.shards,

@@ -100,6 +100,64 @@ describe('the counters', () => {
     expect(store.server.stats.latency.reduce((sum, count) => sum + count)).toBe(store.server.stats.sampledCalls.reduce((a, b) => a + b));
   });
 
+  test('of keys found and not found are those of a real Redis, for reads', async () => {
+    const { client } = await start();
+    const one = await client();
+    const counted = async (): Promise<unknown[]> => {
+      const stats = await infoOf(one, 'stats');
+      return [Number(stats.get('keyspace_hits')), Number(stats.get('keyspace_misses'))];
+    };
+    const seen: Record<string, unknown> = {};
+    for (const line of [
+      'SET a 1',
+      'SADD s m',
+      'HSET h f v',
+      'INCR a',
+      'GET a',
+      'GET none',
+      'MGET a s none',
+      'EXISTS a a none',
+      'TTL a',
+      'TYPE none',
+      'HGET h nofield',
+      'SINTER {s} {s}none',
+      'STRLEN a',
+      'OBJECT ENCODING a',
+      'SCAN 0',
+      'TOUCH a none',
+    ]) {
+      await one.call(...(line.split(' ') as [string]));
+      seen[line] = await counted();
+    }
+    await one.call('MULTI');
+    await one.call('GET', '{a}');
+    await one.call('GET', '{a}none');
+    await one.call('EXEC');
+    seen['EXEC'] = await counted();
+    // As redis-server 7.0.15 counts them.
+    expect(seen).toEqual({
+      'SET a 1': [0, 0],
+      'SADD s m': [0, 0],
+      'HSET h f v': [0, 0],
+      'INCR a': [0, 0],
+      'GET a': [1, 0],
+      'GET none': [1, 1],
+      'MGET a s none': [3, 2],
+      'EXISTS a a none': [5, 3],
+      'TTL a': [6, 3],
+      'TYPE none': [6, 4],
+      'HGET h nofield': [7, 4],
+      'SINTER {s} {s}none': [7, 6],
+      'STRLEN a': [8, 6],
+      'OBJECT ENCODING a': [9, 6],
+      'SCAN 0': [9, 6],
+      'TOUCH a none': [10, 7],
+      EXEC: [10, 9],
+    });
+    await one.call('CONFIG', 'RESETSTAT');
+    expect(await counted()).toEqual([0, 0]);
+  });
+
   test('of bytes are those on the wire', async () => {
     const { client, store } = await start();
     const one = await client();

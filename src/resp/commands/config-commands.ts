@@ -69,5 +69,7 @@ function set({ door, args }: LocalCall): Reply {
 
 function resetStat({ door }: LocalCall): Reply {
   door.stats.reset();
+  const { lookups } = door.info;
+  if (lookups) Object.assign(lookups, { hits: 0, misses: 0 });
   return OK;
 }

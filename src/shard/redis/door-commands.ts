@@ -1,6 +1,8 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { type Bytes, fromUtf8, toHex, utf8 } from '../../base/bytes.ts';
 import type { CommandArgs } from './command-table.ts';
+import { COLLECTION_READS, COLLECTION_WRITES } from './door-collections.ts';
+import { ABSENT, CONDITION_FAILED, CREATED, DELETED, REPLACED } from './door-replies.ts';
 import { WRONG_TYPE } from './error-replies.ts';
 import { type ReadHandler, unchanged, type WriteHandler } from './handler.ts';
 import { isString, type RedisValue } from './value.ts';
@@ -13,12 +15,6 @@ export interface TagCondition {
   readonly ifMatch?: '*' | readonly string[];
   readonly ifNoneMatch?: '*' | readonly string[];
 }
-
-export const CREATED = 1;
-export const REPLACED = 0;
-export const CONDITION_FAILED = -1;
-export const DELETED = 1;
-export const ABSENT = 0;
 
 const GET = utf8('\0get');
 const PUT = utf8('\0put');
@@ -84,11 +80,8 @@ const remove: WriteHandler = (_ctx, value, args) => {
   return { reply: value === undefined ? ABSENT : DELETED, value: undefined };
 };
 
-const WRITES: ReadonlyMap<string, WriteHandler> = new Map([
-  ['\0put', put],
-  ['\0delete', remove],
-]);
-const READS: ReadonlyMap<string, ReadHandler> = new Map([['\0get', get]]);
+const WRITES: ReadonlyMap<string, WriteHandler> = new Map([['\0put', put], ['\0delete', remove], ...COLLECTION_WRITES]);
+const READS: ReadonlyMap<string, ReadHandler> = new Map([['\0get', get], ...COLLECTION_READS]);
 
 /** The handler of a command of this kind, whose names begin with a zero byte; undefined for all others. */
 export function doorWrite(args: CommandArgs): WriteHandler | undefined {

@@ -10,6 +10,12 @@ export interface RedisSettings {
   readonly maxStringBytes: number;
 }
 
+/** Keys that reads found, and did not find. For those who want to know: no result depends on it. */
+export interface LookupCounts {
+  hits: number;
+  misses: number;
+}
+
 /**
  * A read as it comes to the module. `seed` is the chance in HRANDFIELD, a u32 from the door: set it on the array of the arguments;
  * without it the module makes do with the time and the key.

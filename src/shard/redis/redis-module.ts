@@ -1,13 +1,22 @@
 import { assert } from '../../base/assert.ts';
 import { MIB } from '../../base/units.ts';
-import type { ManyContext, ValueModule } from '../value-module.ts';
+import type { ManyContext, ManyQueryContext, ValueModule } from '../value-module.ts';
 import { commandArgsCodec } from './args-codec.ts';
 import { BIT_MANY_WRITES, BIT_READS, BIT_WRITES } from './bit-commands.ts';
 import { BLOCKING_WRITES } from './blocking-commands.ts';
 import { COMMAND_INDEX_END, type CommandArgs, everySpec, isSpec, keysOf, resolveCommand } from './command-table.ts';
 import { COUNTER_WRITES } from './counter-commands.ts';
 import { doorRead, doorWrite } from './door-commands.ts';
-import type { Handlers, ReadHandler, ReadManyHandler, RedisQuery, RedisSettings, WriteHandler, WriteManyHandler } from './handler.ts';
+import type {
+  Handlers,
+  LookupCounts,
+  ReadHandler,
+  ReadManyHandler,
+  RedisQuery,
+  RedisSettings,
+  WriteHandler,
+  WriteManyHandler,
+} from './handler.ts';
 import { HASH_READS, HASH_WRITES } from './hash-commands.ts';
 import { KEY_READS, KEY_WRITES } from './key-commands.ts';
 import { lcs } from './lcs.ts';
@@ -84,12 +93,18 @@ export const HANDLED = {
 /** Redis's own limit. */
 const DEFAULT_MAX_STRING_BYTES = 512 * MIB;
 
+export interface RedisModuleOptions extends Partial<RedisSettings> {
+  /** Where to count what reads find. */
+  readonly lookups?: LookupCounts;
+}
+
 /**
  * Makes the module. A command that Redis refuses is answered with Redis's error reply and changes nothing; nothing is thrown for it.
  * Which of the four entries a command takes, its spec says: `access` read or write, `route` one key or several.
  */
-export function createRedisModule(options: Partial<RedisSettings> = {}): RedisModule {
+export function createRedisModule(options: RedisModuleOptions = {}): RedisModule {
   const settings: RedisSettings = { maxStringBytes: options.maxStringBytes ?? DEFAULT_MAX_STRING_BYTES };
+  const lookups = options.lookups ?? { hits: 0, misses: 0 };
   return {
     name: 'redis',
     codec: redisValueCodec,
@@ -104,13 +119,14 @@ export function createRedisModule(options: Partial<RedisSettings> = {}): RedisMo
     query(ctx, value, args) {
       const handler = doorRead(args) ?? resolve(reads, args);
       if (typeof handler !== 'function') return { answer: handler };
+      countLookup(lookups, value);
       const answer = handler(ctx, value, args, settings);
       const load = loadOfReply(answer);
       return load === 1 ? { answer } : { answer, load };
     },
     commandMany(ctx, args) {
       if (isTransaction(args)) {
-        const replies = runTransaction(ctx, args, (shared, command) => runQueued(shared, command, settings));
+        const replies = runTransaction(ctx, args, (shared, command) => runQueued(shared, command, settings, lookups));
         return { reply: replies, load: replies.length };
       }
       const handler = resolve(writesMany, args);
@@ -119,14 +135,30 @@ export function createRedisModule(options: Partial<RedisSettings> = {}): RedisMo
     },
     queryMany(ctx, args) {
       const handler = resolve(readsMany, args);
-      const answer = typeof handler === 'function' ? handler(ctx, args, settings) : handler;
+      const answer = typeof handler === 'function' ? handler(counted(ctx, lookups), args, settings) : handler;
       return { answer, load: 1 + Math.floor(args.length / 2) };
     },
   };
 }
 
+function countLookup(lookups: LookupCounts, value: RedisValue | undefined): void {
+  if (value === undefined) lookups.misses++;
+  else lookups.hits++;
+}
+
+function counted(ctx: ManyQueryContext<RedisValue>, lookups: LookupCounts): ManyQueryContext<RedisValue> {
+  return {
+    nowMs: ctx.nowMs,
+    open(key) {
+      const record = ctx.open(key);
+      countLookup(lookups, record.value);
+      return record;
+    },
+  };
+}
+
 /** One command of a transaction, in whichever form it comes. */
-function runQueued(ctx: ManyContext<RedisValue>, args: CommandArgs, settings: RedisSettings): Reply {
+function runQueued(ctx: ManyContext<RedisValue>, args: CommandArgs, settings: RedisSettings, lookups: LookupCounts): Reply {
   const spec = resolveCommand(args);
   if (!isSpec(spec)) return spec;
   const keys = keysOf(spec, args);
@@ -138,6 +170,7 @@ function runQueued(ctx: ManyContext<RedisValue>, args: CommandArgs, settings: Re
   const record = ctx.open(keys[0]!);
   if (isRead) {
     const handler = resolve(reads, args);
+    countLookup(lookups, record.value);
     return typeof handler === 'function' ? handler(contextOf(record, ctx.nowMs), record.value, args, settings) : handler;
   }
   const handler = resolve(writes, args);
