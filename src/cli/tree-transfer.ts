@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { lstat, mkdir, opendir, readFile, rename } from 'node:fs/promises';
+import { lstat, mkdir, opendir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { MIB, showBytes, showCount, showDuration } from '../base/units.ts';
 import { MasterClient } from '../volume/master-client.ts';
 import { inParallel } from '../volume/value-directory.ts';
+import { ODD_FOLDER, OUR_NAMES, oddPath, placesOf, readOddIndex, writeOddIndex } from './odd-keys.ts';
 import { Progress } from './progress.ts';
 
 /** Where a master is when nobody says otherwise. */
@@ -14,10 +16,14 @@ export const MASTER_URL = 'http://127.0.0.1:3000';
 const PARALLEL = 16;
 const FILE_COST_BYTES = 256 * 1024;
 const SLASH = Buffer.from('/');
+/** Names of files that are being written. */
+const PARTIAL = `${OUR_NAMES}partial-`;
 
 interface TreeFile {
   /** Path below the directory, as bytes: file names need not be UTF-8. */
   readonly path: Buffer;
+  /** What its key is, after the prefix. */
+  readonly key: Buffer;
   readonly sizeBytes: number;
 }
 
@@ -40,8 +46,8 @@ export async function importTree(options: { readonly dir: string; readonly url: 
     let unchanged = 0;
     try {
       await inParallel(files.length, PARALLEL, async (index) => {
-        const { path, sizeBytes } = files[index]!;
-        const key = Buffer.concat([Buffer.from(options.prefix), path]);
+        const { path, key: rest, sizeBytes } = files[index]!;
+        const key = Buffer.concat([Buffer.from(options.prefix), rest]);
         const known = there.get(key.toString('latin1'));
         const sent = await sendFile(client, key, Buffer.concat([root, SLASH, path]), sizeBytes, known);
         if (!sent) unchanged++;
@@ -61,13 +67,24 @@ export async function importTree(options: { readonly dir: string; readonly url: 
   }
 }
 
-/** Writes every value whose key begins with `prefix` to a file below `dir`, its digest compared. */
+/**
+ * Writes every value whose key begins with `prefix` to a file below `dir`, its digest compared. Keys that cannot be a path go to files of
+ * their own (odd-keys.ts), from which {@link importTree} has them back.
+ */
 export async function exportTree(options: { readonly dir: string; readonly url: string; readonly prefix: string }): Promise<void> {
   const root = Buffer.from(options.dir);
   const client = new MasterClient(options.url, { connections: PARALLEL });
   try {
     const keys: { key: Bytes; sha256: string; sizeBytes: number }[] = [];
     for await (const listed of client.keys(options.prefix)) keys.push(listed);
+    const prefixBytes = Buffer.byteLength(options.prefix);
+    const places = placesOf(
+      keys.map(({ key }) => key.subarray(prefixBytes)),
+      root.length,
+    );
+    const odd = places.filter(({ path }) => path === undefined).map(({ key }) => key);
+    await mkdir(options.dir, { recursive: true });
+    await removePartials(options.dir);
     const totalBytes = keys.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const bar = new Progress('exporting', totalBytes + keys.length * FILE_COST_BYTES);
     let doneBytes = 0;
@@ -75,22 +92,34 @@ export async function exportTree(options: { readonly dir: string; readonly url: 
     try {
       await inParallel(keys.length, PARALLEL, async (index) => {
         const { key, sha256, sizeBytes } = keys[index]!;
-        await fetchFile(client, { key, sha256 }, root, Buffer.from(options.prefix).length);
+        const { path = Buffer.from(oddPath(places[index]!.key)) } = places[index]!;
+        const partial = join(options.dir, `${PARTIAL}${index}`);
+        await fetchFile(client, { key, sha256 }, { file: Buffer.concat([root, SLASH, path]), partial });
         doneBytes += sizeBytes;
         bar.update(doneBytes + ++doneFiles * FILE_COST_BYTES, doneFiles);
       });
     } finally {
       bar.stop();
     }
-    process.stdout.write(`${showCount(keys.length)} files, ${showBytes(totalBytes)} (${showDuration(bar.elapsedMs)})\n`);
+    await writeOddIndex(options.dir, odd);
+    const note = odd.length === 0 ? '' : `; ${showCount(odd.length)} of the keys cannot be paths: they are in ${ODD_FOLDER}, with an index`;
+    process.stdout.write(`${showCount(keys.length)} files, ${showBytes(totalBytes)} (${showDuration(bar.elapsedMs)})${note}\n`);
   } finally {
     await client.close();
   }
 }
 
+/** What an export that was killed has left half written. */
+async function removePartials(dir: string): Promise<void> {
+  for (const name of await readdir(dir)) if (name.startsWith(PARTIAL)) await rm(join(dir, name), { force: true });
+}
+
 async function filesBelow(root: Buffer): Promise<{ readonly files: TreeFile[]; readonly leftOut: number }> {
   const files: TreeFile[] = [];
   let leftOut = 0;
+  const sizeOf = async (path: Buffer): Promise<number> => (await lstat(Buffer.concat([root, SLASH, path]))).size;
+  const odd = await readOddIndex(root.toString());
+  for (const { key, path } of odd) files.push({ key, path, sizeBytes: await sizeOf(path) });
   const folders: (Buffer | undefined)[] = [undefined];
   while (folders.length > 0) {
     const folder = folders.pop();
@@ -99,12 +128,19 @@ async function filesBelow(root: Buffer): Promise<{ readonly files: TreeFile[]; r
     for await (const entry of await opendir(at, { encoding: 'buffer' as BufferEncoding })) {
       const name = entry.name as unknown as Buffer;
       const path = folder === undefined ? name : Buffer.concat([folder, SLASH, name]);
+      if (folder === undefined && isOurs(name, odd.length > 0)) continue;
       if (entry.isDirectory()) folders.push(path);
-      else if (entry.isFile()) files.push({ path, sizeBytes: (await lstat(Buffer.concat([root, SLASH, path]))).size });
+      else if (entry.isFile()) files.push({ path, key: path, sizeBytes: await sizeOf(path) });
       else leftOut++;
     }
   }
   return { files, leftOut };
+}
+
+/** At the top of an export: its index and the files that it names, or what was half written. */
+function isOurs(name: Buffer, hasIndex: boolean): boolean {
+  const text = name.toString('latin1');
+  return (hasIndex && text === ODD_FOLDER) || text.startsWith(PARTIAL);
 }
 
 /** Whether the file had to be sent. */
@@ -142,20 +178,9 @@ function requireSame(key: Buffer, sent: string | ReturnType<typeof createHash>, 
 async function fetchFile(
   client: MasterClient,
   { key, sha256 }: { readonly key: Bytes; readonly sha256: string },
-  root: Buffer,
-  prefixLength: number,
+  { file, partial }: { readonly file: Buffer; readonly partial: string },
 ): Promise<void> {
-  const path = Buffer.from(key).subarray(prefixLength);
-  const parts = path.toString('latin1').split('/');
-  if (parts.some((part) => part === '' || part === '.' || part === '..') || path.includes(0)) {
-    throw new KeyfleetError(
-      'KF_USAGE',
-      `the key ${JSON.stringify(Buffer.from(key).toString())} is no path below a directory; fetch it by itself`,
-    );
-  }
-  const file = Buffer.concat([root, SLASH, path]);
   await mkdir(file.subarray(0, file.lastIndexOf(0x2f)), { recursive: true });
-  const partial = Buffer.concat([file, Buffer.from('.keyfleet-partial')]);
   const hash = createHash('sha256');
   const value = await client.get(key);
   value.on('data', (piece: Buffer) => hash.update(piece));
