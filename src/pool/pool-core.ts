@@ -8,6 +8,7 @@ import { argBytes, commandNamed, keyOf, keyPlaces, requestArgs } from './client-
 import { type PoolOptions, resolvePool } from './client-settings.ts';
 import { Ejection } from './ejection.ts';
 import { notTogether } from './guarded-commands.ts';
+import { splitCommand } from './joined-answers.ts';
 import { type PoolConfig, type PoolServer, showAddress } from './pool-config.ts';
 import { PoolMap } from './pool-map.ts';
 import { type PrivateConnection, PrivateConnections, type PrivateEvents } from './private-connections.ts';
@@ -364,30 +365,23 @@ export class PoolCore {
     const place = command.places[0]!;
     const step = place.kind === 'range' ? place.step : 1;
     if ((args.length - 1) % step !== 0) throw new KeyfleetError('KF_BAD_COMMAND', `${String(args[0])}: every key needs its value`);
-    const parts = new Map<number, { readonly args: CommandArg[]; readonly keys: KeyInput[]; readonly orders: number[] }>();
     const moving = this.moving !== undefined && this.#map.hasMoves;
-    keys.forEach((key, order) => {
-      // Slots on the move are asked for key by key; -1 - order keeps them apart from servers.
-      const alone = moving && this.#map.moveOf(this.#map.slotOf(key)) !== undefined;
-      const where = alone ? -1 - order : this.serverOf(key);
-      let part = parts.get(where);
-      if (part === undefined) parts.set(where, (part = { args: [args[0]!], keys: [], orders: [] }));
-      part.keys.push(key);
-      part.orders.push(order);
-      for (let i = 0; i < step; i++) part.args.push(args[1 + order * step + i]!);
-    });
-    if (parts.size === 1) {
-      const [part] = parts.values();
+    // Slots on the move are asked for key by key; -1 - order keeps them apart from servers.
+    const parts = splitCommand(args, keys, step, (key, order) =>
+      moving && this.#map.moveOf(this.#map.slotOf(key)) !== undefined ? -1 - order : this.serverOf(key),
+    );
+    if (parts.length === 1) {
+      const [part] = parts;
       this.#send(command, part!.args, part!.keys, pending);
       return;
     }
     const join = new JoinedReplies(
       pending,
       command.join!,
-      parts.size,
-      [...parts.values()].map(({ orders }) => orders),
+      parts.length,
+      parts.map(({ orders }) => orders),
     );
-    [...parts.values()].forEach((part, index) => {
+    parts.forEach((part, index) => {
       this.#send(command, part.args, part.keys, join.part(index));
     });
   }

@@ -3,6 +3,7 @@ import { isWord } from '../resp/codec/ascii.ts';
 import { unknownCommandError, wrongArityError } from '../shard/redis/error-replies.ts';
 import { errorReply, type TaggedReply } from '../shard/redis/reply.ts';
 import { notTogether } from './guarded-commands.ts';
+import { type CommandPart, splitCommand } from './joined-answers.ts';
 import { NO_SERVER, type ProxyClient } from './proxy-client.ts';
 import { movedReply } from './proxy-cluster.ts';
 import { findProxyCommand, keyIndexes, type ProxyCommand } from './proxy-commands.ts';
@@ -218,41 +219,35 @@ function split(client: ProxyClient, command: ProxyCommand, keys: readonly Bytes[
     client.reply(command, wrongArityError(command.name));
     return;
   }
-  const parts = new Map<number, { readonly args: Bytes[]; readonly orders: number[]; readonly keys: Bytes[] }>();
-  for (const [order, key] of keys.entries()) {
-    const server = pool.serverOf(key);
-    let part = parts.get(server);
-    if (part === undefined) parts.set(server, (part = { args: [scanner.arg(0)], orders: [], keys: [] }));
-    part.orders.push(order);
-    part.keys.push(key);
-    for (let i = 0; i < step; i++) part.args.push(scanner.arg(1 + order * step + i));
-  }
+  const args = scanner.args();
   if (pool.isSlow) {
-    for (const server of parts.keys()) {
-      if (pool.isCongested(server)) {
-        pool.wakeWhenDrained(client);
-        return;
-      }
+    const congested = keys.some((key) => pool.isCongested(pool.serverOf(key)));
+    if (congested) {
+      pool.wakeWhenDrained(client);
+      return;
     }
-    if (pool.special?.isActive === true && pool.special.takesSplit(client, command, parts)) return;
+    if (pool.special?.isActive === true && pool.special.takesSplit(client, command, args, keys, step)) return;
   }
-  if (parts.size === 1) {
-    forward(client, command, [...parts.keys()][0]!, 1);
+  const parts = splitCommand(args, keys, step, (key) => pool.serverOf(key));
+  if (parts.length === 1) {
+    forward(client, command, parts[0]!.group, 1);
     return;
   }
+  sendParts(client, command, parts, ({ group, args: own }, join, index) => {
+    pool.stats.server(group).requests++;
+    pool.backends(client.version)[group]!.send(encodeRequest(own), join, index, client.id);
+  });
+}
+
+/** Sends the parts of a command, whose answers `join` makes one. */
+export function sendParts(
+  client: ProxyClient,
+  command: ProxyCommand,
+  parts: readonly CommandPart<Bytes, Bytes>[],
+  send: (part: CommandPart<Bytes, Bytes>, join: Join, index: number) => void,
+): void {
   const token = client.open(command, NO_SERVER, 1);
-  const join = new Join(
-    client,
-    token,
-    command.join!,
-    parts.size,
-    command.join === 'array' ? [...parts.values()].map(({ orders }) => orders) : [],
-  );
-  const backends = pool.backends(client.version);
-  let index = 0;
-  for (const [server, { args }] of parts) {
-    const request = encodeRequest(args);
-    pool.stats.server(server).requests++;
-    backends[server]!.send(request, join, index++, client.id);
-  }
+  const orders = parts.map((part) => part.orders);
+  const join = new Join(client, token, command.join!, parts.length, orders);
+  for (const [index, part] of parts.entries()) send(part, join, index);
 }

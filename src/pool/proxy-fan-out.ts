@@ -44,29 +44,28 @@ function toAll(client: ProxyClient, command: ProxyCommand, how: JoinKind): void 
   const marks = command.name === 'dbsize' ? marksOf(pool.map) : [];
   const join = new Join(client, token, how, servers.length + marks.length);
   const backends = pool.backends(client.version);
-  const ask = (part: number, sink: ReplySink<number>): void => {
+  const isOneByOne = command.name === 'keys' && pool.map.hasMoves;
+  const sink: ReplySink<number> = command.name === 'keys' ? new KeysFilter(join, isOneByOne) : join;
+  const ask = (part: number, hears: ReplySink<number>): void => {
     pool.stats.server(servers[part]!).requests++;
-    backends[servers[part]!]!.send(request, sink, part, client.id);
+    backends[servers[part]!]!.send(request, hears, part, client.id);
   };
   // Keys on their way are looked for where they leave before where they come to: there or here each is seen.
-  const isOneByOne = command.name === 'keys' && pool.map.hasMoves;
   const chain: ReplySink<number> = {
     onReply: (part, bytes, start, end) => {
-      join.onReply(part, bytes, start, end);
+      sink.onReply(part, bytes, start, end);
       next(part + 1);
     },
     onFailure: (part, error) => {
-      join.onFailure(part, error);
+      sink.onFailure(part, error);
       next(part + 1);
     },
   };
   const next = (part: number): void => {
     if (part < servers.length) ask(part, chain);
   };
-  if (isOneByOne) {
-    join.dropsDuplicates();
-    next(0);
-  } else for (let part = 0; part < servers.length; part++) ask(part, join);
+  if (isOneByOne) next(0);
+  else for (let part = 0; part < servers.length; part++) ask(part, sink);
   for (const [turn, { server, keys }] of marks.entries())
     backends[server]!.send(encodeRequest(['EXISTS', ...keys]), new Negative(join), servers.length + turn, client.id);
 }
@@ -88,7 +87,8 @@ class Negative implements ReplySink<number> {
   }
 
   onReply(part: number, bytes: Bytes, start: number, end: number): void {
-    const negative = bytes[start] === COLON ? Buffer.from(`:-${fromUtf8(bytes.subarray(start + 1, end))}`) : bytes.subarray(start, end);
+    const isMore = bytes[start] === COLON && bytes[start + 1] !== ZERO;
+    const negative = isMore ? utf8(`:-${fromUtf8(bytes.subarray(start + 1, end))}`) : bytes.subarray(start, end);
     this.#join.onReply(part, negative, 0, negative.length);
   }
 
@@ -171,12 +171,39 @@ class ScanSink implements ReplySink<number> {
   }
 }
 
-/** A list of keys without those that movers keep. */
-function withoutReserved(bytes: Bytes, start: number, end: number): Bytes {
-  if (!latin1Slice(bytes, start, end).includes(RESERVED_PREFIX)) return bytes.subarray(start, end);
-  const { chunk, bounds } = elementsOf(bytes, start, end)!;
-  const kept = bounds.map(([from, to]) => chunk.subarray(from, to)).filter((element) => !isReservedKey(stringOf(element)));
-  return Buffer.concat([Buffer.from(`*${kept.length}\r\n`, 'latin1'), ...kept]);
+/** A list of keys without those that movers keep, and, when `seen` is given, without those that it has, to which it adds the others. */
+function withoutReserved(bytes: Bytes, start: number, end: number, seen?: Set<string>): Bytes {
+  if (seen === undefined && !latin1Slice(bytes, start, end).includes(RESERVED_PREFIX)) return bytes.subarray(start, end);
+  const list = elementsOf(bytes, start, end);
+  if (list === undefined) return bytes.subarray(start, end);
+  const kept = list.bounds.flatMap(([from, to]) => {
+    const element = list.chunk.subarray(from, to);
+    const key = stringOf(element);
+    if (isReservedKey(key) || seen?.has(latin1Slice(key))) return [];
+    seen?.add(latin1Slice(key));
+    return [element];
+  });
+  return Buffer.concat([utf8(`*${kept.length}\r\n`), ...kept]);
+}
+
+/** Leaves keys of ours out of what servers list, and, while keys are on their way, those that two of them name. */
+class KeysFilter implements ReplySink<number> {
+  readonly #join: Join;
+  readonly #seen: Set<string> | undefined;
+
+  constructor(join: Join, dropsDuplicates: boolean) {
+    this.#join = join;
+    this.#seen = dropsDuplicates ? new Set() : undefined;
+  }
+
+  onReply(part: number, bytes: Bytes, start: number, end: number): void {
+    const keys = withoutReserved(bytes, start, end, this.#seen);
+    this.#join.onReply(part, keys, 0, keys.length);
+  }
+
+  onFailure(part: number, error: KeyfleetError): void {
+    this.#join.onFailure(part, error);
+  }
 }
 
 /** So often every server is asked for a key by chance that is not one of a mover's. */
@@ -211,3 +238,4 @@ export function randomKey(client: ProxyClient, command: ProxyCommand): void {
 }
 
 const COLON = 58;
+const ZERO = 48;

@@ -4,17 +4,17 @@ import type { Bytes } from '../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
 import { isWord } from '../resp/codec/ascii.ts';
 import { type GuardedCommand, GuardedCommands, noLease, notTogether, PATIENCE_MS } from './guarded-commands.ts';
+import { splitCommand } from './joined-answers.ts';
 import { latin1Slice } from './latin1.ts';
 import { routerName } from './move-coordinator.ts';
 import { PoolFollower } from './move-follower.ts';
 import type { Argument } from './move-link.ts';
 import type { PoolControl } from './pool-config.ts';
 import type { PoolMap } from './pool-map.ts';
-import { NO_SERVER, type ProxyClient } from './proxy-client.ts';
+import type { ProxyClient } from './proxy-client.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
-import { keysOfRequest } from './proxy-dispatch.ts';
-import { Join } from './proxy-join.ts';
-import type { ProxyPool, SpecialRoutes, SplitParts } from './proxy-pool.ts';
+import { keysOfRequest, sendParts } from './proxy-dispatch.ts';
+import type { ProxyPool, SpecialRoutes } from './proxy-pool.ts';
 import { failureReply } from './proxy-wire.ts';
 import type { ReplySink } from './reply-sink.ts';
 import { encodeRequest } from './request-encoder.ts';
@@ -118,39 +118,19 @@ export class ProxyMoving implements SpecialRoutes {
     return true;
   }
 
-  takesSplit(client: ProxyClient, command: ProxyCommand, parts: SplitParts): boolean {
-    const { map } = this.#pool;
-    if (!map.hasMoves && this.#guarded.isIdle) return false;
+  takesSplit(client: ProxyClient, command: ProxyCommand, args: readonly Bytes[], keys: readonly Bytes[], step: number): boolean {
+    const pool = this.#pool;
+    const { map } = pool;
     const isAlone = (key: Bytes): boolean => (map.moveOf(map.slotOf(key))?.mode ?? 'planned') !== 'planned' || this.#guarded.has(key);
-    const all: {
-      readonly server: number;
-      readonly args: Bytes[];
-      readonly keys: Bytes[];
-      readonly orders: number[];
-      readonly alone: boolean;
-    }[] = [];
-    for (const [server, { args, keys, orders }] of parts) {
-      const step = (args.length - 1) / keys.length;
-      let together: (typeof all)[number] | undefined;
-      for (const [i, key] of keys.entries()) {
-        const alone = isAlone(key);
-        let part = alone ? undefined : together;
-        if (part === undefined) all.push((part = { server, args: [args[0]!], keys: [], orders: [], alone }));
-        if (!alone) together = part;
-        part.args.push(...args.slice(1 + i * step, 1 + (i + 1) * step));
-        part.keys.push(key);
-        part.orders.push(orders[i]!);
-      }
-    }
-    if (!all.some(({ alone }) => alone)) return false;
-    const token = client.open(command, NO_SERVER, 1);
-    const join = new Join(client, token, command.join!, all.length, command.join === 'array' ? all.map(({ orders }) => orders) : []);
-    const backends = this.#pool.backends(client.version);
-    for (const [index, { server, args, keys, alone }] of all.entries()) {
-      this.#pool.stats.server(server).requests++;
-      if (alone) this.#run(client, command, args, keys, join, index);
-      else backends[server]!.send(encodeRequest(args), join, index, client.id);
-    }
+    // Keys on the move are asked for one by one; -1 - order keeps them apart from servers.
+    const parts = splitCommand(args, keys, step, (key, order) => (isAlone(key) ? -1 - order : pool.serverOf(key)));
+    if (!parts.some(({ group }) => group < 0)) return false;
+    sendParts(client, command, parts, (part, join, index) => {
+      const server = pool.serverOf(part.keys[0]!);
+      pool.stats.server(server).requests++;
+      if (part.group < 0) this.#run(client, command, part.args, part.keys, join, index);
+      else pool.backends(client.version)[server]!.send(encodeRequest(part.args), join, index, client.id);
+    });
     return true;
   }
 

@@ -14,12 +14,6 @@ import { ClusterRoutes } from './proxy-redirects.ts';
 import { PROXY_LIMITS, type ProxyLimits } from './proxy-settings.ts';
 import { ProxyStats } from './proxy-stats.ts';
 
-/** One command of several servers as a command to each: its arguments, its keys, and where each stands among all. */
-export type SplitParts = ReadonlyMap<
-  number,
-  { readonly args: readonly Bytes[]; readonly keys: readonly Bytes[]; readonly orders: readonly number[] }
->;
-
 /** Takes requests out of the ordinary way: slots that are on the move, servers that are a cluster. */
 export interface SpecialRoutes {
   /** Whether requests are to be shown to it now. */
@@ -28,7 +22,8 @@ export interface SpecialRoutes {
   holds(client: ProxyClient, command: ProxyCommand): boolean;
   /** True when it has taken the request just read, and will answer it. */
   takes(client: ProxyClient, command: ProxyCommand, server: number, keys: readonly Bytes[]): boolean;
-  takesSplit(client: ProxyClient, command: ProxyCommand, parts: SplitParts): boolean;
+  /** {@link takes} of a command whose keys may lie apart, `step` arguments to a key. */
+  takesSplit(client: ProxyClient, command: ProxyCommand, args: readonly Bytes[], keys: readonly Bytes[], step: number): boolean;
   /** Resolves with the server where these keys are and stay, for what outlives one command. */
   bring(keys: readonly Bytes[]): Promise<number>;
   close?(): void;

@@ -2,11 +2,12 @@ import { type Bytes, fromUtf8 } from '../base/bytes.ts';
 import { readReply } from '../resp/codec/reply-parser.ts';
 import type { Reply } from '../shard/redis/reply.ts';
 import type { BackendError } from './backend-error.ts';
+import { splitCommand } from './joined-answers.ts';
 import { type PoolServer, parseAddress, type ServerAddress, showAddress } from './pool-config.ts';
 import type { ProxyClient } from './proxy-client.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
-import { Join } from './proxy-join.ts';
-import type { ProxyPool, SpecialRoutes, SplitParts } from './proxy-pool.ts';
+import { sendParts } from './proxy-dispatch.ts';
+import type { ProxyPool, SpecialRoutes } from './proxy-pool.ts';
 import type { EncodedRequest, ReplySink } from './reply-sink.ts';
 import { encodeRequest } from './request-encoder.ts';
 
@@ -46,23 +47,12 @@ export class ClusterRoutes implements SpecialRoutes {
     return true;
   }
 
-  takesSplit(client: ProxyClient, command: ProxyCommand, parts: SplitParts): boolean {
+  takesSplit(client: ProxyClient, command: ProxyCommand, args: readonly Bytes[], keys: readonly Bytes[], step: number): boolean {
     const { map } = this.#pool;
-    const bySlot = new Map<number, { readonly server: number; readonly args: Bytes[]; readonly orders: number[] }>();
-    for (const [server, { args, keys, orders }] of parts) {
-      const step = (args.length - 1) / keys.length;
-      for (const [i, key] of keys.entries()) {
-        const slot = map.slotOf(key);
-        let part = bySlot.get(slot);
-        if (part === undefined) bySlot.set(slot, (part = { server, args: [args[0]!], orders: [] }));
-        part.args.push(...args.slice(1 + i * step, 1 + (i + 1) * step));
-        part.orders.push(orders[i]!);
-      }
-    }
-    const all = [...bySlot.values()];
-    const token = client.open(command, 0xffff, 1);
-    const join = new Join(client, token, command.join!, all.length, command.join === 'array' ? all.map(({ orders }) => orders) : []);
-    for (const [part, { server, args }] of all.entries()) this.#send(encodeRequest(args), server, join, part, client, 0);
+    const parts = splitCommand(args, keys, step, (key) => map.slotOf(key));
+    sendParts(client, command, parts, (part, join, index) => {
+      this.#send(encodeRequest(part.args), map.ownerOf(part.group), join, index, client, 0);
+    });
     return true;
   }
 
