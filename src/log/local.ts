@@ -1,6 +1,7 @@
-import { InvariantError } from '../base/assert.ts';
+import { assert, InvariantError } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
+import type { ControlCommand, ControlOutcome } from '../shard/control-command.ts';
 import { HeldAnswers } from '../shard/held-answers.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
 import type { RequestId } from '../shard/request-id.ts';
@@ -57,6 +58,8 @@ export class LocalLog {
   readonly #spare: HeldAnswers[] = [];
   /** The shards that the open batch has changed, or may. */
   readonly #batchShards = new Set<Closable>();
+  /** To be called, the last first, when the open batch never happened. */
+  readonly #undo: (() => void)[] = [];
   #batchIsOpen = false;
   #batchStart = 0;
   #turnEndIsDue = false;
@@ -147,6 +150,33 @@ export class LocalLog {
     const result = work(shard.machine);
     if (shard.machine.changed) shard.lastWrite = this.#storage.openNumber;
     return result;
+  }
+
+  /**
+   * Takes a step of a split or of a merge, an entry of its own in the open batch. When it cannot, the whole open batch never happened.
+   * @throws KF_SHARD_FAULTED, or what the storage throws.
+   */
+  control<V, C, R, Q, A>(shard: LocalShard<V, C, R, Q, A>, command: ControlCommand): ControlOutcome {
+    this.#begin();
+    const { machine } = shard;
+    try {
+      if (machine.entryIsOpen) machine.closeEntry();
+      // A genesis follows from the cut alone, its time included.
+      machine.openEntry(command.kind === 'genesis' ? 0 : this.#now());
+      this.#batchShards.add(shard);
+      const outcome = machine.control(command);
+      shard.lastWrite = this.#storage.openNumber;
+      return outcome;
+    } catch (error) {
+      this.#abandonBatch(asError(error));
+      throw error;
+    }
+  }
+
+  /** Calls `undo` if the open batch never happens: for what is kept in memory of it. There must be one. */
+  onAbandon(undo: () => void): void {
+    assert(this.#batchIsOpen, () => 'there is no open batch to be undone');
+    this.#undo.push(undo);
   }
 
   /** Does `work` on the storage itself, in the open batch. All or nothing. @throws what `work` throws. */
@@ -260,6 +290,7 @@ export class LocalLog {
     }
     for (const { machine } of shards) machine.settle();
     shards.clear();
+    this.#undo.length = 0;
     this.#batchIsOpen = false;
     // A batch that turned out empty takes no number, and whoever waits for it waits for the one before.
     const { committed, durable } = this.#storage;
@@ -284,6 +315,7 @@ export class LocalLog {
     }
     this.#batchShards.clear();
     this.#batchIsOpen = false;
+    for (const undo of this.#undo.splice(0).reverse()) undo();
     const held = this.#held[committed + 1 - this.#firstNumber];
     if (!held) return;
     this.#held.length = committed + 1 - this.#firstNumber;

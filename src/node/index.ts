@@ -6,6 +6,7 @@ export type { Bytes } from '../base/bytes.ts';
 export { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 export { type CounterCommand, counter, counterModule } from '../shard/counter.ts';
 export { messagePack } from '../shard/message-pack.ts';
+export type { Workflow } from '../shard/meta/shard-map.ts';
 export {
   type PlainAnswer,
   type PlainCommand,
@@ -37,6 +38,7 @@ export type { Durability, Storage, StorageStats } from '../storage/storage.ts';
 export { CALL_DEFAULTS, type CallOptions, type CommandOptions, type QueryOptions } from './call-options.ts';
 export { type AllKeysOptions, type InRange, Keyspace, type KeyspaceOf } from './keyspace.ts';
 export type { KeyspaceHandle, ReplySink, ScannedRecord } from './keyspace-handle.ts';
+export type { BegunWorkflow, KeyspaceWorkflows } from './keyspace-workflows.ts';
 export { type OpenStoreOptions, openStore, type StoreLocation } from './open-store.ts';
 export { Session, type SessionOptions } from './session.ts';
 export { type KeyspaceDefinitions, type KeyspaceInfo, type Shard, Store } from './store.ts';

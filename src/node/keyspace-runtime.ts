@@ -4,10 +4,14 @@ import type { LocalLog, LocalShard } from '../log/local.ts';
 import type { PositionScheme } from '../shard/position-scheme.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
 import type { RequestId } from '../shard/request-id.ts';
+import { faulted, ShardMovedError } from '../shard/shard-moved-error.ts';
+import type { ShardStatus } from '../shard/shard-state.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { KeyspaceHandle, ScannedRecord } from './keyspace-handle.ts';
+import { ParkedRequests } from './parked-requests.ts';
 import { RecordScanner } from './record-scan.ts';
+import { ShardTable } from './shard-table.ts';
 
 export interface ShardStats {
   readonly id: number;
@@ -20,6 +24,8 @@ export interface ShardStats {
   readonly applied: number;
   /** Work done since the start, in units of one small command. */
   readonly load: number;
+  /** Only `serving` for longer than milliseconds; see docs/protocol/split.md and merge.md for the others. */
+  readonly status: ShardStatus;
 }
 
 export interface KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer> {
@@ -30,7 +36,7 @@ export interface KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer> {
   readonly storage: Storage;
   readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
   readonly scheme: PositionScheme;
-  /** In order of position; they cover it all. */
+  /** Those that there are, see {@link ShardTable}. */
   readonly shards: readonly LocalShard<Value, Command, Reply, Query, Answer>[];
   readonly maxKeyBytes: number;
   readonly now: () => number;
@@ -44,9 +50,9 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
   readonly id: number;
   readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
   readonly scheme: PositionScheme;
-  readonly shards: readonly LocalShard<Value, Command, Reply, Query, Answer>[];
   readonly #log: LocalLog;
-  readonly #starts: readonly number[];
+  #table: ShardTable<Value, Command, Reply, Query, Answer>;
+  readonly #parked = new ParkedRequests();
   readonly #maxKeyBytes: number;
   readonly #now: () => number;
   readonly #clear: () => Promise<void>;
@@ -60,13 +66,32 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     this.id = options.id;
     this.module = options.module;
     this.scheme = options.scheme;
-    this.shards = options.shards;
     this.#log = options.log;
-    this.#starts = options.shards.map((shard) => shard.machine.state.range.from);
+    this.#table = new ShardTable(options.shards);
     this.#maxKeyBytes = options.maxKeyBytes;
     this.#now = options.now;
     this.#clear = options.clear;
     this.#scanner = new RecordScanner(options.storage, options.module.codec);
+  }
+
+  /** In order of position; together they cover it all. */
+  get shards(): readonly LocalShard<Value, Command, Reply, Query, Answer>[] {
+    return this.#table.shards;
+  }
+
+  get table(): ShardTable<Value, Command, Reply, Query, Answer> {
+    return this.#table;
+  }
+
+  /** The shards are these from now on. */
+  setTable(table: ShardTable<Value, Command, Reply, Query, Answer>): void {
+    this.#table = table;
+    if (this.#listeners.size > 0) for (const { machine } of table.shards) machine.onChange = this.#tell;
+  }
+
+  /** Requests that found no shard to serve them are tried again. */
+  retryParked(): void {
+    this.#parked.release();
   }
 
   submit(key: Bytes, command: Command, sink: ReplySink<Reply>, token: number, request?: RequestId): void {
@@ -75,7 +100,9 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
       return;
     }
     const position = this.scheme.position(key);
-    this.#log.submit(this.shards[this.shardIndexAt(position)]!, key, position, command, sink, token, request);
+    const shard = this.#shardAt(position);
+    if (shard.machine.isServing) this.#log.submit(shard, key, position, command, sink, token, request);
+    else this.#park(shard, position, sink, token, () => this.submit(key, command, sink, token, request));
   }
 
   ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number): void {
@@ -84,23 +111,27 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
       return;
     }
     const position = this.scheme.position(key);
-    this.#log.ask(this.shards[this.shardIndexAt(position)]!, key, position, query, sink, token);
+    const shard = this.#shardAt(position);
+    if (shard.machine.isServing) this.#log.ask(shard, key, position, query, sink, token);
+    else this.#park(shard, position, sink, token, () => this.ask(key, query, sink, token));
   }
 
   peek(key: Bytes, query: Query): Answer {
     if (key.length > this.#maxKeyBytes || this.#refusal) throw this.#whyNot(key);
     const position = this.scheme.position(key);
-    return this.shards[this.shardIndexAt(position)]!.machine.query(key, position, query, this.#now());
+    return this.#shardAt(position).machine.query(key, position, query, this.#now());
   }
 
   submitMany(keys: readonly Bytes[], command: Command, sink: ReplySink<Reply>, token: number, request?: RequestId): void {
     const shard = this.#shardOfAll(keys, sink, token);
-    if (shard) this.#log.submitMany(shard, keys[0]!, command, sink, token, request);
+    if (shard?.machine.isServing) this.#log.submitMany(shard, keys[0]!, command, sink, token, request);
+    else if (shard) this.#park(shard, undefined, sink, token, () => this.submitMany(keys, command, sink, token, request));
   }
 
   askMany(keys: readonly Bytes[], query: Query, sink: ReplySink<Answer>, token: number): void {
     const shard = this.#shardOfAll(keys, sink, token);
-    if (shard) this.#log.askMany(shard, keys[0]!, query, sink, token);
+    if (shard?.machine.isServing) this.#log.askMany(shard, keys[0]!, query, sink, token);
+    else if (shard) this.#park(shard, undefined, sink, token, () => this.askMany(keys, query, sink, token));
   }
 
   scan(options: { readonly cursor: number; readonly limit: number; readonly end?: number }): {
@@ -108,7 +139,7 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     readonly next: number | undefined;
   } {
     if (this.#refusal) throw this.#refusal;
-    return this.#scanner.page({ ...options, table: this.#table, nowMs: this.#now() });
+    return this.#scanner.page({ ...options, table: this.shards[0]!.machine.state.table, nowMs: this.#now() });
   }
 
   whenShownIsDurable(): Promise<void> | undefined {
@@ -171,8 +202,8 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
   /** The shards as they are now, in order of position. */
   shardStats(): ShardStats[] {
     return this.shards.map(({ machine }) => {
-      const { id, range, keyCount, sizeBytes, expiringCount, applied } = machine.state;
-      return { id, from: range.from, to: range.to, keyCount, sizeBytes, expiringCount, applied, load: machine.load };
+      const { id, range, keyCount, sizeBytes, expiringCount, applied, status } = machine.state;
+      return { id, from: range.from, to: range.to, keyCount, sizeBytes, expiringCount, applied, load: machine.load, status };
     });
   }
 
@@ -183,6 +214,7 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
   /** The keyspace is no more, or the store is closed: all requests are refused with `why` from now on. */
   refuse(why: KeyfleetError): void {
     this.#refusal ??= why;
+    this.#parked.release();
   }
 
   /** Takes {@link refuse} back: the keyspace is there after all. */
@@ -192,19 +224,24 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
 
   /** Which of {@link shards} has `position`. */
   shardIndexAt(position: number): number {
-    const starts = this.#starts;
-    let low = 0;
-    let high = starts.length;
-    while (high - low > 1) {
-      const middle = (low + high) >>> 1;
-      if (starts[middle]! <= position) low = middle;
-      else high = middle;
-    }
-    return low;
+    return this.#table.indexAt(position);
   }
 
-  get #table(): number {
-    return this.shards[0]!.machine.state.table;
+  #shardAt(position: number): LocalShard<Value, Command, Reply, Query, Answer> {
+    return this.#table.shards[this.#table.indexAt(position)]!;
+  }
+
+  /** Keeps a request until the shards have changed. */
+  #park(
+    { machine }: LocalShard<Value, Command, Reply, Query, Answer>,
+    position: number | undefined,
+    sink: ReplySink<never>,
+    token: number,
+    retry: () => void,
+  ): void {
+    const { status, id, applied } = machine.state;
+    if (status === 'faulted') sink.failed(token, faulted(id, applied));
+    else this.#parked.add(retry, (why) => sink.failed(token, why), new ShardMovedError(machine.state, position));
   }
 
   #shardOfAll(keys: readonly Bytes[], sink: ReplySink<never>, token: number): LocalShard<Value, Command, Reply, Query, Answer> | undefined {

@@ -4,7 +4,17 @@ import { KeyfleetError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
 import { LocalLog, type LocalShard } from '../log/local.ts';
 import { garbageKey, META_TABLE, sessionRange, stateKey, systemKey, TABLE_STEP, tableStart } from '../shard/key-layout.ts';
-import { type KeyspaceRecord, META_SHARD_ID, type MetaCommand, type MetaRecord, type MetaReply, metaModule } from '../shard/meta-module.ts';
+import { shardIdsOf } from '../shard/meta/shard-map.ts';
+import type { WorkflowStep } from '../shard/meta/workflow-step.ts';
+import {
+  type KeyspaceRecord,
+  META_SHARD_ID,
+  type MetaCommand,
+  type MetaRecord,
+  type MetaReply,
+  mapOf,
+  metaModule,
+} from '../shard/meta-module.ts';
 import { type KeyspacePolicy, MAX_SHARD_COUNT } from '../shard/policy.ts';
 import { evenStarts, type PositionScheme, type PositionSchemeName, positionScheme } from '../shard/position-scheme.ts';
 import { ShardMachine } from '../shard/shard-machine.ts';
@@ -14,7 +24,9 @@ import { recountSlots } from '../shard/slot-recount.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import type { Storage, StorageStats } from '../storage/storage.ts';
 import { KeyspaceRuntime, type ShardStats } from './keyspace-runtime.ts';
+import { KeyspaceWorkflows } from './keyspace-workflows.ts';
 import { RecordScanner } from './record-scan.ts';
+import { ShardWorkflows } from './shard-workflows.ts';
 import { type AnyKeyspaceRuntime, Sweeper } from './sweeper.ts';
 
 // A node: one storage, the meta shard, and the shards of the keyspaces that this process serves. Doors and the Store for users stand on it.
@@ -42,6 +54,10 @@ export interface NodeOptions extends NodeLimits {
   readonly now?: () => number;
   /** Told what the node's own work in the background met, such as a full disk. */
   readonly onBackgroundError?: (error: Error) => void;
+  /** For tests that die between two steps of a split or of a merge: see {@link ShardWorkflows}. Default: all are taken. */
+  readonly mayTakeStep?: (step: WorkflowStep) => boolean;
+  /** How often it looks what to split and merge; 0: only when asked. Default: 100. */
+  readonly workflowEveryMs?: number;
 }
 
 export interface KeyspaceOptions<Value, Command, Reply, Query, Answer> {
@@ -85,6 +101,7 @@ export class StoreNode {
   /** Keyspaces that are on their way to the disk. */
   readonly #beingMade = new Set<string>();
   readonly #sweeper: Sweeper;
+  readonly #workflows: ShardWorkflows;
   /** The node's clock: milliseconds since 1970. */
   readonly now: () => number;
   readonly #limits: Required<Pick<NodeLimits, 'maxValueBytes' | 'maxKeyBytes'>>;
@@ -114,6 +131,18 @@ export class StoreNode {
       ? decodeShardState(stored)
       : newShardState({ id: META_SHARD_ID, range: { from: 0, to: 0x1_0000_0000 }, table: META_TABLE, leader: nodeId });
     this.#meta = this.#shard(state, metaModule);
+    this.#workflows = new ShardWorkflows({
+      storage,
+      log: this.#log,
+      keyspaces: () => this.#keyspaces.values(),
+      now,
+      record: (name) => this.#keyspaceRecord(name),
+      runMeta: (command) => this.#runMeta(command),
+      open: (keyspace, id) => this.#openShard(keyspace.name, id, keyspace.module, keyspace.scheme, keyspace.id),
+      everyMs: options.workflowEveryMs ?? 100,
+      ...(options.mayTakeStep ? { mayTake: options.mayTakeStep } : {}),
+      onError: onBackgroundError,
+    });
   }
 
   /**
@@ -135,6 +164,7 @@ export class StoreNode {
     }
     const node = new StoreNode(options, nodeId);
     node.#sweeper.start();
+    node.#workflows.start();
     return node;
   }
 
@@ -167,11 +197,10 @@ export class StoreNode {
       storage: this.storage,
       module,
       scheme,
-      shards: keyspace.shards.map(({ id }) => {
-        const state = this.storage.get(stateKey(id));
-        if (!state) throw new KeyfleetError('KF_DATA_DAMAGED', `the state of shard ${id} of keyspace ${name} is missing`);
-        return this.#shard(this.#withCounts(decodeShardState(state), scheme), module, scheme, keyspace.id);
-      }),
+      shards: shardIdsOf(mapOf(keyspace))
+        // The child of a split that has only been announced is not there yet.
+        .filter((id) => this.storage.has(stateKey(id)) || keyspace.shards.some((shard) => shard.id === id))
+        .map((id) => this.#openShard(name, id, module, scheme, keyspace.id)),
       maxKeyBytes: this.#limits.maxKeyBytes,
       now: this.now,
       clear: () => this.#clear(name),
@@ -195,7 +224,7 @@ export class StoreNode {
       // One batch: either the keyspace is there with all that is its own, or all of that is garbage, which the sweeper goes on removing after a crash.
       const { keyspace } = this.#runMeta({ kind: 'deregister', name });
       this.#log.atomically((batch) => {
-        for (const { id } of keyspace.shards) {
+        for (const id of shardIdsOf(mapOf(keyspace))) {
           batch.delete(stateKey(id));
           removeCounts(batch, id);
         }
@@ -239,6 +268,18 @@ export class StoreNode {
     return record;
   }
 
+  /** The splits and merges of a keyspace, which follow its policy by themselves, and those asked for by hand. @throws KF_NO_KEYSPACE. */
+  workflows(name: string): KeyspaceWorkflows {
+    const keyspace = this.#keyspaces.get(name);
+    if (!keyspace) throw new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${name} served here`);
+    return new KeyspaceWorkflows(keyspace, this.#workflows, () => mapOf(this.#keyspaceRecord(name)).workflows);
+  }
+
+  /** Looks at once at what to split and merge, and takes all steps that can be taken, instead of at the next look. */
+  lookAtShards(): Promise<void> {
+    return this.#workflows.look();
+  }
+
   /** The keyspaces that this node serves. */
   keyspaces(): readonly AnyKeyspaceRuntime[] {
     return [...this.#keyspaces.values()];
@@ -280,6 +321,7 @@ export class StoreNode {
 
   async #close(): Promise<void> {
     this.#sweeper.stop();
+    this.#workflows.stop();
     for (const keyspace of this.#keyspaces.values()) keyspace.refuse(new KeyfleetError('KF_CLOSED', 'the store is closed'));
     try {
       await this.#log.close();
@@ -289,9 +331,11 @@ export class StoreNode {
   }
 
   async #clear(name: string): Promise<void> {
+    const runtime = this.#keyspaces.get(name);
+    if (runtime) this.#workflows.finishNow(runtime);
     const { keyspace, oldTable } = this.#runMeta({ kind: 'clear', name });
     this.#log.atomically((batch) => {
-      for (const shard of this.#keyspaces.get(name)?.shards ?? []) {
+      for (const shard of runtime?.shards ?? []) {
         this.#log.inEntry(shard, (machine) => machine.clear(keyspace.table));
       }
       if (oldTable !== undefined) this.#leaveTable(batch, oldTable);
@@ -306,6 +350,18 @@ export class StoreNode {
 
   #runMeta(command: MetaCommand): MetaReply {
     return this.#log.inEntry(this.#meta, (machine) => machine.runMany(utf8(command.name), command));
+  }
+
+  #openShard<V, C, R, Q, A>(
+    keyspace: string,
+    id: number,
+    module: ValueModule<V, C, R, Q, A>,
+    scheme: PositionScheme,
+    keyspaceId: number,
+  ): LocalShard<V, C, R, Q, A> {
+    const state = this.storage.get(stateKey(id));
+    if (!state) throw new KeyfleetError('KF_DATA_DAMAGED', `the state of shard ${id} of keyspace ${keyspace} is missing`);
+    return this.#shard(this.#withCounts(decodeShardState(state), scheme), module, scheme, keyspaceId);
   }
 
   #shard<V, C, R, Q, A>(

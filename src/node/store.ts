@@ -5,6 +5,7 @@ import type { PositionSchemeName } from '../shard/position-scheme.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import type { CommandOptions, QueryOptions } from './call-options.ts';
 import { type AllKeysOptions, Keyspace, type KeyspaceOf } from './keyspace.ts';
+import type { KeyspaceWorkflows } from './keyspace-workflows.ts';
 import { Session, type SessionOptions } from './session.ts';
 import type { KeyspaceOptions, NodeStats, ShardStats, StoreNode } from './store-node.ts';
 
@@ -92,6 +93,11 @@ export class Store<Definitions extends KeyspaceDefinitions = Record<never, never
   /** Changes what `change` says of the policy, and resolves to all of it. @throws KF_NO_KEYSPACE, KF_BAD_POLICY. */
   setPolicy(name: string, change: Partial<KeyspacePolicy>): Promise<KeyspacePolicy> {
     return this.node.setPolicy(name, change);
+  }
+
+  /** The splits and merges of a keyspace: those under way, and those asked for by hand. @throws KF_NO_KEYSPACE. */
+  workflows(keyspace: keyof Definitions & string): KeyspaceWorkflows {
+    return this.node.workflows(keyspace);
   }
 
   /** As {@link Keyspace.command}. */

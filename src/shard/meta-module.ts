@@ -2,9 +2,10 @@ import { assert } from '../base/assert.ts';
 import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { FIRST_TABLE, TABLE_STEP } from './key-layout.ts';
+import { decide, type ShardSize } from './meta/decide.ts';
+import { changedMap, type MapChange, type MappedShard, type ShardMap, type Workflow } from './meta/shard-map.ts';
 import { changedPolicy, type KeyspacePolicy, newPolicy } from './policy.ts';
-import type { PositionSchemeName } from './position-scheme.ts';
-import type { PositionRange } from './shard-state.ts';
+import { type PositionSchemeName, positionScheme } from './position-scheme.ts';
 import type { ManyContext, ValueCodec, ValueModule } from './value-module.ts';
 
 // The keyspaces themselves are one more shard, the *meta shard*: the same machine, the same entries, with this module. One record per
@@ -21,13 +22,17 @@ export interface KeyspaceRecord {
   readonly table: number;
   readonly policy: KeyspacePolicy;
   /** In order of position; together they cover it all. */
-  readonly shards: readonly { readonly id: number; readonly range: PositionRange }[];
+  readonly shards: readonly MappedShard[];
+  /** Splits and merges under way; absent: none. */
+  readonly workflows?: readonly Workflow[];
 }
 
 export interface AllocatorRecord {
   readonly kind: 'allocator';
   readonly nextShardId: number;
   readonly nextTable: number;
+  /** Of a workflow; absent: 1. */
+  readonly nextOp?: number;
 }
 
 export type MetaRecord = KeyspaceRecord | AllocatorRecord;
@@ -46,13 +51,17 @@ export type MetaCommand =
   /** Changes what it says of the policy. @throws KF_BAD_POLICY. */
   | { readonly kind: 'set-policy'; readonly name: string; readonly policy: Partial<KeyspacePolicy> }
   | { readonly kind: 'deregister'; readonly name: string }
-  /** Gives the keyspace a fresh table. */
-  | { readonly kind: 'clear'; readonly name: string };
+  /** Gives the keyspace a fresh table. @throws KF_SHARD_BUSY while shards are being split or merged. */
+  | { readonly kind: 'clear'; readonly name: string }
+  /** Changes the map of its shards. @throws KF_NO_SHARD, KF_SHARD_BUSY, KF_BAD_SPLIT_POINT; nothing is changed then. */
+  | { readonly kind: 'change-map'; readonly name: string; readonly change: MapChange }
+  /** Begins the splits and merges that these sizes call for. */
+  | { readonly kind: 'decide'; readonly name: string; readonly sizes: readonly ShardSize[] };
 
 export interface MetaReply {
   /** As it is now; for `deregister`: as it was. */
   readonly keyspace: KeyspaceRecord;
-  /** It was made, cleared or taken away just now. */
+  /** It was made, changed, cleared or taken away just now. */
   readonly changed: boolean;
   /** The table that it left. */
   readonly oldTable: number | undefined;
@@ -113,6 +122,14 @@ function runMeta(ctx: ManyContext<MetaRecord>, command: MetaCommand): MetaReply 
     record.set(keyspace);
     return { keyspace, changed: true, oldTable: undefined };
   }
+  if (command.kind === 'change-map' || command.kind === 'decide') {
+    const keyspace = runMapCommand(ctx, known, command);
+    if (keyspace !== known) record.set(keyspace);
+    return { keyspace, changed: keyspace !== known, oldTable: undefined };
+  }
+  if (mapOf(known).workflows.some(({ kind }) => kind !== 'retire')) {
+    throw new KeyfleetError('KF_SHARD_BUSY', `shards of keyspace ${known.name} are being split or merged`, { retryable: true });
+  }
   const allocator = openAllocator(ctx);
   const keyspace: KeyspaceRecord = { ...known, table: allocator.value.nextTable };
   allocator.advance(0);
@@ -120,7 +137,38 @@ function runMeta(ctx: ManyContext<MetaRecord>, command: MetaCommand): MetaReply 
   return { keyspace, changed: true, oldTable: known.table };
 }
 
-function openAllocator(ctx: ManyContext<MetaRecord>): { readonly value: AllocatorRecord; advance(shardCount: number): void } {
+export function mapOf({ shards, workflows = [] }: KeyspaceRecord): ShardMap {
+  return { shards, workflows };
+}
+
+function runMapCommand(ctx: ManyContext<MetaRecord>, known: KeyspaceRecord, command: MapCommand): KeyspaceRecord {
+  const allocator = openAllocator(ctx);
+  let { nextShardId, nextOp = 1 } = allocator.value;
+  const context = {
+    nowMs: ctx.nowMs,
+    slotShift: positionScheme(known.scheme).slotShift,
+    newOp: () => nextOp++,
+    newShardId: () => nextShardId++,
+  };
+  const before = mapOf(known);
+  const changes =
+    command.kind === 'change-map'
+      ? [command.change]
+      : decide({ map: before, policy: known.policy, sizes: command.sizes, nowMs: ctx.nowMs });
+  let map = before;
+  for (const change of changes) map = changedMap(map, change, context);
+  if (map === before) return known;
+  allocator.set({ ...allocator.value, nextShardId, nextOp });
+  return { ...known, ...map };
+}
+
+type MapCommand = Extract<MetaCommand, { readonly kind: 'change-map' | 'decide' }>;
+
+function openAllocator(ctx: ManyContext<MetaRecord>): {
+  readonly value: AllocatorRecord;
+  advance(shardCount: number): void;
+  set(value: AllocatorRecord): void;
+} {
   const record = ctx.open(ALLOCATOR_KEY);
   const value: AllocatorRecord = ofKind(record.value, 'allocator') ?? {
     kind: 'allocator',
@@ -129,6 +177,7 @@ function openAllocator(ctx: ManyContext<MetaRecord>): { readonly value: Allocato
   };
   return {
     value,
+    set: (changed) => record.set(changed),
     advance: (shardCount) => record.set({ ...value, nextShardId: value.nextShardId + shardCount, nextTable: value.nextTable + TABLE_STEP }),
   };
 }

@@ -1,6 +1,6 @@
 import { assert } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
-import { KeyfleetError } from '../base/errors.ts';
+import type { KeyfleetError } from '../base/errors.ts';
 import { ChangeLedger } from './change-ledger.ts';
 import type { ControlCommand, ControlOutcome } from './control-command.ts';
 import { type Entry, type EntryCommand, KIND_COMMAND, KIND_COMMAND_MANY, type OnceCommand } from './entry.ts';
@@ -14,7 +14,7 @@ import { type Applied, isOursAlone, type Outcome, outcomeOf, told } from './outc
 import type { RequestId } from './request-id.ts';
 import { fingerprintOf, Sessions } from './sessions.ts';
 import { applyControl, waitsFor } from './shard-control.ts';
-import { ShardMovedError } from './shard-moved-error.ts';
+import { faulted, ShardMovedError } from './shard-moved-error.ts';
 import type { RecordDuties } from './shard-record.ts';
 import { encodeShardState, type ShardState } from './shard-state.ts';
 import type { ShardStorage } from './shard-storage.ts';
@@ -110,6 +110,11 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   get counts(): SlotCounts {
     assert(this.#counts !== undefined, () => `shard ${this.#state.id} keeps no counts by slot`);
     return this.#counts;
+  }
+
+  /** It runs commands and queries for its range; else it redirects all of them. */
+  get isServing(): boolean {
+    return this.#to > this.#from;
   }
 
   get entryIsOpen(): boolean {
@@ -240,7 +245,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   /** Lets sessions expire that were not used since `beforeMs`, and adds that to the open entry. O(1): their space is reclaimed at leisure. */
   expireSessions(beforeMs: number): void {
     this.#begin();
-    if (beforeMs <= this.#state.sessionsExpiredBeforeMs) return;
+    if (beforeMs <= this.#state.sessionsExpiredBeforeMs || !this.isServing) return;
     this.#wrote = true;
     this.#state.sessionsExpiredBeforeMs = beforeMs;
     this.#draft.add({ kind: 'expire-sessions', beforeMs });
@@ -476,7 +481,6 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
 
   #mustBeSound(): void {
     const { status, id, applied } = this.#state;
-    if (status === 'faulted')
-      throw new KeyfleetError('KF_SHARD_FAULTED', `shard ${id} stopped at entry ${applied}: the next one does not follow from its state`);
+    if (status === 'faulted') throw faulted(id, applied);
   }
 }

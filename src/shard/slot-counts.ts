@@ -209,11 +209,12 @@ export class SlotCounts {
     let total = 0;
     for (const value of values) total += value;
     if (!(total > 0)) return this.firstSlot + (slots >>> 1);
-    let left = values[0]!;
-    let slot = 1;
-    // One slot more belongs to the left as long as that brings it nearer to one half.
-    while (slot < slots - 1 && Math.abs(total - 2 * (left + values[slot]!)) < Math.abs(total - 2 * left)) left += values[slot++]!;
-    return this.firstSlot + slot;
+    let left = 0;
+    let slot = 0;
+    while (2 * (left + values[slot]!) < total) left += values[slot++]!;
+    // The slot with the middle in it goes to the side that it makes less unequal.
+    if (2 * (left + values[slot]!) - total < total - 2 * left) slot++;
+    return this.firstSlot + Math.min(Math.max(slot, 1), slots - 1);
   }
 
   get #blockCount(): number {

@@ -8,7 +8,7 @@ import { stateKey } from '../../src/shard/key-layout.ts';
 import { type PlainCommand, plain, plainBytes } from '../../src/shard/plain-bytes.ts';
 import { ShardMachine } from '../../src/shard/shard-machine.ts';
 import { decodeShardState, encodeShardState, newShardState } from '../../src/shard/shard-state.ts';
-import type { SlotCounts } from '../../src/shard/slot-counts.ts';
+import { SlotCounts } from '../../src/shard/slot-counts.ts';
 import { recountSlots } from '../../src/shard/slot-recount.ts';
 import { MemoryStorage } from '../../src/storage/memory.ts';
 
@@ -236,6 +236,23 @@ describe('shards that are cut and joined while they are written to', () => {
     expect(cuts).toBeGreaterThan(300);
     expect(joins).toBeGreaterThan(100);
   });
+});
+
+test('the middle of a shard leaves sides that differ by no more than one slot holds', () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat(63), fc.integer({ min: 1, max: 50 })), { minLength: 1, maxLength: 40 }), (held) => {
+      const counts = new SlotCounts({ range: WHOLE, shift: 26 });
+      for (const [slot, keys] of held) counts.add(slot * 2 ** 26, keys, keys * 10, 0);
+      let most = 0;
+      for (let slot = 0; slot < 64; slot++) most = Math.max(most, counts.sum(slot, slot + 1).keys);
+      const at = counts.middle('keys')!;
+      expect(at).toBeGreaterThan(0);
+      expect(at).toBeLessThan(64);
+      expect(Math.abs(counts.sum(0, at).keys - counts.sum(at, 64).keys)).toBeLessThanOrEqual(most);
+    }),
+  );
+  expect(new SlotCounts({ range: WHOLE, shift: 26 }).middle('load')).toBe(32);
+  expect(new SlotCounts({ range: { from: 0, to: 2 ** 26 }, shift: 26 }).middle('keys')).toBeUndefined();
 });
 
 describe('a step of a split or of a merge', () => {
