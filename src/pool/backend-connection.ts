@@ -281,7 +281,12 @@ export class BackendConnection implements Flushable {
     if (tcpKeepalive === true) socket.setKeepAlive(true, 60_000);
     this.#timer = setTimeout(() => this.#lost('no connection', undefined), this.options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS);
     socket.once(tls ? 'secureConnect' : 'connect', () => this.#greet());
-    socket.on('error', (error) => this.#lost(messageOf(error), error));
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      // What is neither a number of the system nor a lost connection is said by TLS: a certificate that cannot be trusted, no common protocol.
+      const isTls = tls !== undefined && this.#state === 'connecting' && (error.errno === undefined || error.code === 'EPROTO');
+      if (isTls && error.code !== 'ECONNRESET') this.#end(this.#error('KF_BACKEND_REFUSED', messageOf(error), error));
+      else this.#lost(messageOf(error), error);
+    });
     socket.on('close', () => this.#lost('the server closed the connection', undefined));
     socket.on('data', (chunk: Bytes) => this.#receive(chunk));
     socket.on('drain', () => this.#events.onDrain?.());

@@ -46,7 +46,7 @@ export class RespClient {
   }
 
   /** The next reply. @throws when the connection ends first, or after `timeoutMs`. */
-  async next(timeoutMs = 5_000): Promise<Reply> {
+  async next(timeoutMs = 20_000): Promise<Reply> {
     if (await this.#until(() => this.#replies.length > 0, timeoutMs)) return this.#replies.shift()!;
     throw new Error(this.isClosed ? 'connection closed' : `no reply within ${timeoutMs} ms`);
   }
