@@ -2,13 +2,13 @@ import type { Socket } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { KIB, MIB } from '../base/units.ts';
+import { carriesSecret, isLoopbackAddress, isLoopbackHost } from '../door/access.ts';
 import { serveBatches } from './batch-routes.ts';
 import { BodyBudget, takeBytes } from './body-parser.ts';
 import { errorBody, foreignError, statusOf } from './http-error.ts';
 import type { HttpKeyspace, HttpStore } from './http-store.ts';
 import { serveKeys, setKeyAside } from './key-routes.ts';
 import { Metrics } from './metrics.ts';
-import { carriesPassword, isLoopbackAddress, isLoopbackHost } from './password.ts';
 import { serveScan } from './scan-route.ts';
 import { keyspaceReport, type StatusReport, statusReport } from './status.ts';
 import { welcomePage } from './welcome-page.ts';
@@ -91,7 +91,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
         `without a password this server answers only to localhost, not to ${JSON.stringify(request.headers.host)}; set a password to allow other names`,
       );
     }
-    if (password !== '' && !OPEN_TO_ALL.has(path) && !carriesPassword(request.headers, password)) {
+    if (password !== '' && !OPEN_TO_ALL.has(path) && !carriesSecret(request.headers, password)) {
       reply.header('www-authenticate', 'Basic realm="keyfleet", charset="UTF-8"');
       throw new KeyfleetError('KF_UNAUTHORIZED', 'send the password, as Authorization: Bearer PASSWORD or as the password of Basic');
     }

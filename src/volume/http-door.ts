@@ -4,7 +4,8 @@ import type { Duplex } from 'node:stream';
 import type { Bytes } from '../base/bytes.ts';
 import { type ErrorCode, isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
 import { KIB, MIB } from '../base/units.ts';
-import { carriesSecret, isLoopbackHost, requireLoopbackHost, requireOwnOrigin } from './access.ts';
+import { carriesSecret, isLoopbackAddress } from '../door/access.ts';
+import { requireLoopbackHost, requireOwnOrigin } from './access.ts';
 
 // What the master and the volume server share as HTTP servers: keys in paths, errors as JSON, tokens, streaming with backpressure, a
 // graceful end. On node:http itself: a key in a path is any bytes, which routers that decode paths as UTF-8 cannot carry.
@@ -13,8 +14,19 @@ import { carriesSecret, isLoopbackHost, requireLoopbackHost, requireOwnOrigin } 
 export const MAX_KEY_BYTES = 8 * KIB;
 /** Longest body of a batch request. */
 const MAX_BATCH_BODY_BYTES = 64 * MIB;
-/** A request that sends or takes nothing for so long is ended. */
-const STALLED_MS = 60_000;
+/** How slow or many those who ask may be, so that none of them holds up the others. */
+export interface DoorLimits {
+  /** The headers of a request are there so long after its first byte. */
+  readonly headersMs: number;
+  /** A connection on which a request is under way and nothing moves for so long is ended. */
+  readonly stalledMs: number;
+  /** A body brings at least so many bytes in each `stalledMs` that are spent waiting for it. */
+  readonly leastBodyBytes: number;
+  /** Connections at the same time; more are not taken. */
+  readonly connections: number;
+}
+
+export const DOOR_LIMITS: DoorLimits = { headersMs: 20_000, stalledMs: 60_000, leastBodyBytes: KIB, connections: 4_096 };
 
 const STATUS: Readonly<Record<string, number>> = {
   KF_BAD_REQUEST: 400,
@@ -66,17 +78,27 @@ export interface DoorOptions {
   /** Something else than the token keeps strangers from changing what must not be changed: other names than localhost are taken. */
   readonly isGuarded?: boolean;
   readonly onError?: (error: unknown, request: IncomingMessage) => void;
+  readonly limits?: DoorLimits | undefined;
 }
 
 /** @throws KF_LISTEN_FAILED */
 export async function openDoor(options: DoorOptions): Promise<Door> {
+  const limits = options.limits ?? DOOR_LIMITS;
   const server = createServer(
-    { maxHeaderSize: 64 * KIB, requestTimeout: 0, headersTimeout: 20_000, keepAliveTimeout: 30_000 },
+    {
+      maxHeaderSize: 64 * KIB,
+      // A body may take as long as it moves.
+      requestTimeout: 0,
+      headersTimeout: limits.headersMs,
+      connectionsCheckingInterval: Math.ceil(limits.headersMs / 4),
+      keepAliveTimeout: 30_000,
+    },
     (request, response) => {
       void answer(options, request, response);
     },
   );
-  server.timeout = STALLED_MS;
+  server.timeout = limits.stalledMs;
+  server.maxConnections = limits.connections;
   server.on('clientError', refuseConnection);
   await listen(server, options);
   const address = server.address() as AddressInfo;
@@ -87,12 +109,12 @@ async function answer(options: DoorOptions, request: IncomingMessage, response: 
   request.on('error', () => {});
   response.on('error', () => {});
   try {
-    if (options.token === undefined && !options.isGuarded && isLoopbackHost(options.host)) requireLoopbackHost(request);
+    if (options.token === undefined && !options.isGuarded && isLoopbackAddress(options.host)) requireLoopbackHost(request);
     requireOwnOrigin(request);
     const target = request.url ?? '/';
     const mark = target.indexOf('?');
     const url = { path: mark < 0 ? target : target.slice(0, mark), query: new URLSearchParams(mark < 0 ? '' : target.slice(mark + 1)) };
-    if (options.token !== undefined && url.path !== '/healthz' && !carriesSecret(request, options.token)) {
+    if (options.token !== undefined && url.path !== '/healthz' && !carriesSecret(request.headers, options.token)) {
       throw new KeyfleetError('KF_UNAUTHORIZED', 'this server wants a token: send Authorization: Bearer <token>');
     }
     await options.handler(request, response, url);
@@ -109,9 +131,12 @@ function refuseConnection(error: Error & { readonly code?: string }, socket: Dup
     return;
   }
   const tooLong = error.code === 'HPE_HEADER_OVERFLOW';
-  const code = tooLong ? 'KF_KEY_TOO_LARGE' : 'KF_BAD_REQUEST';
+  let code = tooLong ? 'KF_KEY_TOO_LARGE' : 'KF_BAD_REQUEST';
   let message = `this is not HTTP: ${error.message}`;
-  if (tooLong) message = `the key and the headers are too long; a key has at most ${MAX_KEY_BYTES} bytes`;
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    code = 'KF_REQUEST_INCOMPLETE';
+    message = 'the headers of the request did not end in time; send it again, whole';
+  } else if (tooLong) message = `the key and the headers are too long; a key has at most ${MAX_KEY_BYTES} bytes`;
   else if (error.code === 'HPE_INVALID_URL') message = 'the key in the path has bytes that are no ASCII letters: percent-encode them';
   const body = `${JSON.stringify({ error: { code, message } })}\n`;
   const head = `HTTP/1.1 ${STATUS[code]} ${code}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n`;
@@ -185,10 +210,16 @@ export function keyToPath(key: Bytes): string {
 }
 
 /** The whole body of a request, at most `limitBytes`. @throws KF_VALUE_TOO_LARGE, KF_REQUEST_INCOMPLETE */
-export async function readBody(request: IncomingMessage, limitBytes = MAX_BATCH_BODY_BYTES): Promise<Buffer> {
+export async function readBody(
+  request: IncomingMessage,
+  {
+    limitBytes = MAX_BATCH_BODY_BYTES,
+    limits = DOOR_LIMITS,
+  }: { readonly limitBytes?: number; readonly limits?: DoorLimits | undefined } = {},
+): Promise<Buffer> {
   const pieces: Buffer[] = [];
   let length = 0;
-  for await (const piece of bodyPieces(request)) {
+  for await (const piece of bodyPieces(request, limits)) {
     length += piece.length;
     if (length > limitBytes) throw new KeyfleetError('KF_VALUE_TOO_LARGE', `the body has more than ${limitBytes} bytes`);
     pieces.push(piece);
@@ -196,18 +227,35 @@ export async function readBody(request: IncomingMessage, limitBytes = MAX_BATCH_
   return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces, length);
 }
 
-/** The body of a request piece by piece; one that ends early is an error and not a shorter body. @throws KF_REQUEST_INCOMPLETE */
-export async function* bodyPieces(request: IncomingMessage): AsyncGenerator<Buffer, void> {
+/**
+ * The body of a request piece by piece; one that ends early, or comes drop by drop, is an error and not a shorter body.
+ * @throws KF_REQUEST_INCOMPLETE
+ */
+export async function* bodyPieces(request: IncomingMessage, limits: DoorLimits = DOOR_LIMITS): AsyncGenerator<Buffer, void> {
+  let waitedMs = 0;
+  let bytes = 0;
+  let askedAtMs = performance.now();
   try {
-    for await (const piece of request) yield piece as Buffer;
+    for await (const piece of request) {
+      // Only the time in which we waited counts: the sender cannot help it when it is we who are slow.
+      waitedMs += performance.now() - askedAtMs;
+      bytes += (piece as Buffer).length;
+      if (waitedMs > limits.stalledMs) {
+        if (bytes < limits.leastBodyBytes) throw incomplete('the body of the request came too slowly');
+        waitedMs = 0;
+        bytes = 0;
+      }
+      yield piece as Buffer;
+      askedAtMs = performance.now();
+    }
   } catch (error) {
-    throw new KeyfleetError('KF_REQUEST_INCOMPLETE', 'the request ended before its body did; nothing was stored', {
-      cause: error,
-      retryable: true,
-    });
+    throw isKeyfleetError(error) ? error : incomplete('the request ended before its body did', error);
   }
-  if (!request.complete)
-    throw new KeyfleetError('KF_REQUEST_INCOMPLETE', 'the request ended before its body did; nothing was stored', { retryable: true });
+  if (!request.complete) throw incomplete('the request ended before its body did');
+}
+
+function incomplete(what: string, cause?: unknown): KeyfleetError {
+  return new KeyfleetError('KF_REQUEST_INCOMPLETE', `${what}; nothing was stored`, { cause, retryable: true });
 }
 
 export interface ByteRange {

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
-import { carriesSecret, isFromHere } from './access.ts';
+import { carriesSecret } from '../door/access.ts';
+import { isFromHere } from './access.ts';
 import { type RequestTarget, readBody, sendJson, sendPieces } from './http-door.ts';
 import type { Master } from './master.ts';
 import { metricsText } from './metrics-text.ts';
@@ -216,7 +217,7 @@ export class MasterAdmin {
     if (method === 'GET' && path === '/admin/forecast') return sendJson(response, 200, { moves: await this.#forecastOf(query) });
     if (method === 'POST' && path === '/admin/verify') return this.#verify(response, query.get('repair') === '1');
     if (method !== 'POST') throw new KeyfleetError('KF_NOT_FOUND', `${method} ${path} is not something a master does`);
-    const body = (await readBody(request, 65_536)).toString('utf8');
+    const body = (await readBody(request, { limitBytes: 65_536 })).toString('utf8');
     const { volume = '', lost = false } = body === '' ? {} : parseBody(body);
     if (path === '/admin/volumes/add') await this.add(volume);
     else if (path === '/admin/volumes/drain') await this.leave(volume, 'draining');
@@ -256,7 +257,7 @@ export class MasterAdmin {
         'administration from another machine needs a password: set one in the master’s configuration',
       );
     }
-    if (!carriesSecret(request, this.#password))
+    if (!carriesSecret(request.headers, this.#password))
       throw new KeyfleetError('KF_UNAUTHORIZED', 'administration needs the password: Authorization: Bearer <password>');
   }
 

@@ -4,7 +4,17 @@ import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
 import type { Storage } from '../storage/storage.ts';
-import { bodyPieces, type Door, keyInPath, openDoor, type RequestTarget, readBody, sendJson, sendPieces } from './http-door.ts';
+import {
+  bodyPieces,
+  type Door,
+  type DoorLimits,
+  keyInPath,
+  openDoor,
+  type RequestTarget,
+  readBody,
+  sendJson,
+  sendPieces,
+} from './http-door.ts';
 import { Master } from './master.ts';
 import { MasterAdmin } from './master-admin.ts';
 import { Metakeys } from './metakeys.ts';
@@ -33,6 +43,7 @@ export interface MasterServerOptions {
   /** The list of volumes has changed by administration: to be written to the configuration. */
   readonly onVolumesChanged?: (addresses: readonly string[]) => Promise<void>;
   readonly onError?: (error: unknown) => void;
+  readonly limits?: DoorLimits;
 }
 
 export interface MasterServer {
@@ -75,10 +86,11 @@ export async function startMasterServer(options: MasterServerOptions): Promise<M
   let door: Door;
   try {
     await admin.takeIn(options.volumes, { replicas: options.replicas ?? 1 });
-    const service = new MasterService(master, admin);
+    const service = new MasterService(master, admin, options.limits);
     door = await openDoor({
       host: options.host ?? '127.0.0.1',
       port: options.port,
+      limits: options.limits,
       isGuarded: options.password !== undefined,
       handler: (request, response, url) => service.handle(request, response, url),
       onError: (error) => options.onError?.(error),
@@ -107,10 +119,12 @@ export async function startMasterServer(options: MasterServerOptions): Promise<M
 class MasterService {
   readonly #master: Master;
   readonly #admin: MasterAdmin;
+  readonly #limits: DoorLimits | undefined;
 
-  constructor(master: Master, admin: MasterAdmin) {
+  constructor(master: Master, admin: MasterAdmin, limits: DoorLimits | undefined) {
     this.#master = master;
     this.#admin = admin;
+    this.#limits = limits;
   }
 
   async handle(request: IncomingMessage, response: ServerResponse, url: RequestTarget): Promise<void> {
@@ -158,8 +172,11 @@ class MasterService {
     const sizeBytes = length === undefined ? undefined : Number(length);
     const small = sizeBytes !== undefined && sizeBytes <= SMALL_BODY_BYTES;
     const stored = small
-      ? await this.#master.put(key, await readBody(request, SMALL_BODY_BYTES), { contentType, sizeBytes })
-      : await this.#master.put(key, bodyPieces(request), { contentType, sizeBytes });
+      ? await this.#master.put(key, await readBody(request, { limitBytes: SMALL_BODY_BYTES, limits: this.#limits }), {
+          contentType,
+          sizeBytes,
+        })
+      : await this.#master.put(key, bodyPieces(request, this.#limits), { contentType, sizeBytes });
     sendJson(response, 200, { sizeBytes: stored.sizeBytes, sha256: stored.sha256 }, { etag: `"${stored.sha256}"` });
   }
 

@@ -6,6 +6,7 @@ import { decode, type PullRequest, type PullResult, packr, type WireValue } from
 import {
   bodyPieces,
   type Door,
+  type DoorLimits,
   drained,
   keyInPath,
   openDoor,
@@ -39,6 +40,7 @@ export interface VolumeServerOptions {
   readonly port: number;
   readonly token?: string | undefined;
   readonly onError?: (error: unknown) => void;
+  readonly limits?: DoorLimits;
 }
 
 export interface VolumeServer {
@@ -67,13 +69,14 @@ export interface VolumeStats {
  */
 export async function startVolumeServer(options: VolumeServerOptions): Promise<VolumeServer> {
   const directory = await ValueDirectory.open(options.path);
-  const service = new VolumeService(directory, options.token);
+  const service = new VolumeService(directory, options);
   let door: Door;
   try {
     door = await openDoor({
       host: options.host ?? '127.0.0.1',
       port: options.port,
       token: options.token,
+      limits: options.limits,
       handler: (request, response, url) => service.handle(request, response, url),
       onError: (error) => options.onError?.(error),
     });
@@ -98,15 +101,17 @@ class VolumeService {
   readonly stats: VolumeStats = { gets: 0, puts: 0, deletes: 0, bytesIn: 0, bytesOut: 0, damaged: 0 };
   readonly #directory: ValueDirectory;
   readonly #token: string | undefined;
+  readonly #limits: DoorLimits | undefined;
   readonly #peers = new Map<string, VolumeClient>();
   /** Name and version of values in which damage was found while they were sent. */
   readonly #damaged = new Map<string, number>();
   /** The newest master's that has asked; what an older one had begun must not take effect any more. */
   #epoch = 0;
 
-  constructor(directory: ValueDirectory, token: string | undefined) {
+  constructor(directory: ValueDirectory, { token, limits }: Pick<VolumeServerOptions, 'token' | 'limits'>) {
     this.#directory = directory;
     this.#token = token;
+    this.#limits = limits;
   }
 
   async handle(request: IncomingMessage, response: ServerResponse, url: RequestTarget): Promise<void> {
@@ -211,8 +216,8 @@ class VolumeService {
     const length = request.headers['content-length'];
     const small = length !== undefined && Number(length) <= SMALL_BODY_BYTES;
     const info = small
-      ? await this.#directory.put(key, await readBody(request, SMALL_BODY_BYTES), options)
-      : await this.#directory.putStream(key, bodyPieces(request), options);
+      ? await this.#directory.put(key, await readBody(request, { limitBytes: SMALL_BODY_BYTES, limits: this.#limits }), options)
+      : await this.#directory.putStream(key, bodyPieces(request, this.#limits), options);
     this.stats.bytesIn += info.sizeBytes;
     sendJson(response, 200, stored(info), { etag: `"${info.sha256}"` });
   }
@@ -248,7 +253,7 @@ class VolumeService {
   }
 
   async #batchRead(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { keys } = decode<{ keys: readonly Bytes[] }>(await readBody(request));
+    const { keys } = decode<{ keys: readonly Bytes[] }>(await readBody(request, { limits: this.#limits }));
     response.writeHead(200, { 'content-type': 'application/vnd.msgpack' });
     for (let at = 0; at < keys.length; at += BATCH_READ_VALUES) {
       const part = keys.slice(at, at + BATCH_READ_VALUES);
@@ -270,7 +275,7 @@ class VolumeService {
   }
 
   async #batchPull(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { from, values } = decode<PullRequest>(await readBody(request));
+    const { from, values } = decode<PullRequest>(await readBody(request, { limits: this.#limits }));
     const results = new Map<string, PullResult>();
     const versions = new Map(values.map(({ key, version }) => [Buffer.from(key).toString('latin1'), version]));
     const found: { key: Bytes; body: Bytes; contentType: string; sha256: string; version: number }[] = [];
@@ -300,7 +305,7 @@ class VolumeService {
 
   /** Fetches one value, of any size, from another volume. That may take long: the answer begins at once, its end says how it went. */
   async #pull(request: IncomingMessage, response: ServerResponse, key: Bytes): Promise<void> {
-    const wanted = decode<{ from: string; version: number }>(await readBody(request));
+    const wanted = decode<{ from: string; version: number }>(await readBody(request, { limits: this.#limits }));
     const outcome = async (): Promise<object> => {
       try {
         return stored(await this.#pullOne(request, key, wanted));
@@ -336,7 +341,9 @@ class VolumeService {
   }
 
   async #batchDelete(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { values } = decode<{ values: readonly { key: Bytes; upToVersion: number }[] }>(await readBody(request));
+    const { values } = decode<{ values: readonly { key: Bytes; upToVersion: number }[] }>(
+      await readBody(request, { limits: this.#limits }),
+    );
     this.#fence(request)();
     const deleted = await this.#directory.deleteMany(values);
     this.stats.deletes += deleted;

@@ -12,6 +12,7 @@ const ORDER = [
   'transport',
   'nats',
   'node',
+  'door',
   'resp',
   'http',
   'pool',

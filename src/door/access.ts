@@ -1,16 +1,18 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 
-/** Whether the request carries `password`, as `Authorization: Bearer PASSWORD` or as the password of Basic (any user name). */
-export function carriesPassword(headers: IncomingHttpHeaders, password: string): boolean {
+// What every HTTP server of ours asks of a request before it is let in.
+
+/** Whether the request carries `secret`, as `Authorization: Bearer SECRET` or as the password of Basic (any user name). */
+export function carriesSecret(headers: IncomingHttpHeaders, secret: string): boolean {
   const [scheme = '', credentials = ''] = (headers.authorization ?? '').split(/ +(.*)/s);
   switch (scheme.toLowerCase()) {
     case 'bearer':
-      return isSame(credentials.trim(), password);
+      return isSame(credentials.trim(), secret);
     case 'basic': {
       const decoded = Buffer.from(credentials.trim(), 'base64').toString('utf8');
       const colon = decoded.indexOf(':');
-      return colon >= 0 && isSame(decoded.slice(colon + 1), password);
+      return colon >= 0 && isSame(decoded.slice(colon + 1), secret);
     }
     default:
       return false;
@@ -24,7 +26,7 @@ function isSame(a: string, b: string): boolean {
 }
 
 /**
- * Whether a `Host` header names this machine itself. A server without a password that listens on loopback answers no other: a web page
+ * Whether a `Host` header names this machine itself. A server without a secret that listens on loopback answers no other: a web page
  * that has its own name resolve to 127.0.0.1 would otherwise read and write the store through the browser of whoever visits it.
  */
 export function isLoopbackHost(host: string | undefined): boolean {
