@@ -18,6 +18,8 @@ dir: /data
 host: 0.0.0.0
 durability: os
 shards: 64
+modules: [./cart.js, chairs=./furniture.js]
+checkModules: true
 passwordFile: secret
 protected: false
 resp: { port: 6379, maxClients: 5, idleTimeoutSeconds: 30 }
@@ -36,6 +38,8 @@ log:
       host: '0.0.0.0',
       durability: 'os',
       shards: 64,
+      modules: ['./cart.js', 'chairs=./furniture.js'],
+      checkModules: true,
       passwordFile: 'secret',
       isProtected: false,
       respPort: 6379,
@@ -56,6 +60,8 @@ log:
   });
 
   test.each([
+    ['a list of lists', 'modules: [a.js, [b.js]]\n', 'KF_CONFIG k.yml:1:17: modules needs a single value or a list of them'],
+    ['a list where one value belongs', 'dir: [/data]\n', 'KF_CONFIG k.yml:1:6: dir needs a single value'],
     ['an unknown key', 'dir: /data\nhots: ::1\n', 'KF_CONFIG k.yml:2:1: unknown setting "hots" (did you mean host?)'],
     ['an unknown key in a section', 'resp:\n  prot: 1\n', 'KF_CONFIG k.yml:2:3: unknown setting "resp.prot" (did you mean resp.port?)'],
     ['a value out of range', 'shards: 0\n', 'KF_CONFIG k.yml:1:9: shards must be a whole number from 1 to 4096, not 0'],

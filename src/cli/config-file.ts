@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { isMap, isScalar, LineCounter, type Node, parseDocument, type YAMLMap } from 'yaml';
+import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type Scalar, type YAMLMap } from 'yaml';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { closest } from './closest.ts';
 import { SETTINGS, type Setting } from './serve-settings.ts';
@@ -16,7 +16,13 @@ export function readConfigFile(path: string): ReadonlyMap<string, unknown> {
   const values = parseConfig(text, path);
   for (const setting of SETTINGS) {
     const value = values.get(setting.name);
-    if (setting.isPath && typeof value === 'string') values.set(setting.name, resolve(dirname(path), value));
+    if (!setting.isPath) continue;
+    if (typeof value === 'string') values.set(setting.name, resolve(dirname(path), value));
+    if (Array.isArray(value))
+      values.set(
+        setting.name,
+        (value as readonly string[]).map((one) => resolveNamed(dirname(path), one)),
+      );
   }
   return values;
 }
@@ -57,21 +63,30 @@ export function parseConfig(text: string, path: string): Map<string, unknown> {
   }
 
   function readValue(setting: Setting, value: Node | null, keyOffset: number): void {
-    const raw = isScalar(value) ? value.value : undefined;
-    if (typeof raw !== 'string' && typeof raw !== 'number' && typeof raw !== 'boolean') {
-      fail(value ? offsetOf(value) : keyOffset, `${setting.key} needs a single value`);
-    } else {
-      try {
-        values.set(setting.name, setting.parse(raw));
-      } catch (error) {
-        fail(offsetOf(value), `${setting.key} ${messageOf(error)}`);
-      }
+    const items = setting.isList && isSeq(value) ? value.items : [value];
+    for (const item of items) {
+      const raw = isScalar(item) ? item.value : undefined;
+      if (typeof raw === 'string' || typeof raw === 'number' || typeof raw === 'boolean') continue;
+      const what = setting.isList ? 'a single value or a list of them' : 'a single value';
+      fail(item ? offsetOf(item as Node) : keyOffset, `${setting.key} needs ${what}`);
+    }
+    const raws = items.map((item) => (item as Scalar<string | number | boolean>).value);
+    try {
+      values.set(setting.name, setting.parse(setting.isList ? raws : raws[0]!));
+    } catch (error) {
+      fail(offsetOf(value), `${setting.key} ${messageOf(error)}`);
     }
   }
 }
 
 function knownKeys(): string[] {
   return [...new Set(SETTINGS.flatMap(({ key }) => [key, key.split('.')[0]!]))];
+}
+
+/** A path, perhaps after `name=`. */
+function resolveNamed(dir: string, path: string): string {
+  const [, name = '', rest = path] = /^([A-Za-z0-9._-]+=)?(.*)$/s.exec(path) ?? [];
+  return name + resolve(dir, rest);
 }
 
 function offsetOf(node: Node | null): number {

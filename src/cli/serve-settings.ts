@@ -12,6 +12,9 @@ export interface ServeSettings {
   readonly httpPort: number | undefined;
   readonly durability: Durability;
   readonly shards: number;
+  /** Files of value modules, each perhaps after `keyspace=`. */
+  readonly modules: readonly string[];
+  readonly checkModules: boolean;
   readonly passwordFile: string | undefined;
   readonly isProtected: boolean;
   readonly maxClients: number;
@@ -23,7 +26,7 @@ export interface ServeSettings {
   readonly logFormat: 'text' | 'json';
 }
 
-type Raw = string | number | boolean;
+type Raw = string | number | boolean | readonly (string | number | boolean)[];
 
 export interface Setting {
   readonly name: keyof ServeSettings;
@@ -37,6 +40,8 @@ export interface Setting {
   readonly fallback: unknown;
   /** A relative path in the configuration file is relative to that file. */
   readonly isPath?: boolean;
+  /** May be given several times, or as a list. */
+  readonly isList?: boolean;
 }
 
 /** In the order of `--help`. */
@@ -61,6 +66,24 @@ export const SETTINGS: readonly Setting[] = [
     fallback: 'sync',
   },
   { name: 'shards', key: 'shards', flag: '--shards <count>', help: 'shards of a new store', parse: whole(1, 4_096), fallback: 8 },
+  {
+    name: 'modules',
+    key: 'modules',
+    flag: '--module <[keyspace=]file...>',
+    help: 'serve a keyspace of your own value module (docs/modules.md)',
+    parse: texts,
+    fallback: [],
+    isPath: true,
+    isList: true,
+  },
+  {
+    name: 'checkModules',
+    key: 'checkModules',
+    flag: '--check-modules',
+    help: 'for debugging: run every call of a value module twice and compare',
+    parse: yesNo,
+    fallback: false,
+  },
   {
     name: 'passwordFile',
     key: 'passwordFile',
@@ -152,6 +175,10 @@ export function parseFlag(setting: Setting, raw: Raw): unknown {
 function text(raw: Raw): string {
   if (raw === '') throw new Error('must not be empty');
   return String(raw);
+}
+
+function texts(raw: Raw): readonly string[] {
+  return (Array.isArray(raw) ? raw : [raw]).map(text);
 }
 
 function door(raw: Raw): number | undefined {

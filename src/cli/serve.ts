@@ -6,7 +6,8 @@ import { parseFlag, SETTINGS, settle } from './serve-settings.ts';
 export function define(command: Command): void {
   for (const setting of SETTINGS) {
     if (setting.flag === undefined) continue;
-    const shown = setting.fallback === undefined || typeof setting.fallback === 'boolean' ? '' : ` (${String(setting.fallback)})`;
+    const shown =
+      setting.fallback === undefined || typeof setting.fallback === 'boolean' || setting.isList ? '' : ` (${String(setting.fallback)})`;
     command.addOption(new Option(setting.flag, setting.help + shown));
   }
   command
@@ -17,11 +18,12 @@ export function define(command: Command): void {
 Examples:
   keyfleet serve
   keyfleet serve --dir /var/lib/keyfleet --host 0.0.0.0 --password-file /etc/keyfleet/password
+  keyfleet serve --module ./cart-module.js
   keyfleet serve --config keyfleet.yml`,
     )
     .allowExcessArguments(false)
     .action(async (_, self: Command) => {
-      const given = self.opts<Readonly<Record<string, string | boolean>>>();
+      const given = self.opts<Readonly<Record<string, string | boolean | readonly string[]>>>();
       const flags = new Map<string, unknown>();
       for (const setting of SETTINGS) {
         const attribute = setting.flag === undefined ? undefined : new Option(setting.flag).attributeName();

@@ -14,6 +14,7 @@ import { banner } from './banner.ts';
 import { EXIT } from './exit-code.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { readPackageVersion } from './package-version.ts';
+import { loadModules } from './serve-modules.ts';
 import type { ServeSettings } from './serve-settings.ts';
 import { readPassword } from './server-client.ts';
 
@@ -32,9 +33,14 @@ export async function runServer(settings: ServeSettings): Promise<number> {
   const dir = resolve(settings.dir);
 
   const lookups = { hits: 0, misses: 0 };
+  const modules = await loadModules(settings.modules);
   const store = await openStore({
     storage: await openData(dir, settings.durability),
-    keyspaces: { default: { module: createRedisModule({ lookups }), scheme: 'redis', shards: settings.shards } },
+    checkModules: settings.checkModules,
+    keyspaces: {
+      default: { module: createRedisModule({ lookups }), scheme: 'redis', shards: settings.shards },
+      ...Object.fromEntries(modules),
+    },
     onBackgroundError: (error) => log.error({ err: error }, 'work in the background failed'),
   });
   const doors: { resp?: RespServer; http?: HttpServer } = {};
@@ -44,6 +50,9 @@ export async function runServer(settings: ServeSettings): Promise<number> {
     await closeAll(doors, log);
     await store.close();
     throw withAdvice(error);
+  }
+  for (const { name, module, isServed } of store.listKeyspaces()) {
+    if (!isServed) log.warn({ keyspace: name, module }, 'not served: its value module was not given (--module)');
   }
   log.info({ dir, durability: settings.durability, startedInMs: Date.now() - startedMs }, 'serving');
   process.stdout.write(

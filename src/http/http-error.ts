@@ -4,6 +4,7 @@ import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 const STATUS: Readonly<Record<string, number>> = {
   KF_BAD_REQUEST: 400,
   KF_BAD_RECORD: 400,
+  KF_BAD_COMMAND: 400,
   KF_UNAUTHORIZED: 401,
   KF_HOST_REFUSED: 403,
   KF_NOT_FOUND: 404,
@@ -12,6 +13,8 @@ const STATUS: Readonly<Record<string, number>> = {
   KF_METHOD_NOT_ALLOWED: 405,
   KF_REQUEST_TIMEOUT: 408,
   KF_WRONG_TYPE: 409,
+  KF_NOT_SUPPORTED: 409,
+  KF_PATCH_FAILED: 409,
   KF_PRECONDITION_FAILED: 412,
   KF_BODY_TOO_LARGE: 413,
   KF_VALUE_TOO_LARGE: 413,

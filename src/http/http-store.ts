@@ -29,6 +29,9 @@ export interface HttpKeyspace {
   delete(key: Bytes, options: WriteOptions): Promise<DeleteOutcome>;
   /** As KeyspaceHandle.scan: all keys of one position come together. Resolves when what it shows is durable. */
   scan(options: { readonly cursor: number; readonly limit: number }): Promise<ScanPage>;
+  /** Runs a command of the keyspace's value module; undefined when the keyspace is served as strings. */
+  readonly command?: (key: Bytes, command: unknown, request: RequestId | undefined) => Promise<unknown>;
+  readonly query?: (key: Bytes, query: unknown) => Promise<unknown>;
   readonly keyCount: number;
   readonly sizeBytes: number;
   readonly expiringCount: number;

@@ -2,12 +2,14 @@ import { KeyfleetError } from '../base/errors.ts';
 import type { StoreNode } from '../node/store-node.ts';
 import type { Durability, StorageStats } from '../storage/storage.ts';
 import type { HttpKeyspace, HttpStore } from './http-store.ts';
+import { ModuleHttpKeyspace } from './module-keyspace.ts';
 import { type RedisHandle, RedisHttpKeyspace } from './redis-keyspace.ts';
 
-/** A node's keyspaces as the HTTP door serves them: those whose values are Redis's. */
+/** A node's keyspaces as the HTTP door serves them: Redis's as strings, those of other value modules by commands and queries. */
 export class NodeHttpStore implements HttpStore {
   readonly #node: StoreNode;
   readonly #keyspaces = new Map<string, RedisHttpKeyspace>();
+  readonly #modules = new Map<string, ModuleHttpKeyspace>();
 
   constructor(node: StoreNode) {
     this.#node = node;
@@ -26,12 +28,17 @@ export class NodeHttpStore implements HttpStore {
   }
 
   keyspaceNames(): readonly string[] {
-    return this.#served().map(({ name }) => name);
+    return this.#node.keyspaces().map(({ name }) => name);
   }
 
   keyspace(name: string): HttpKeyspace | undefined {
-    const runtime = this.#served().find((one) => one.name === name);
+    const runtime = this.#node.keyspaces().find((one) => one.name === name);
     if (!runtime) return undefined;
+    if (runtime.module.name !== 'redis') {
+      let served = this.#modules.get(name);
+      if (!served?.isOf(runtime)) this.#modules.set(name, (served = new ModuleHttpKeyspace(runtime)));
+      return served;
+    }
     let keyspace = this.#keyspaces.get(name);
     if (!keyspace?.isOf(runtime as unknown as RedisHandle)) {
       keyspace = new RedisHttpKeyspace(runtime as unknown as RedisHandle, () =>

@@ -84,7 +84,8 @@ async function* scanText(keyspace: HttpKeyspace, options: ScanOptions): AsyncGen
       readBytes += record.sizeBytes + record.key.length;
       if (prefix && !startsWith(record.key, prefix)) continue;
       if (match && !matchesGlob(match, record.key)) continue;
-      if (record.value === undefined && withCollections) {
+      // The values of other modules have no form here.
+      if (record.value === undefined && withCollections && !keyspace.command) {
         // Read in a step of its own; it may be gone by now.
         const held = await keyspace.read(record.key);
         if (!held) continue;

@@ -9,6 +9,7 @@ import { errorBody, foreignError, statusOf } from './http-error.ts';
 import type { HttpKeyspace, HttpStore } from './http-store.ts';
 import { serveKeys, setKeyAside } from './key-routes.ts';
 import { Metrics } from './metrics.ts';
+import { serveModules } from './module-routes.ts';
 import { serveScan } from './scan-route.ts';
 import { keyspaceReport, type StatusReport, statusReport } from './status.ts';
 import { welcomePage } from './welcome-page.ts';
@@ -126,6 +127,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   serveKeys(server, keyspaceOf);
   serveBatches(server, keyspaceOf);
   serveScan(server, keyspaceOf);
+  serveModules(server, keyspaceOf);
   server.get('/v1/keyspaces', async () => ({ keyspaces: store.keyspaceNames().map((name) => summary(store.keyspace(name)!)) }));
   server.get<{ Params: { readonly keyspace: string } }>('/v1/keyspaces/:keyspace', async (request) => keyspaceReport(keyspaceOf(request)));
   server.get('/v1/status', async () => statusReport(store, { version, uptimeMs: Date.now() - startedMs, doors: doors() }));

@@ -5,6 +5,10 @@
 export type { Bytes } from '../base/bytes.ts';
 export { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 export { type CounterCommand, counter, counterModule } from '../shard/counter.ts';
+export { defineModule, type ModuleDefinition } from '../shard/define-module.ts';
+export { type JsonCommand, type JsonQuery, json, jsonModule } from '../shard/json/json-module.ts';
+export type { JsonPatchOperation } from '../shard/json/json-patch.ts';
+export type { Json, JsonObject } from '../shard/json/json-value.ts';
 export { messagePack } from '../shard/message-pack.ts';
 export type { Workflow } from '../shard/meta/shard-map.ts';
 export {
@@ -39,6 +43,7 @@ export { CALL_DEFAULTS, type CallOptions, type CommandOptions, type QueryOptions
 export { type AllKeysOptions, type InRange, Keyspace, type KeyspaceOf } from './keyspace.ts';
 export type { KeyspaceHandle, ReplySink, ScannedRecord } from './keyspace-handle.ts';
 export type { BegunWorkflow, KeyspaceWorkflows } from './keyspace-workflows.ts';
+export { loadModule } from './load-module.ts';
 export { type OpenStoreOptions, openStore, type StoreLocation } from './open-store.ts';
 export { Session, type SessionOptions } from './session.ts';
 export { type KeyspaceDefinitions, type KeyspaceInfo, type Shard, Store } from './store.ts';

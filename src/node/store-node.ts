@@ -23,6 +23,7 @@ import { removeCounts } from '../shard/slot-counts.ts';
 import { recountSlots } from '../shard/slot-recount.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import type { Storage, StorageStats } from '../storage/storage.ts';
+import { checkedModule } from './checked-module.ts';
 import { KeyspaceRuntime, type ShardStats } from './keyspace-runtime.ts';
 import { KeyspaceWorkflows } from './keyspace-workflows.ts';
 import { RecordScanner } from './record-scan.ts';
@@ -45,6 +46,8 @@ export interface NodeLimits {
   readonly maxKeyBytes?: number;
   /** How long what a client's requests came to is kept after its last request, in milliseconds from 1,000. Default: 24 hours. */
   readonly sessionRetentionMs?: number;
+  /** For debugging: runs every command and query twice and compares. Slow. Those that differ fail with KF_MODULE_IMPURE. Default: false. */
+  readonly checkModules?: boolean;
 }
 
 export interface NodeOptions extends NodeLimits {
@@ -105,6 +108,7 @@ export class StoreNode {
   /** The node's clock: milliseconds since 1970. */
   readonly now: () => number;
   readonly #limits: Required<Pick<NodeLimits, 'maxValueBytes' | 'maxKeyBytes'>>;
+  readonly #checkModules: boolean;
   #closing: Promise<void> | undefined;
 
   private constructor(options: NodeOptions, nodeId: string) {
@@ -117,6 +121,7 @@ export class StoreNode {
     this.storage = storage;
     this.now = now;
     this.#limits = { maxValueBytes, maxKeyBytes };
+    this.#checkModules = options.checkModules ?? false;
     this.#log = new LocalLog({ storage, now });
     this.#sweeper = new Sweeper({
       storage,
@@ -173,7 +178,8 @@ export class StoreNode {
    * @throws KF_KEYSPACE_EXISTS when this node serves it already; KF_BAD_KEYSPACE, KF_BAD_POLICY, KF_KEYSPACE_MISMATCH, or what the storage throws.
    */
   async registerKeyspace<V, C, R, Q, A>(name: string, options: KeyspaceOptions<V, C, R, Q, A>): Promise<KeyspaceRuntime<V, C, R, Q, A>> {
-    const { module, scheme: schemeName = 'hash', shards: count = DEFAULT_SHARD_COUNT, policy = {} } = options;
+    const module = this.#checkModules ? checkedModule(options.module) : options.module;
+    const { scheme: schemeName = 'hash', shards: count = DEFAULT_SHARD_COUNT, policy = {} } = options;
     checkKeyspace(name, count);
     const scheme = positionScheme(schemeName);
     const starts = evenStarts(scheme, count);
