@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { type Database, open, type RootDatabase, type Transaction } from 'lmdb';
 import type { Bytes } from '../base/bytes.ts';
 import type { KeyfleetError } from '../base/errors.ts';
+import { MIB } from '../base/units.ts';
 import { storageFailed } from './commit-progress.ts';
 import { areSettled, hear, lmdbFailure, withSystemCode } from './lmdb-failure.ts';
 import type { Memtable } from './memtable.ts';
@@ -24,6 +25,13 @@ const SLICE_CHECK = 64;
 /** Slices given to LMDB's thread and not carried out. */
 const MAX_SLICES_WAITING = 8;
 const SMALL_BYTES = 512;
+/**
+ * Address space to map the file into. Left to itself LMDB maps anew whenever the file has doubled and keeps the old maps, so that the same
+ * pages of the file are counted as resident many times over, and faulted in as often. A larger file is mapped anew as before. Windows would
+ * make the file as long as the map.
+ */
+const MAP_BYTES = 64 * 1024 * MIB;
+const CAN_MAP_AHEAD = process.platform !== 'win32' && !['ia32', 'arm'].includes(process.arch);
 const FLUSHED = 'flushed';
 /** A name in `meta` that nothing has. */
 const MISSING = 'missing';
@@ -91,6 +99,7 @@ export class LmdbTable {
         encoding: 'binary',
         cache: false,
         maxReaders: 1_024,
+        ...(CAN_MAP_AHEAD ? { mapSize: MAP_BYTES } : {}),
         // Else `lmdb` makes batches of its own, with promises nobody can hear.
         eventTurnBatching: false,
       });
