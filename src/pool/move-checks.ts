@@ -1,4 +1,5 @@
 import type { Bytes } from '../base/bytes.ts';
+import { KeyfleetError } from '../base/errors.ts';
 import { showBytes, showCount } from '../base/units.ts';
 import type { Reply } from '../shard/redis/reply.ts';
 import { isReservedKey } from './guard-scripts.ts';
@@ -24,6 +25,8 @@ const MOST_CLOCK_SKEW_MS = 50;
  * come to light there. Writes nothing but one key of ours at the target, for a moment.
  *
  * Cost: some thousand commands at the source, one pass of SCAN over the target.
+ *
+ * @throws KF_POOL_SERVER_LOST, also while one of them loads its data; KF_POOL_SERVER_REFUSED.
  */
 export async function forecastMove(from: ServerLink, to: ServerLink, isMoving: (key: Bytes) => boolean): Promise<MoveForecast> {
   const problems: string[] = [];
@@ -35,7 +38,8 @@ export async function forecastMove(from: ServerLink, to: ServerLink, isMoving: (
   ] as const) {
     if (facts.get('role') !== 'master') problems.push(`${name} is a ${facts.get('role') ?? 'server of unknown role'}, not a master`);
     if (facts.get('cluster_enabled') === '1') problems.push(`${name} is part of a Redis Cluster, which places keys itself`);
-    if (facts.get('loading') === '1') problems.push(`${name} is still loading its data`);
+    if (facts.get('loading') === '1')
+      throw new KeyfleetError('KF_POOL_SERVER_LOST', `${name} is still loading its data`, { retryable: true });
   }
   const skewMs = await clockSkewMs(from, to);
   if (skewMs > MOST_CLOCK_SKEW_MS)

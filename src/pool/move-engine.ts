@@ -232,7 +232,12 @@ export class MoveEngine {
     for (const move of plan.moves) {
       while (!['done', 'cancelled'].includes(states.get(move.id)!)) {
         if (this.#closed) throw new Interrupted();
-        await this.#step(plan, move, states.get(move.id)!);
+        try {
+          await this.#step(plan, move, states.get(move.id)!);
+        } catch (error) {
+          // Cancelled: the next look at the move's state says what is to be done.
+          if (!(error instanceof Interrupted) || this.#closed) throw error;
+        }
       }
     }
     const cancelled = plan.moves.some(({ id }) => states.get(id) === 'cancelled');
@@ -257,11 +262,13 @@ export class MoveEngine {
     switch (state) {
       case 'pending': {
         if (cancelling) return this.#enter(move, 'cancelled');
-        await this.#gate();
-        const forecast = await this.#sessions.withLinks(this.#map, move, async (from, to) => {
-          const moving = movingIn(this.#map, this.#slotsOf(plan, move));
-          if (plan.dropStrays) await dropStrays(to, moving);
-          return forecastMove(from, to, moving);
+        const forecast = await this.#sessions.retried(async () => {
+          await this.#gate();
+          return this.#sessions.withLinks(this.#map, move, async (from, to) => {
+            const moving = movingIn(this.#map, this.#slotsOf(plan, move));
+            if (plan.dropStrays) await dropStrays(to, moving);
+            return forecastMove(from, to, moving);
+          });
         });
         if (forecast.problems.length > 0)
           throw new KeyfleetError('KF_POOL_PLAN', `${move.from} to ${move.to}: ${forecast.problems.join('; ')}`);

@@ -41,6 +41,9 @@ interface Waiting {
   readonly sentMs: number;
 }
 
+/** What a server says that will serve again by itself: it loads its data, or is busy with a script. */
+const FOR_NOW = /^(LOADING|BUSY|MASTERDOWN|TRYAGAIN)\b/;
+
 /** `127.0.0.1:6379`, or the path of a socket: what errors and reports call a server. */
 export function showAddress(server: ServerAddress): string {
   return server.path ?? `${server.host}:${server.port}`;
@@ -80,11 +83,12 @@ export class ServerLink {
     });
   }
 
-  /** The reply. @throws KF_POOL_SERVER_LOST; KF_POOL_SERVER_REFUSED with the server's words for an error reply; KF_POOL_FENCED. */
+  /** The reply. @throws KF_POOL_SERVER_LOST, also while the server loads its data; KF_POOL_SERVER_REFUSED with the server's words for an error reply; KF_POOL_FENCED. */
   async call(args: readonly Argument[]): Promise<Reply> {
     const reply = await this.raw(args);
     const text = errorText(reply);
     if (text === undefined) return reply;
+    if (FOR_NOW.test(text)) throw this.#lost(text);
     throw text.startsWith('KFFENCED')
       ? new KeyfleetError('KF_POOL_FENCED', `another mover has taken over on ${showAddress(this.server)}`)
       : new KeyfleetError('KF_POOL_SERVER_REFUSED', `${showAddress(this.server)} answers ${String(args[0])} with: ${text}`);

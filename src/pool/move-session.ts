@@ -83,7 +83,6 @@ export class MoveSessions {
       const { journal: putDone, records } = await Journal.open<PutDone>(`${options.journalPath}.${id}`);
       let tending: NodeJS.Timeout | undefined;
       try {
-        this.#lost = undefined;
         const token = await this.fence([to, from]);
         const moving = movingIn(map, map.slotsOfMove(move.id));
         const walk = new KeyWalk({
@@ -118,6 +117,7 @@ export class MoveSessions {
         await sleep(waitMs);
       } finally {
         this.#walker = undefined;
+        this.#lost = undefined;
         clearInterval(tending);
         from.close();
         to.close();
@@ -129,7 +129,7 @@ export class MoveSessions {
   /** Takes our keys of this move off both servers. */
   async cleanUp(map: PoolMap, move: PlannedMove, back: boolean): Promise<void> {
     const id = back ? returningId(move.id) : move.id;
-    await this.#retried(async () => {
+    await this.retried(async () => {
       const [from, to] = [this.link(map, back ? move.to : move.from), this.link(map, back ? move.from : move.to)];
       try {
         const token = await this.fence([to, from]);
@@ -146,7 +146,7 @@ export class MoveSessions {
   /** The fences go when all moves are over; a late packet of a mover finds none that is its own. */
   async unfence(map: PoolMap, moves: readonly PlannedMove[]): Promise<void> {
     for (const name of new Set(moves.flatMap(({ from, to }) => [from, to])))
-      await this.#retried(async () => {
+      await this.retried(async () => {
         const link = this.link(map, name);
         try {
           await link.call(['UNLINK', FENCE_KEY]);
@@ -219,11 +219,14 @@ export class MoveSessions {
     view.runIds.set(id, runId);
   }
 
-  async #retried(work: () => Promise<void>): Promise<void> {
+  /** Does `work` again until no server is lost in it. @throws Interrupted once closed. */
+  async retried<T>(work: () => Promise<T>): Promise<T> {
     for (let waitMs = FIRST_WAIT_MS; ; waitMs = Math.min(MOST_WAIT_MS, waitMs * 2)) {
       if (this.#closed) throw new Interrupted();
       try {
-        return await work();
+        const done = await work();
+        this.#trouble = undefined;
+        return done;
       } catch (error) {
         if (!isKeyfleetError(error) || !error.retryable) throw error;
         this.#trouble = error;

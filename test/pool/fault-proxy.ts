@@ -4,8 +4,10 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 export interface FaultPlan {
   /** Milliseconds that the next chunk to the server waits; 0 for none. */
   readonly delayMs?: () => number;
-  /** True to cut the connection instead of passing this chunk on. What was delayed before still arrives, late. */
-  readonly cuts?: () => boolean;
+  /** True to cut the connection at this chunk, which the server still gets, but late. */
+  readonly cuts?: (chunk: Buffer) => boolean;
+  /** When. */
+  readonly late?: () => Promise<unknown>;
   readonly change?: (chunk: Buffer) => Buffer;
 }
 
@@ -64,20 +66,22 @@ export class FaultProxy {
         server.write(chunk);
         return;
       }
-      const { delayMs, cuts, change } = this.plan;
-      if (cuts?.()) {
+      const { delayMs, cuts, late, change } = this.plan;
+      const cut = cuts?.(chunk) === true;
+      const waitMs = cut ? 0 : (delayMs?.() ?? 0);
+      const bytes = change ? change(chunk) : chunk;
+      if (cut) {
         this.cuts++;
         isCut = true;
         client.destroy();
-        void queue.then(() => server.end());
-        return;
       }
-      const waitMs = delayMs?.() ?? 0;
-      const bytes = change ? change(chunk) : chunk;
       queue = queue.then(async () => {
+        if (cut) await late?.();
         if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
         if (isCut) this.lateChunks++;
-        if (!server.destroyed) server.write(bytes);
+        if (server.destroyed) return;
+        if (cut) server.end(bytes);
+        else server.write(bytes);
       });
     });
     server.on('data', (chunk: Buffer) => {

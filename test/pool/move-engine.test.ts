@@ -229,6 +229,30 @@ describe.runIf(hasRedis)('moving keys between live servers', () => {
     await fleet.close();
   });
 
+  test('moves wait for a server that restarts, and can be cancelled while they are paused', async () => {
+    const fleet = await Fleet.start(configOf(1));
+    await fill(fleet.router, 2_000);
+    const source = servers[0]!;
+    fleet.onEvent = (event) => {
+      if (event.kind !== 'step' || event.step !== 'opened') return;
+      fleet.onEvent = undefined;
+      void source.kill().then(() => source.start());
+    };
+    await fleet.change([serverOf(0), serverOf(2)]);
+    await fleet.engine.settled();
+    expect(fleet.events.some((event) => event.kind === 'trouble' && event.error.code === 'KF_POOL_SERVER_LOST')).toBe(true);
+    await expectFilled(fleet.router, 2_000);
+    await placesOf(fleet.engine.map);
+    // Paused before a move has begun, and cancelled then.
+    await fleet.change([serverOf(0)]);
+    await fleet.engine.pause();
+    await fleet.engine.cancel();
+    await fleet.engine.settled();
+    expect(fleet.engine.status().state).toBe('idle');
+    expect((await placesOf(fleet.engine.map)).size).toBe(2_000);
+    await fleet.close();
+  }, 30_000);
+
   test('a mover that dies after any step is followed by another that ends the work', async () => {
     const steps = async (dieAt: number, cancel: boolean): Promise<number> => {
       await Promise.all(links.map((link) => link.call(['FLUSHALL'])));
