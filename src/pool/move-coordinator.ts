@@ -4,7 +4,7 @@
  * A router counts its lease from the moment it ASKED for it, the coordinator from the moment it ANSWERED, and adds a tenth: when the coordinator holds a lease for over, the router has
  * stopped sending. What it had sent before is cut off at the servers: its connections, known by their name, are ended there. docs/protocol/pool-moves.md has the argument.
  */
-import { KeyfleetError } from '../base/errors.ts';
+import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { type ServerAddress, ServerLink, textOf } from './move-link.ts';
 import type { RouterBarrier } from './move-options.ts';
 import type { PoolServer } from './pool-config.ts';
@@ -12,6 +12,7 @@ import type { PoolMap } from './pool-map.ts';
 
 export const DEFAULT_LEASE_MS = 3_000;
 const DRIFT = 1.1;
+const SERVER_PATIENCE_MS = 10_000;
 
 /** `CLIENT SETNAME` of a router's connections to the servers. */
 export const routerName = (routerId: string): string => `kf:router:${routerId}`;
@@ -29,6 +30,8 @@ interface Member {
 export interface CoordinatorOptions {
   readonly addressOf: (server: PoolServer) => ServerAddress;
   readonly leaseMs?: number;
+  /** How long a barrier waits for a server to end the connections of a router that was fenced out; 10,000 when absent. */
+  readonly serverPatienceMs?: number;
   readonly onFenced?: (routerId: string) => void;
 }
 
@@ -42,6 +45,8 @@ export class MoveCoordinator implements RouterBarrier {
   /** Before a new coordinator's first barrier, leases of the one before it may still run. */
   readonly #inheritedUntilMs: number;
   readonly #known = new Set<string>();
+  /** Names of routers that were fenced out, and the servers where their connections may still stand: no barrier passes before they are ended. */
+  readonly #condemned = new Map<string, Set<string>>();
 
   /** @param inherited - True when another coordinator may have granted leases lately: the first barrier waits them out. */
   constructor(map: PoolMap, options: CoordinatorOptions, inherited = false) {
@@ -121,7 +126,7 @@ export class MoveCoordinator implements RouterBarrier {
       const nowMs = performance.now();
       const behind = [...this.#members.values()].filter((member) => member.apply === undefined && member.confirmedEpoch < map.epoch);
       const expired = behind.filter(({ leaseUntilMs }) => leaseUntilMs <= nowMs);
-      for (const member of expired) await this.#fenceOut(member);
+      for (const member of expired) this.#fenceOut(member);
       if (behind.length === expired.length && nowMs >= this.#inheritedUntilMs) break;
       const nextMs = Math.min(
         ...behind.map(({ leaseUntilMs }) => leaseUntilMs),
@@ -129,6 +134,7 @@ export class MoveCoordinator implements RouterBarrier {
       );
       await this.#woken(Math.max(1, nextMs - nowMs));
     }
+    await this.#endCondemned();
     // Routers of a coordinator before this one, which never came here, are unknown by id: whatever has a router's name and no lease goes.
     if (this.#inheritedUntilMs > 0 && map.hasMoves)
       await this.#endConnections((name) => name.startsWith(routerName('')) && !this.#holds(name));
@@ -143,38 +149,64 @@ export class MoveCoordinator implements RouterBarrier {
     return [...this.#members.keys()].some((id) => routerName(id) === name);
   }
 
-  async #fenceOut(member: Member): Promise<void> {
+  #fenceOut(member: Member): void {
     this.#members.delete(member.id);
-    await this.#endConnections((name) => name === routerName(member.id));
+    this.#condemned.set(routerName(member.id), new Set(this.#map.servers.map(({ name }) => name)));
     this.#options.onFenced?.(member.id);
     this.#wake();
   }
 
-  /** A server that cannot be asked has no connections that matter: it answers nobody, and what waits in its sockets is cut once it is back. */
-  async #endConnections(isTheirs: (name: string) => boolean): Promise<void> {
-    await Promise.all(
+  /** @throws KF_POOL_SERVER_LOST while a server does not answer: what waits in its sockets may yet be carried out. The next barrier tries again. */
+  async #endCondemned(): Promise<void> {
+    if (this.#condemned.size === 0) return;
+    const names = new Map(this.#condemned);
+    const ended = await Promise.allSettled(
       this.#map.servers.map(async (server) => {
-        const link = new ServerLink(this.#options.addressOf(server), { timeoutMs: 2_000, name: 'kf:mover' });
-        try {
-          for (let tries = 0; tries < 50; tries++) {
-            try {
-              const clients = textOf(await link.call(['CLIENT', 'LIST']));
-              const ids = clients
-                .split('\n')
-                .filter((line) => isTheirs(/ name=(\S*)/.exec(line)?.[1] ?? ''))
-                .map((line) => /^id=(\d+)/.exec(line)![1]!);
-              for (const id of ids) await link.raw(['CLIENT', 'KILL', 'ID', id]);
-              if (ids.length === 0) return;
-            } catch {
-              await new Promise((resolve) => setTimeout(resolve, 100));
-            }
-          }
-          throw new KeyfleetError('KF_POOL_SERVER_LOST', `cannot end a lost router's connections to ${server.name}`, { retryable: true });
-        } finally {
-          link.close();
-        }
+        const there = new Set([...names].filter(([, servers]) => servers.has(server.name)).map(([name]) => name));
+        if (there.size > 0) await this.#endConnectionsTo(server, (name) => there.has(name));
+        for (const name of there) names.get(name)!.delete(server.name);
       }),
     );
+    // Servers that are in the map no more get nothing that matters.
+    const present = new Set(this.#map.servers.map(({ name }) => name));
+    for (const [name, servers] of names) if (![...servers].some((server) => present.has(server))) this.#condemned.delete(name);
+    const failed = ended.find((one) => one.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  async #endConnections(isTheirs: (name: string) => boolean): Promise<void> {
+    await Promise.all(this.#map.servers.map((server) => this.#endConnectionsTo(server, isTheirs)));
+  }
+
+  /** A server that refuses connections is a process that has ended, and its clients' connections with it. */
+  async #endConnectionsTo(server: PoolServer, isTheirs: (name: string) => boolean): Promise<void> {
+    const link = new ServerLink(this.#options.addressOf(server), { timeoutMs: 2_000, name: 'kf:mover' });
+    try {
+      for (const endMs = performance.now() + (this.#options.serverPatienceMs ?? SERVER_PATIENCE_MS); ; ) {
+        try {
+          const clients = textOf(await link.call(['CLIENT', 'LIST']));
+          const ids = clients
+            .split('\n')
+            .filter((line) => isTheirs(/ name=(\S*)/.exec(line)?.[1] ?? ''))
+            .map((line) => /^id=(\d+)/.exec(line)![1]!);
+          if (ids.length === 0) return;
+          for (const id of ids) await link.raw(['CLIENT', 'KILL', 'ID', id]);
+        } catch (error) {
+          if (/ECONNREFUSED|ENOENT/.test(messageOf(error))) return;
+          if (performance.now() > endMs)
+            throw new KeyfleetError(
+              'KF_POOL_SERVER_LOST',
+              `cannot end a lost router's connections to ${server.name}: ${messageOf(error)}`,
+              {
+                retryable: true,
+              },
+            );
+          await new Promise((resolve) => setTimeout(resolve, 100));
+        }
+      }
+    } finally {
+      link.close();
+    }
   }
 
   #wake(): void {
