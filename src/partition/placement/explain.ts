@@ -30,7 +30,7 @@ export interface RankedNode {
   readonly id: string;
   /** The node's own order of the slots: 0 is the slot it wants most. */
   readonly rank: number;
-  /** Below 1 for as many slots as its share. */
+  /** Below 1 for about as many slots as its share, where no zone or rack limits it. */
   readonly score: number;
   readonly holds: boolean;
   /** Slots the node holds, and should. */

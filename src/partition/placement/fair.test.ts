@@ -85,10 +85,24 @@ describe('fair placement', () => {
     }
   });
 
-  test('moves little more than it must when a node of 100 comes', () => {
-    const moved = diffTables(fair(nodes(100)), fair(nodes(101))).totals.replicasMoved;
-    expect(moved / ((65_536 * 3) / 101)).toBeLessThan(1.1);
-  });
+  /** Copies made beside the least, when a node comes to 100: the mean of these clusters, for one differs from the next by 0.02. */
+  const movesBesideLeast = (clusters: readonly string[], more?: (number: number) => object): number => {
+    let moved = 0;
+    let least = 0;
+    for (const cluster of clusters) {
+      const list = nodes(101, more).map((node) => ({ ...node, id: `${cluster}-${node.id}` }));
+      const { totals } = diffTables(fair(list.slice(0, 100)), fair(list));
+      moved += totals.replicasMoved;
+      least += totals.minimumMoves;
+    }
+    return moved / least;
+  };
+
+  test('moves at most 1.05 times what it must when a node of 100 comes', () =>
+    expect(movesBesideLeast(['a', 'b', 'c'])).toBeLessThan(1.05));
+
+  test('in zones a little more, for the others keep their pace', () =>
+    expect(movesBesideLeast(['a'], (number) => ({ zone: `zone-${number % 4}` }))).toBeLessThan(1.3));
 
   test('places 1, 2 and 4,096 nodes, one slot, and as many replicas as nodes', () => {
     expect(new Set(fair(nodes(1), { replicaCount: 1 }).cells)).toEqual(new Set([0]));
@@ -167,13 +181,13 @@ describe('pinned tables', () => {
   const zoned = (n: number) => ({ zone: `z${n % 4}`, rack: `r${n % 3}`, weight: 1 + (n % 5) });
   const pinned: [string, () => number, number][] = [
     ['10 nodes', () => tableChecksum(fair(nodes(10))), 2403536751],
-    ['100 nodes in zones and racks, weights', () => tableChecksum(fair(nodes(100, zoned))), 3955353480],
+    ['100 nodes in zones and racks, weights', () => tableChecksum(fair(nodes(100, zoned))), 2883517685],
     ['1,000 nodes, 16,384 slots', () => tableChecksum(fair(nodes(1_000), { slotCount: 16_384 })), 799632315],
     ['7 nodes, 1,000 slots, 2 replicas', () => tableChecksum(fair(nodes(7), { slotCount: 1_000, replicaCount: 2 })), 432470263],
     [
       'sticky, 10 nodes to 13 weighted in zones',
       () => tableChecksum(sticky(fair(nodes(10), { slotCount: 8_192 }), nodes(13, zoned))),
-      173687966,
+      3460653718,
     ],
   ];
   for (const [name, checksum, expected] of pinned) test(name, () => expect(checksum()).toBe(expected));

@@ -23,6 +23,7 @@ import { shares } from './targets.ts';
 import { Topology, VACANT } from './topology.ts';
 
 export const DEFAULT_SLOT_COUNT = 65_536;
+const DEFAULT_SLACK = 0.01;
 
 export interface FairOptions<N extends PartitionNode> {
   /** 65,536 when absent. */
@@ -47,25 +48,32 @@ export interface FairOptions<N extends PartitionNode> {
  * @throws KF_TOO_FEW_NODES, KF_RULE_UNSATISFIABLE, KF_DUPLICATE_NODE, KF_BAD_WEIGHT, KF_BAD_SLOT_COUNT, KF_BAD_REPLICA_COUNT
  */
 export function fair<N extends PartitionNode>(nodes: readonly N[], options: FairOptions<N> = {}): SlotTable {
-  const { slotCount = DEFAULT_SLOT_COUNT, replicaCount = 3, rule = spreadOut(), slack = 0.01 } = options;
+  const { slotCount = DEFAULT_SLOT_COUNT, replicaCount = 3, rule = spreadOut(), slack = DEFAULT_SLACK } = options;
   checkShape(slotCount, replicaCount);
   if (!(slack >= 0)) throw new KeyfleetError('KF_BAD_SLACK', `slack is a number from 0, not ${slack}`);
   const topology = new Topology(nodes, replicaCount, rule);
   const share = shares(topology, slotCount);
   const caps = Int32Array.from(share, (one) => Math.min(slotCount, Math.max(Math.ceil(one), Math.floor(one * (1 + slack)))));
-  const offers = new Offers(topology, slotCount, rates(topology, share, slotCount), options.nodeHasher);
+  const offers = new Offers(topology, slotCount, rates(topology, share, slotCount, slack), options.nodeHasher);
   const cells = new Acceptance(topology, offers, caps, slotCount).settle();
   repair(topology, cells, caps);
   evenPrimaries(topology, cells);
   return { slotCount, replicaCount, nodeIds: topology.nodes.map((node) => node.id), cells: Uint16Array.from(cells) };
 }
 
+/** A zone's rate may be off by this part of its share at most, however great the slack. */
+const MOST_DRIFT = 0.1;
+
 /**
  * How fast a node's clock runs. A node alone is among the scores below 1 in `share` of the slots at the rate −ln(1 − share / slots).
  * Where a zone takes `limit` replicas at most, its nodes compete for those places: then the zone's whole rate is the one at which the mean
  * of min(limit, arrivals) is its share, divided among its nodes.
+ *
+ * That rate depends on how many nodes every zone has: one node more would speed up its zone and slow down all others, and slots would move
+ * between nodes that were there before. So a zone runs at the pace common to all zones as long as this brings it to within `drift` of
+ * its share, and at the nearest pace that does otherwise.
  */
-export function rates(topology: Topology, share: Float64Array, slotCount: number): Float64Array {
+export function rates(topology: Topology, share: Float64Array, slotCount: number, drift = DEFAULT_SLACK): Float64Array {
   const { zoneOf, zoneLimit, replicaCount } = topology;
   const alone = share.map((one) => -ln(1 - Math.min(one, slotCount - 0.5) / slotCount));
   const zoneShare = new Float64Array(zoneLimit.length);
@@ -76,15 +84,23 @@ export function rates(topology: Topology, share: Float64Array, slotCount: number
     zoneAlone[zone]! += alone[node]!;
     zoneSize[zone]!++;
   }
-  const zoneRate = zoneShare.map((whole, zone) =>
-    rateOfZone(Math.min(whole, zoneLimit[zone]! * slotCount - 0.5) / slotCount, zoneLimit[zone]!),
-  );
-  return share.map((one, node) => {
-    const zone = zoneOf[node]!;
+  /** The pace at which `part` of its share comes to a zone: how much faster its nodes run than each would alone. */
+  const paceFor = (zone: number, part: number): number => {
     const limit = zoneLimit[zone]!;
-    if (limit === 1) return (zoneRate[zone]! * one) / zoneShare[zone]!;
-    return limit < Math.min(replicaCount, zoneSize[zone]!) ? (zoneRate[zone]! * alone[node]!) / zoneAlone[zone]! : alone[node]!;
-  });
+    if (limit > 1 && limit >= Math.min(replicaCount, zoneSize[zone]!)) return part;
+    const mean = Math.min(zoneShare[zone]! * part, limit * slotCount - 0.5) / slotCount;
+    return rateOfZone(mean, limit) / (limit === 1 ? zoneShare[zone]! / slotCount : zoneAlone[zone]!);
+  };
+  let paceSum = 0;
+  let shareSum = 0;
+  for (const [zone, own] of zoneShare.entries()) {
+    paceSum += paceFor(zone, 1) * own;
+    shareSum += own;
+  }
+  const least = 1 - Math.min(drift, MOST_DRIFT);
+  const most = 1 + Math.min(drift, MOST_DRIFT);
+  const pace = zoneShare.map((_, zone) => Math.min(paceFor(zone, most), Math.max(paceFor(zone, least), paceSum / shareSum)));
+  return share.map((one, node) => pace[zoneOf[node]!]! * (zoneLimit[zoneOf[node]!] === 1 ? one / slotCount : alone[node]!));
 }
 
 /** The rate at which the mean of min(limit, arrivals of a Poisson clock up to 1) is `mean`. */

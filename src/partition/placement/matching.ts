@@ -18,8 +18,14 @@ import { type Topology, VACANT } from './topology.ts';
 export type ChainKind = 'kept' | 'direct' | 'any' | 'anyhow';
 
 const FAR = 0x3fff_ffff;
-/** Slots that the searches of one kind may look at, all but the last kind: about half a second. */
-const SEARCH_BUDGET = 1 << 24;
+/**
+ * Slots that the searches of one kind may look at: some tenths of a second. Counted and not timed, so that every machine stops at the same
+ * place and makes the same table. The last kind places what is left and may look longer.
+ */
+const SEARCH_BUDGET: Readonly<Record<ChainKind, number>> = { kept: 1 << 23, direct: 1 << 23, any: 1 << 23, anyhow: 1 << 26 };
+
+/** Slots looked at for each node of a search for a quick chain. */
+const QUICK_LOOKS = 1_024;
 
 /** Slots looked at for one more chain of a kind just carried out: where they are rarer than that, a search of their own costs less. */
 const REPEAT_LOOKS = 2_048;
@@ -58,10 +64,14 @@ export class Matching {
   /** Slots that searches of the present kind may still look at before they give up and leave the rest to the next kind. */
   #budget = 0;
   #twice = false;
+  /** Slots that a search may look at for each node. */
+  #lookLimit = Infinity;
   /** The slots that chains of the present kind can go through. */
   #slots: Int32Array = new Int32Array(0);
   /** The slots where such chains can end, and some where they could. */
   #ends: Int32Array = new Int32Array(0);
+  /** Nodes that could enter none of the ends. */
+  readonly #endless: Uint8Array;
   /** Nodes the present search has not come to. */
   #unreached = 0;
   readonly #previousAt: Int32Array;
@@ -103,6 +113,7 @@ export class Matching {
     this.#parentNode = new Int32Array(nodeCount);
     this.#parentCell = new Int32Array(nodeCount);
     this.#scanFrom = new Int32Array(nodeCount);
+    this.#endless = new Uint8Array(nodeCount);
   }
 
   /** Puts `node` (or nobody) into a cell. */
@@ -133,27 +144,50 @@ export class Matching {
 
   /**
    * Carries out chains of one kind until there is none; each is repeated over other slots as often as it goes. `leastCost` is what a
-   * chain of kind `any` costs at least: one found at that price is taken without looking further.
+   * chain of kind `any` costs at least: one found at that price is taken without looking further. False when the budget was used up first.
    */
-  settle(kind: ChainKind, leastCost = 0): void {
+  settle(kind: ChainKind, leastCost = 0): boolean {
     this.#leastCost = leastCost;
-    this.#budget = SEARCH_BUDGET;
+    this.#budget = SEARCH_BUDGET[kind];
     this.#slots = this.#slotsWhere((at) => kind !== 'direct' || this.#isEnd(at) || this.#movable(at));
+    if (kind !== 'any') this.#settleEach(kind);
     for (let done = 0; done <= this.cells.length; done++) {
-      // Ends only become fewer, so a list of them serves some searches.
-      if (kind !== 'kept' && done % 64 === 0) this.#ends = this.#slotsWhere((at) => this.#isEnd(at));
+      if (kind !== 'kept' && done % 64 === 0) this.#renewEnds();
       const chain = this.#find(kind);
-      if (chain === undefined) return;
+      if (chain === undefined) return this.#budget > 0;
       this.#repeat(kind, chain);
     }
     assert(false, () => `more than ${this.cells.length} chains of kind ${kind}`);
   }
 
-  /** Finds a chain and carries it out. One that visits a slot twice may turn out not to be legal as a whole: then that is forbidden. */
-  #find(kind: ChainKind): readonly Link[] | undefined {
+  /**
+   * Where chains have no price, those that start at one node are the quickest to find: it reaches nearly all others in a step or two.
+   * First by looking at few slots, then at all. Where a node finds nothing, those it reached find nothing either.
+   */
+  #settleEach(kind: ChainKind): void {
+    const hopeless = new Uint8Array(this.target.length);
+    let done = 0;
+    for (let node = 0; node < this.target.length; node++)
+      while (this.held[node]! < this.target[node]! && hopeless[node] === 0) {
+        if (kind !== 'kept' && done++ % 64 === 0) this.#renewEnds();
+        this.#lookLimit = QUICK_LOOKS;
+        let chain = this.#find(kind, node);
+        this.#lookLimit = Infinity;
+        chain ??= this.#find(kind, node);
+        if (this.#budget <= 0) return;
+        if (chain !== undefined) this.#repeat(kind, chain);
+        else for (const [other, distance] of this.#distance.entries()) if (distance !== FAR) hopeless[other] = 1;
+      }
+  }
+
+  /**
+   * Finds a chain, from `start` or from any node that has too few, and carries it out. One that visits a slot twice may turn out not to be
+   * legal as a whole: then that is forbidden.
+   */
+  #find(kind: ChainKind, start?: number): readonly Link[] | undefined {
     for (const twice of [true, false]) {
       this.#twice = twice;
-      const end = this.#search(kind);
+      const end = this.#search(kind, start);
       if (end === undefined) return undefined;
       const chain = this.#chainTo(end.cell, end.node);
       if (this.#carryOut(chain)) return chain;
@@ -162,13 +196,13 @@ export class Matching {
   }
 
   /** The last cell of a cheapest chain and who enters it, or undefined when there is no chain. */
-  #search(kind: ChainKind): { cell: number; node: number } | undefined {
+  #search(kind: ChainKind, start?: number): { cell: number; node: number } | undefined {
     const { held, target } = this;
     const distance = this.#distance.fill(FAR);
     const queue: number[] = [];
     const queued = new Uint8Array(held.length);
     for (let node = 0; node < held.length; node++) {
-      if (held[node]! >= target[node]!) continue;
+      if (held[node]! >= target[node]! || (start ?? node) !== node) continue;
       distance[node] = 0;
       this.#parentNode[node] = VACANT;
       queue.push(node);
@@ -180,7 +214,7 @@ export class Matching {
     let slots = this.#slots;
     let unreached = this.#unreached;
     for (let head = 0; head < queue.length; head++) {
-      if (kind !== 'anyhow' && this.#budget <= 0) return undefined;
+      if (this.#budget <= 0) return undefined;
       const node = queue[head]!;
       queued[node] = 0;
       if (kind === 'kept' || (kind === 'direct' && this.gains[node] === 0)) {
@@ -189,12 +223,16 @@ export class Matching {
           if (this.#enter(kind, node, this.#previousSlots[i]!, queue, queued, best)) return best;
         continue;
       }
-      if (this.#enterAny(kind, node, this.#ends, queue, queued, best)) return best;
+      if (this.#endless[node] === 0) {
+        if (this.#enterAny(kind, node, this.#ends, queue, queued, best)) return best;
+        if (this.#twice && kind !== 'any') this.#endless[node] = 1;
+      }
       // Beyond ends, slots only lead to further nodes; when every node is reached and nothing has a price, there is nothing to find.
       if (kind !== 'any' && this.#unreached === 0) continue;
       if (this.#enterAny(kind, node, slots, queue, queued, best)) return best;
-      if (kind !== 'any' && 2 * this.#unreached < unreached) {
-        slots = this.#slotsWhere((at) => this.cells[at] !== VACANT && distance[this.cells[at]!] === FAR);
+      if (kind !== 'any' && this.#lookLimit === Infinity && 2 * this.#unreached < unreached) {
+        this.#budget -= slots.length;
+        slots = this.#slotsWhere((at) => this.cells[at] !== VACANT && distance[this.cells[at]!] === FAR, slots);
         unreached = this.#unreached;
       }
     }
@@ -202,11 +240,13 @@ export class Matching {
     return best.cost < FAR ? best : undefined;
   }
 
-  /** The slots with a cell for which `wanted` holds, in order. */
-  #slotsWhere(wanted: (at: number) => boolean): Int32Array {
-    const slots = new Int32Array(this.slotCount);
+  /** The slots of `among` (of all) with a cell for which `wanted` holds, in order. */
+  #slotsWhere(wanted: (at: number) => boolean, among?: Int32Array): Int32Array {
+    const slotCount = among?.length ?? this.slotCount;
+    const slots = new Int32Array(slotCount);
     let count = 0;
-    for (let slot = 0; slot < this.slotCount; slot++) {
+    for (let i = 0; i < slotCount; i++) {
+      const slot = among?.[i] ?? i;
       const base = slot * this.replicaCount;
       for (let at = base; at < base + this.replicaCount; at++) {
         if (!wanted(at)) continue;
@@ -215,6 +255,12 @@ export class Matching {
       }
     }
     return slots.subarray(0, count);
+  }
+
+  /** Ends only become fewer, so a list of them, and of who can enter none, serves some searches. */
+  #renewEnds(): void {
+    this.#ends = this.#slotsWhere((at) => this.#isEnd(at));
+    this.#endless.fill(0);
   }
 
   /** A chain can end here: the cell is vacant or its node has too many. */
@@ -226,7 +272,8 @@ export class Matching {
   /** {@link #enter} for a list of slots, from where the node was successful last. */
   #enterAny(kind: ChainKind, node: number, slots: Int32Array, queue: number[], queued: Uint8Array, best: Found): boolean {
     const first = this.#scanFrom[node]! % Math.max(1, slots.length);
-    for (let i = 0; i < slots.length; i++) {
+    const count = slots === this.#ends ? slots.length : Math.min(slots.length, this.#lookLimit);
+    for (let i = 0; i < count; i++) {
       const place = first + i < slots.length ? first + i : first + i - slots.length;
       if (!this.#enter(kind, node, slots[place]!, queue, queued, best)) {
         if (kind === 'any' || this.#unreached > 0 || slots === this.#ends) continue;
@@ -237,7 +284,7 @@ export class Matching {
       this.#budget -= i;
       return true;
     }
-    this.#budget -= slots.length;
+    this.#budget -= count;
     return false;
   }
 

@@ -22,6 +22,11 @@ export interface SlotTable {
   readonly nodeIds: readonly string[];
   /** `slotCount * replicaCount` indexes into `nodeIds`. */
   readonly cells: Uint16Array;
+  /**
+   * Said by `sticky`: no table with these counts copies less. False when a search used up its budget or a custom rule is in the way: then
+   * some copies, and with a custom rule the balance, may be off. Not kept in JSON.
+   */
+  readonly isLeast?: boolean;
 }
 
 /** Owns every position p with `from <= p < to`; `to` may be 2^32. */

@@ -1,12 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { Prng } from '../../base/prng.ts';
 import { fair } from './fair.ts';
 import { aRule, fewestMoves, fewestPrimaryChanges, obeys, possible, rowsOf, someNodes } from './placement-oracle.conformance.ts';
 import { diffTables } from './plan-diff.ts';
-import { anyNodes } from './replica-rule.ts';
+import { anyNodes, spreadOut } from './replica-rule.ts';
 import { heldCounts, primaryCounts } from './slot-table.ts';
 import { sticky } from './sticky.ts';
 import { shares } from './targets.ts';
+import { Topology } from './topology.ts';
 
 describe('sticky placement', () => {
   test('small clusters: no table with its counts copies less (all tables tried)', () => {
@@ -73,6 +75,42 @@ describe('sticky placement', () => {
     const moved = diffTables(before, sticky(before, nodes(3))).totals.replicasMoved;
     expect(moved).toBeGreaterThanOrEqual(forbidden);
     expect(moved).toBeLessThan(forbidden * 1.02);
+  });
+
+  /** 100 nodes in zones and racks of very different sizes, weights 1 to 10, and a table that knows nothing of them. */
+  const scrambled = (slotCount: number) => {
+    const random = new Prng(4);
+    const zones = 'aaaaabbbcd';
+    const list = Array.from({ length: 100 }, (_, i) => {
+      const zone = zones[random.below(zones.length)]!;
+      return { id: `node-${i}`, weight: 1 + random.below(10), zone, rack: `r${random.below(1 + random.below(6))}` };
+    });
+    const cells = new Uint16Array(slotCount * 3);
+    for (let at = 0; at < cells.length; at++)
+      do cells[at] = random.below(100);
+      while (cells.subarray(at - (at % 3), at).includes(cells[at]!));
+    return { list, before: { slotCount, replicaCount: 3, nodeIds: list.map(({ id }) => id), cells } };
+  };
+
+  test('a table of chance is put in order within a budget, balanced to a slot, and says whether that was the least', () => {
+    const { list, before } = scrambled(16_384);
+    const after = sticky(before, list);
+    const held = heldCounts(after);
+    for (const [node, share] of shares(new Topology(list, 3, spreadOut()), 16_384).entries())
+      expect(Math.abs(held[node]! - share)).toBeLessThan(1);
+    expect(after.isLeast).toBe(false);
+    expect(sticky(after, list).isLeast).toBe(true);
+  });
+
+  test('a node of a zone comes to 100 and goes again at the least', () => {
+    for (const cluster of ['0', '1']) {
+      const list = Array.from({ length: 100 }, (_, i) => ({ id: `node-${cluster}-${i}`, zone: `zone-${i % 4}` }));
+      const settled = sticky(fair(list, { slotCount: 16_384 }), list);
+      const more = sticky(settled, [...list, { id: 'comer', zone: 'zone-0' }]);
+      const back = sticky(more, list);
+      for (const { totals } of [diffTables(settled, more), diffTables(more, back)]) expect(totals.replicasMoved).toBe(totals.minimumMoves);
+      expect([more.isLeast, back.isLeast]).toEqual([true, true]);
+    }
   });
 
   test('with the same nodes nothing moves and no owner changes', () => {

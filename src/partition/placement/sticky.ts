@@ -21,6 +21,8 @@ export interface StickyOptions<N extends PartitionNode> {
   readonly rule?: ReplicaRule<N>;
 }
 
+export type StickyTable = SlotTable & { readonly isLeast: boolean };
+
 /**
  * The balanced table nearest to `previous`.
  *
@@ -32,7 +34,7 @@ export interface StickyOptions<N extends PartitionNode> {
  *
  * @throws KF_TOO_FEW_NODES, KF_RULE_UNSATISFIABLE, KF_DUPLICATE_NODE, KF_BAD_WEIGHT; `previous` is never changed.
  */
-export function sticky<N extends PartitionNode>(previous: SlotTable, nodes: readonly N[], options: StickyOptions<N> = {}): SlotTable {
+export function sticky<N extends PartitionNode>(previous: SlotTable, nodes: readonly N[], options: StickyOptions<N> = {}): StickyTable {
   const replicaCount = options.replicaCount ?? previous.replicaCount;
   checkShape(previous.slotCount, replicaCount);
   const topology = new Topology(nodes, replicaCount, options.rule ?? spreadOut());
@@ -45,12 +47,12 @@ export function sticky<N extends PartitionNode>(previous: SlotTable, nodes: read
   for (const node of cells) if (node !== VACANT) held[node]!++;
   const target = roundShares(topology, previous.slotCount, shares(topology, previous.slotCount), held);
   const matching = new Matching(topology, cells, before, target);
-  if (someLeft) matching.settle('kept');
+  let isLeast = !someLeft || matching.settle('kept');
   handOver(matching);
-  matching.settle('direct');
+  isLeast = matching.settle('direct') && isLeast;
   // When every gaining node still has all it held, the chains that cost one copy are the direct ones: none is left.
-  matching.settle('any', someLeft ? 1 : 2);
-  matching.settle('anyhow');
+  isLeast = matching.settle('any', someLeft ? 1 : 2) && isLeast;
+  isLeast = matching.settle('anyhow') && isLeast;
   fillAnyhow(matching);
   steadyPrimaries({
     cells,
@@ -59,7 +61,13 @@ export function sticky<N extends PartitionNode>(previous: SlotTable, nodes: read
     previous: matching.previousPrimaries(),
     wasIn: (slot, node) => matching.wasIn(slot, node),
   });
-  return { slotCount: previous.slotCount, replicaCount, nodeIds, cells: Uint16Array.from(cells) };
+  return {
+    slotCount: previous.slotCount,
+    replicaCount,
+    nodeIds,
+    cells: Uint16Array.from(cells),
+    isLeast: isLeast && topology.rule.admits === undefined,
+  };
 }
 
 /** The previous replicas that still have their node and that obey the rule beside the ones before them. */
