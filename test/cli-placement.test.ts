@@ -3,22 +3,21 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
+import { AnchorHash } from '../src/partition/anchor-hash.ts';
 import { HashRing } from '../src/partition/hash-ring.ts';
+import { Keyspace } from '../src/partition/keyspace.ts';
 import { Plan } from '../src/partition/placement/plan.ts';
+import { RedisSlots } from '../src/partition/redis-slots.ts';
+import { rendezvousPlacement } from '../src/partition/rendezvous-placement.ts';
+import { type Ended, keyfleetHere as keyfleet } from './cli-in-process.ts';
 import { root } from './house/tree.ts';
 import routing from './vectors/twemproxy_routing.json' with { type: 'json' };
 
 const scratch = mkdtempSync(join(tmpdir(), 'keyfleet-cli-'));
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
-interface Ended {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** Runs the built command. */
-function keyfleet(args: readonly string[], input = ''): Promise<Ended> {
+/** Runs the built command, as users do; most tests run it in this process, which is quicker. */
+function keyfleetSpawned(args: readonly string[], input = ''): Promise<Ended> {
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,
@@ -44,11 +43,13 @@ describe('keyfleet locate', () => {
     const ring = new HashRing(abc);
     const keys = ['user:1', 'schlüssel', '', 'user:2'];
     const expected = keys.map((key) => `${[key, ...ring.replicas(key, 2).map(({ id }) => id)].join('\t')}\n`);
-    expect(await keyfleet(['locate', '-a', 'ring', '--node', 'a', 'b', 'c', '-r', '2', '--', ...keys])).toEqual({
-      code: 0,
-      out: expected.join(''),
-      err: '',
-    });
+    const args = ['locate', '-a', 'ring', '--node', 'a', 'b', 'c', '-r', '2', '--', ...keys];
+    for (const run of [keyfleet, keyfleetSpawned])
+      expect(await run(args)).toEqual({
+        code: 0,
+        out: expected.join(''),
+        err: '',
+      });
   });
 
   test('reads keys from standard input or a file, in text or hex, the last line with or without an end', async () => {
@@ -76,7 +77,7 @@ describe('keyfleet locate', () => {
   test('streams: as many lines as keys, and each as the library has it', async () => {
     const keys = Array.from({ length: 200_000 }, (_, i) => `key-${i}`);
     const ring = new HashRing(abc);
-    const { out } = await keyfleet(['locate', '-a', 'ring', '-n', 'a', 'b', 'c'], `${keys.join('\n')}\n`);
+    const { out } = await keyfleetSpawned(['locate', '-a', 'ring', '-n', 'a', 'b', 'c'], `${keys.join('\n')}\n`);
     expect(out === keys.map((key) => `${key}\t${ring.owner(key).id}\n`).join('')).toBe(true);
   });
 
@@ -100,6 +101,30 @@ describe('keyfleet locate', () => {
     });
     for (const algorithm of ['ring', 'rendezvous', 'jump', 'bounded-load', 'keyspace-crate'])
       expect(await explained('-a', algorithm)).toMatchObject({ why: expect.arrayContaining([expect.any(String)]) });
+  });
+
+  test('knows anchor-hash, redis-ranges and rendezvous-placement as the library does', async () => {
+    const keys = Array.from({ length: 50 }, (_, i) => `key-${i}`);
+    const four = ['a', 'b', 'c', 'd'].map((id) => ({ id }));
+    const anchor = new AnchorHash(4, { capacity: 8 });
+    const table = new Keyspace(four, { placement: rendezvousPlacement, replicaCount: 1 });
+    const slots = new RedisSlots(four);
+    for (const [algorithm, owner] of [
+      ['anchor-hash', (key: string) => four[anchor.owner(key)]!.id],
+      ['redis-ranges', (key: string) => slots.owner(key).id],
+      ['rendezvous-placement', (key: string) => table.owner(key).id],
+    ] as const) {
+      const { out } = await keyfleet(['locate', '-a', algorithm, '-n', 'a', 'b', 'c', 'd'], keys.join('\n'));
+      expect(out).toBe(keys.map((key) => `${key}\t${owner(key)}\n`).join(''));
+      // A node that goes gives its keys away, and no other moves.
+      const left = await keyfleet(['simulate', '-a', algorithm, '-n', 'a', 'b', 'c', 'd', '--remove', 'b', '--count', '5000', '--json']);
+      const { reports } = JSON.parse(left.out) as { reports: { ownersMoved: number; before: { nodes: { owned: number }[] } }[] };
+      expect(reports[0]!.ownersMoved).toBe(reports[0]!.before.nodes[1]!.owned);
+      expect((await keyfleet(['plan', '-a', algorithm, '-n', 'a', 'b', 'c', 'd', '--add', 'e'])).out).toMatch(/\ne +\d/);
+    }
+    expect((await keyfleet(['plan', '-a', 'anchor-hash', '--slots', '4', '-n', 'a', 'b', 'c', 'd', '--add', 'e'])).err).toContain(
+      'KF_ANCHOR_FULL',
+    );
   });
 
   test('bounds loads: of any keys no node gets above 1.25 times its share', async () => {
@@ -276,6 +301,11 @@ describe('what is wrong is told by flag or line, with exit code 2', () => {
     expect(ended.err).toContain(says);
   });
 
+  test('as exit code and line of the process too', async () => {
+    const args = ['locate', '-n', 'a', 'a', '--', 'k'];
+    expect(await keyfleetSpawned(args)).toEqual(await keyfleet(args));
+  });
+
   test.each([
     ['nodes: 5', ':1:8: nodes is a list'],
     ['nodes:\n  - a\n  - id: b\n    weight: 0\n', ':4:13: node b: a weight'],
@@ -302,7 +332,7 @@ describe('what is wrong is told by flag or line, with exit code 2', () => {
     ['61\n6\n', '--hex', 'standard input:2: "6"'],
     [Buffer.from('ok\nok\n\xff\n', 'latin1'), '--summary', 'standard input:3: not UTF-8'],
   ])('a line of keys: %j', async (input, flag, says) => {
-    const ended = await keyfleet(['locate', '-n', 'a', flag], input as string);
+    const ended = await keyfleet(['locate', '-n', 'a', flag], input);
     expect(ended.code).toBe(6);
     expect(ended.err).toContain(says);
   });

@@ -1,4 +1,5 @@
 import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
+import { AnchorHash } from '../partition/anchor-hash.ts';
 import { hasherNamed } from '../partition/hash/all-hashers.ts';
 import { HASHKIT_NAMES, type HashkitName } from '../partition/hash/hashkit.ts';
 import { HashRing } from '../partition/hash-ring.ts';
@@ -16,11 +17,13 @@ import type { Partitioner } from '../partition/partitioner.ts';
 import { keyspaceCrateHasher, keyspaceCratePlacement } from '../partition/placement/crate-placement.ts';
 import { RangePartitioner } from '../partition/range-partitioner.ts';
 import { REDIS_SLOT_COUNT } from '../partition/redis-slot.ts';
+import { RedisSlots } from '../partition/redis-slots.ts';
 import { Rendezvous } from '../partition/rendezvous.ts';
+import { rendezvousPlacement } from '../partition/rendezvous-placement.ts';
 import { closest } from './closest.ts';
 import type { Fleet, FleetNode } from './fleet.ts';
 import { LoadedNodes } from './loaded-nodes.ts';
-import { NumberedNodes, renumberedAnchor } from './numbered-nodes.ts';
+import { NumberedNodes, renumbered } from './numbered-nodes.ts';
 import { usage } from './usage.ts';
 
 /** Settings of a fleet that only some algorithms know, and how they are asked for. */
@@ -65,6 +68,16 @@ export const ALGORITHMS: readonly Algorithm[] = [
     next: keyspaceAfter,
   },
   {
+    name: 'redis-ranges',
+    summary: 'the 16,384 slots in a range a node, as redis-cli --cluster create deals them; later changes move the fewest slots',
+    make: redisRanges,
+    next: (before, after) => {
+      const slots = redisRanges({ ...after, nodes: before.nodes });
+      slots.change(after.nodes);
+      return slots;
+    },
+  },
+  {
     name: 'keyspace-crate',
     summary: 'as the Rust crate keyspace: 65,536 shards, weighted rendezvous',
     make: (fleet) => keyspaceCrate(fleet),
@@ -74,6 +87,13 @@ export const ALGORITHMS: readonly Algorithm[] = [
     name: 'rendezvous',
     summary: 'highest random weight: no table, weights, zones',
     make: (fleet) => new Rendezvous(fleet.nodes, withHasher(fleet)),
+  },
+  {
+    name: 'rendezvous-placement',
+    summary: 'a table of slots filled by rendezvous hashing: look-ups as fast as keyspace, changes quicker, balance as chance has it',
+    takes: ['slots'],
+    make: (fleet) => keyspace(fleet, { placement: rendezvousPlacement }),
+    next: keyspaceAfter,
   },
   {
     name: 'maglev',
@@ -121,7 +141,22 @@ export const ALGORITHMS: readonly Algorithm[] = [
     name: 'anchor',
     summary: 'JumpBackAnchorHash: numbered shards, any of which may go',
     make: (fleet) => new NumberedNodes('anchor', fleet.nodes, new JumpBackAnchorHash(fleet.nodes.length, withHasher(fleet))),
-    next: (before, after) => renumberedAnchor('anchor', before as NumberedNodes, after.nodes),
+    next: (before, after) => {
+      const old = before as NumberedNodes;
+      const anchor = old.buckets as JumpBackAnchorHash;
+      return renumbered('anchor', old, after.nodes, JumpBackAnchorHash.fromState(anchor.state, { hasher: anchor.hasher }));
+    },
+  },
+  {
+    name: 'anchor-hash',
+    summary: 'AnchorHash, with a capacity fixed at the start: --slots, twice as many as nodes at first unless said',
+    takes: ['slots'],
+    make: (fleet) => new NumberedNodes('anchor-hash', fleet.nodes, anchorHash(fleet, fleet.nodes.length)),
+    next: (before, after) => {
+      const old = before as NumberedNodes;
+      const capacity = (old.buckets as AnchorHash).capacity;
+      return renumbered('anchor-hash', old, after.nodes, anchorHash({ ...after, slots: capacity }, old.byNumber.length));
+    },
   },
   ketama('ketama', 'twemproxy', 'as twemproxy'),
   ketama('ketama-libmemcached', 'libmemcached', 'as libmemcached: 100 points a server, no weights'),
@@ -193,6 +228,16 @@ function keyspace(fleet: Fleet, options: KeyspaceOptions<FleetNode>): Keyspace<F
 function keyspaceCrate(fleet: Fleet): Keyspace<FleetNode> {
   if (fleet.hash !== undefined) throw usage('--hash: keyspace-crate has the hash of the crate and no other');
   return keyspace(fleet, { placement: keyspaceCratePlacement, hasher: keyspaceCrateHasher });
+}
+
+function anchorHash({ hash, slots }: Fleet, bucketCount: number): AnchorHash {
+  if (hash !== undefined) throw usage('--hash: anchor-hash draws from murmur3_x86_128 and no other');
+  return new AnchorHash(bucketCount, { capacity: slots ?? 2 * bucketCount });
+}
+
+function redisRanges({ nodes, hash }: Fleet): RedisSlots<FleetNode> {
+  if (hash !== undefined) throw usage('--hash: the slots of a Redis Cluster are by CRC16 and no other hash');
+  return new RedisSlots(nodes);
 }
 
 /** Range i belongs to node i; with more ranges than nodes the nodes take turns. */

@@ -1,39 +1,4 @@
 #!/usr/bin/env node
-import { Command, CommanderError } from 'commander';
-import { isKeyfleetError, messageOf } from '../base/errors.ts';
-import { COMMANDS } from './command-table.ts';
-import { EXIT, exitCodeOf } from './exit-code.ts';
-import { readPackageVersion } from './package-version.ts';
+import { runCommandLine } from './command-line.ts';
 
-// `-config=FILE`, as Go programs take it, is understood too.
-process.exitCode = await main(process.argv.slice(2).map((arg) => arg.replace(/^-config(?=$|=)/, '--config')));
-
-/** Runs one command line; resolves to the exit code. */
-async function main(args: readonly string[]): Promise<number> {
-  const program = new Command('keyfleet')
-    .description('A partitioned, durable key-value store, and placement for anything you shard.')
-    .version(readPackageVersion())
-    .showSuggestionAfterError()
-    .exitOverride()
-    // So that the options of `pool owner` are its own, not those of `pool`.
-    .enablePositionalOptions()
-    .addHelpText('after', '\nExample:\n  keyfleet serve --dir ./data\n\nkeyfleet COMMAND --help says more about one command.');
-  const wanted = args.find((arg) => !arg.startsWith('-'));
-  for (const { name, summary, load } of COMMANDS) {
-    const command = program.command(name).description(summary).showSuggestionAfterError().exitOverride();
-    if (name === wanted || (wanted === 'help' && args.includes(name))) (await load()).define(command);
-  }
-  try {
-    await program.parseAsync(args, { from: 'user' });
-    return typeof process.exitCode === 'number' ? process.exitCode : EXIT.ok;
-  } catch (error) {
-    // Commander has already printed what was wrong with the line, or the help that was asked for.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    process.stderr.write(`keyfleet: ${isKeyfleetError(error) ? `${error.code}: ${error.message}` : `unexpected: ${stackOf(error)}`}\n`);
-    return exitCodeOf(error);
-  }
-}
-
-function stackOf(error: unknown): string {
-  return error instanceof Error && error.stack ? error.stack : messageOf(error);
-}
+process.exitCode = await runCommandLine(process.argv.slice(2));

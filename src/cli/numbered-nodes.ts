@@ -1,5 +1,4 @@
 import type { KeyInput } from '../partition/hasher.ts';
-import { JumpBackAnchorHash } from '../partition/jump-back-anchor-hash.ts';
 import type { Partitioner } from '../partition/partitioner.ts';
 import type { FleetNode } from './fleet.ts';
 import { usage } from './usage.ts';
@@ -40,10 +39,18 @@ export class NumberedNodes implements Partitioner<FleetNode> {
   }
 }
 
-/** The nodes after a change of numbered nodes whose numbers stay: those that left give up theirs, those that join take free ones. */
-export function renumberedAnchor(name: string, before: NumberedNodes, after: readonly FleetNode[]): NumberedNodes {
-  const old = before.buckets as JumpBackAnchorHash;
-  const anchor = JumpBackAnchorHash.fromState(old.state, { hasher: old.hasher });
+/** Numbered shards of which any may go. */
+export interface AnchorBuckets extends Buckets {
+  has(bucket: number): boolean;
+  add(): { readonly bucket: number };
+  remove(bucket: number): unknown;
+}
+
+/**
+ * The nodes after a change of numbered nodes whose numbers stay: those that left give up theirs, those that join take free ones.
+ * `anchor` is as that of `before`, and is changed.
+ */
+export function renumbered(name: string, before: NumberedNodes, after: readonly FleetNode[], anchor: AnchorBuckets): NumberedNodes {
   const byNumber: (FleetNode | undefined)[] = [...before.byNumber];
   const stay = new Map(after.map((node) => [node.id, node]));
   for (const [number, node] of byNumber.entries()) {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { Keyspace } from './keyspace.ts';
 import type { PartitionNode } from './node.ts';
 import { anyNodes, distinctZones } from './placement/replica-rule.ts';
+import { tableChecksum } from './placement/slot-table.ts';
 import { rendezvousPlacement } from './rendezvous-placement.ts';
 
 const options = { placement: rendezvousPlacement, slotCount: 512 };
@@ -37,6 +38,12 @@ describe('rendezvousPlacement', () => {
     for (const { held, share } of keyspace.balance().nodes) expect(Math.abs(held / share - 1)).toBeLessThan(0.08);
     const plan = keyspace.add({ id: 'more', weight: 3 });
     expect([...plan.nodes.values()].filter(({ pulls }) => pulls.length > 0).map(({ node }) => node)).toEqual(['more']);
+  });
+
+  test('is the same table on every engine and in every version: pinned', () => {
+    const nodes = Array.from({ length: 20 }, (_, i): PartitionNode => ({ id: `node-${i}`, weight: 1 + (i % 3) }));
+    const zoned = nodes.map((node, i): PartitionNode => ({ ...node, zone: `z${i % 4}` }));
+    expect([nodes, zoned].map((list) => tableChecksum(new Keyspace(list, options).table))).toEqual([1_676_456_465, 1_907_521_242]);
   });
 
   test('spreads over zones unless the rule is anyNodes; refuses other rules', () => {

@@ -17,6 +17,7 @@ import {
   RedisSlots,
   Rendezvous,
   redisSlot,
+  rendezvousPlacement,
   SharedRing,
 } from '../../src/partition/index.ts';
 
@@ -57,6 +58,7 @@ const PARTITIONERS: Readonly<Record<string, () => Partitioner<PartitionNode>>> =
     keyspace.apply({ add: NODES.slice(0, 2), remove: ['node-9'] });
     return keyspace;
   },
+  'Keyspace rendezvous': () => new Keyspace(NODES, { placement: rendezvousPlacement, slotCount: 4_096 }),
   Rendezvous: () => new Rendezvous(NODES),
   Maglev: () => new Maglev(NODES),
   BoundedLoad: () => new BoundedLoad(new Rendezvous(NODES)),
