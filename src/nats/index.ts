@@ -4,3 +4,4 @@ export { JetStreamLog, type JetStreamLogOptions, jetStreamLog } from './jetstrea
 export { type NatsTransportOptions, natsTransport } from './nats-transport.ts';
 export { checkNatsServers, isOlder, natsRisks, OLDEST_SAFE_SERVER, type ServerCheckOptions } from './server-check.ts';
 export { checkStream, type LogStream, streamConfig } from './stream-config.ts';
+export { WatchedLog, type WatchOptions } from './watched-log.ts';

@@ -42,6 +42,9 @@ const HEADERS_BYTES = 256;
 const READ_AHEAD_BYTES = 4 * 1024 * 1024;
 /** After so long without an entry a reader asks whether any are left to come. */
 const QUIET_MS = 2_000;
+/** How often a consumer is to show that it lives: half of it. */
+const PULL_EXPIRES_MS = 3_000;
+const UNKNOWN_PAUSE_MS = 100;
 const WRONG_LAST_SEQUENCE = [10071, 10164];
 const STREAM_NOT_FOUND = 10059;
 const STREAM_NAME_IN_USE = 10058;
@@ -82,6 +85,7 @@ export class JetStreamLog implements ShardLog {
   readonly #manager: JetStreamManager;
   readonly #stream: JetStreamClient;
   readonly #timeoutMs: number;
+  #highestSeen = 0;
 
   /** Use {@link jetStreamLog}. */
   constructor(connection: NatsConnection, manager: JetStreamManager, name: string, timeoutMs: number) {
@@ -112,12 +116,28 @@ export class JetStreamLog implements ShardLog {
         expect: { streamName: this.name, lastSequence: expectedLastSeq },
         timeout: this.#timeoutMs,
       });
+      this.#saw(ack.seq);
       return { kind: 'appended', seq: ack.seq };
     } catch (error) {
-      if (!WRONG_LAST_SEQUENCE.includes(codeOf(error))) return { kind: 'unknown' };
+      if (!WRONG_LAST_SEQUENCE.includes(codeOf(error))) {
+        // It may have been refused at once, by a connection that is closed or servers without a leader: whoever tries again does so at a bearable pace.
+        await new Promise((resolve) => setTimeout(resolve, UNKNOWN_PAUSE_MS));
+        return { kind: 'unknown' };
+      }
       const told = /wrong last sequence: (\d+)/.exec(messageOf(error))?.[1];
-      return { kind: 'conflict', lastSeq: told === undefined ? await this.lastSeq() : Number(told) };
+      const lastSeq = told === undefined ? await this.lastSeq() : Number(told);
+      this.#saw(lastSeq);
+      return { kind: 'conflict', lastSeq };
     }
+  }
+
+  /** The highest number that the servers have spoken of since the log was opened. A hint, as {@link lastSeq} is. */
+  get highestSeen(): EntrySeq {
+    return this.#highestSeen;
+  }
+
+  #saw(seq: EntrySeq): void {
+    if (seq > this.#highestSeen) this.#highestSeen = seq;
   }
 
   /** @throws KF_LOG_TRUNCATED; KF_LOG_LOST when the stream is gone; KF_UNAVAILABLE */
@@ -156,6 +176,8 @@ export class JetStreamLog implements ShardLog {
           yield { seq, entry: copyBytes(message.data) };
         }
         quiet.check();
+        // Its consumer has ended by itself, as when its server went.
+        if (!signal?.aborted) await new Promise((resolve) => setTimeout(resolve, UNKNOWN_PAUSE_MS));
       } finally {
         quiet.stop();
         signal?.removeEventListener('abort', stop);
@@ -196,11 +218,15 @@ export class JetStreamLog implements ShardLog {
     }
   }
 
-  /** A hint as `lastSeq` is, but one that lags says too early a beginning, and then the numbers of what comes tell. */
-  async #checkStart(fromSeq: EntrySeq): Promise<void> {
+  /**
+   * Whether `fromSeq` is there already. A hint as `lastSeq` is, but one that lags says too early a beginning, and then the numbers of what comes tell.
+   * @throws KF_LOG_TRUNCATED
+   */
+  async #checkStart(fromSeq: EntrySeq): Promise<boolean> {
     const { first_seq: firstSeq, last_seq: lastSeq } = (await this.#info()).state;
     // A stream without messages tells where the next one will stand.
     if (fromSeq < firstSeq && fromSeq <= lastSeq) throw truncated(this.name, fromSeq, firstSeq);
+    return fromSeq <= lastSeq;
   }
 
   async #consume(fromSeq: EntrySeq): Promise<AsyncIterable<JsMsg> & { close(): Promise<unknown> }> {
@@ -209,7 +235,7 @@ export class JetStreamLog implements ShardLog {
         deliver_policy: DeliverPolicy.StartSequence,
         opt_start_seq: fromSeq,
       });
-      return await consumer.consume({ max_bytes: READ_AHEAD_BYTES });
+      return await consumer.consume({ max_bytes: READ_AHEAD_BYTES, expires: PULL_EXPIRES_MS });
     } catch (error) {
       throw this.#failure(error);
     }
@@ -221,20 +247,26 @@ export class JetStreamLog implements ShardLog {
   }
 }
 
-/** Asks, whenever nothing has come for a while, whether that is right; what it hears is thrown by {@link check}. */
+/**
+ * Asks, whenever nothing has come for a while, whether anything should have. If so the consumer, which may have gone with its server, is stopped for
+ * another to take its place; an error that it hears is thrown by {@link check}.
+ */
 class QuietTimer {
   readonly #timer: NodeJS.Timeout;
   #isQuiet = true;
   #isAsking = false;
   #heard: { readonly error: unknown } | undefined;
 
-  constructor(ask: () => Promise<void>, stop: () => void) {
+  constructor(ask: () => Promise<boolean>, stop: () => void) {
     this.#timer = setInterval(() => {
       const wasQuiet = this.#isQuiet;
       this.#isQuiet = true;
       if (!wasQuiet || this.#isAsking) return;
       this.#isAsking = true;
       ask()
+        .then((isLate) => {
+          if (isLate && this.#isQuiet) stop();
+        })
         .catch((error: unknown) => {
           // Servers that do not answer may yet; a log that is gone, or truncated, does not come back.
           if (error instanceof KeyfleetError && error.retryable) return;

@@ -1,0 +1,148 @@
+import type { Bytes } from '../base/bytes.ts';
+import { KeyfleetError } from '../base/errors.ts';
+import type { AppendOutcome, EntrySeq, LogRecord, ShardLog } from '../log/log.ts';
+import type { JetStreamLog } from './jetstream-log.ts';
+
+// The log as a replica uses it: it is told when entries have come, and reads the newest from memory, where one long-lived consumer puts them. What
+// is older it reads from the servers.
+
+export interface WatchOptions {
+  /** The first entry that will be wanted: behind what the replica has run. */
+  readonly fromSeq: EntrySeq;
+  /** There are entries that `read` gives. */
+  readonly onGrew: () => void;
+  /** The watch has ended for good: the log is gone, or truncated beyond `fromSeq`. */
+  readonly onEnded: (why: KeyfleetError) => void;
+  /** Newest entries are kept up to this. Default 8 MiB. */
+  readonly keptBytes?: number;
+}
+
+/** A read waits for entries that are known to be there and on their way, but not for longer. */
+const PATIENCE_MS = 500;
+/** After servers could not be reached. */
+const RETRY_MS = 200;
+
+/** @see ShardLog, for what each method promises. Close it before the log's connection. */
+export class WatchedLog implements ShardLog {
+  readonly #log: JetStreamLog;
+  readonly #onGrew: () => void;
+  readonly #onEnded: (why: KeyfleetError) => void;
+  readonly #keptBytes: number;
+  readonly #abort = new AbortController();
+  readonly #watching: Promise<void>;
+  /** Entries `#first`, `#first + 1`, … */
+  #kept: Bytes[] = [];
+  #first: EntrySeq;
+  #bytes = 0;
+  /** Calls of those who wait for entries. */
+  readonly #waiting = new Set<() => void>();
+
+  constructor(log: JetStreamLog, options: WatchOptions) {
+    this.#log = log;
+    this.#first = options.fromSeq;
+    this.#onGrew = options.onGrew;
+    this.#onEnded = options.onEnded;
+    this.#keptBytes = options.keptBytes ?? 8 * 1024 * 1024;
+    this.#watching = this.#watch();
+  }
+
+  append(entry: Bytes, expectedLastSeq: EntrySeq): Promise<AppendOutcome> {
+    return this.#log.append(entry, expectedLastSeq);
+  }
+
+  async *read(fromSeq: EntrySeq): AsyncIterableIterator<LogRecord> {
+    if (fromSeq < this.#first || this.#abort.signal.aborted) {
+      yield* this.#log.read(fromSeq);
+      return;
+    }
+    const { highestSeen } = this.#log;
+    await this.#waitFor(highestSeen);
+    // The servers have spoken of entries that do not come: a consumer that has gone with its server, or a leader that spoke of what it lost.
+    if (this.#last() < highestSeen) {
+      yield* this.#log.read(fromSeq);
+      return;
+    }
+    for (let seq = fromSeq; seq <= this.#last(); seq++) {
+      // Meanwhile it may have been dropped.
+      if (seq < this.#first) {
+        yield* this.#log.read(seq);
+        return;
+      }
+      yield { seq, entry: this.#kept[seq - this.#first]! };
+    }
+  }
+
+  truncate(uptoSeq: EntrySeq): Promise<void> {
+    return this.#log.truncate(uptoSeq);
+  }
+
+  lastSeq(): Promise<EntrySeq> {
+    return this.#log.lastSeq();
+  }
+
+  /** Stops watching; reads still work, from the servers. */
+  async close(): Promise<void> {
+    this.#abort.abort();
+    this.#wake();
+    await this.#watching;
+  }
+
+  async #watch(): Promise<void> {
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      try {
+        for await (const record of this.#log.follow(this.#last() + 1, signal)) this.#keep(record);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof KeyfleetError)) throw error;
+        if (!error.retryable) {
+          this.#abort.abort();
+          this.#wake();
+          this.#onEnded(error);
+          return;
+        }
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+  }
+
+  #keep({ entry }: LogRecord): void {
+    this.#kept.push(entry);
+    this.#bytes += entry.length;
+    if (this.#bytes > this.#keptBytes) this.#drop();
+    this.#wake();
+    this.#onGrew();
+  }
+
+  /** The older half at once, so that each entry costs little. */
+  #drop(): void {
+    let dropped = 0;
+    while (this.#bytes > this.#keptBytes / 2 && dropped < this.#kept.length - 1) this.#bytes -= this.#kept[dropped++]!.length;
+    this.#kept = this.#kept.slice(dropped);
+    this.#first += dropped;
+  }
+
+  #last(): EntrySeq {
+    return this.#first + this.#kept.length - 1;
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake();
+  }
+
+  async #waitFor(seq: EntrySeq): Promise<void> {
+    if (this.#last() >= seq) return;
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(wake);
+        resolve();
+      };
+      const wake = (): void => {
+        if (this.#last() >= seq || this.#abort.signal.aborted) done();
+      };
+      const timer = setTimeout(done, PATIENCE_MS);
+      this.#waiting.add(wake);
+    });
+  }
+}
