@@ -10,7 +10,8 @@ import { findProxyCommand, keyIndexes, type ProxyCommand } from './proxy-command
 import { fanOut } from './proxy-fan-out.ts';
 import { Join } from './proxy-join.ts';
 import { answerLocally } from './proxy-local.ts';
-import { beginSession, block } from './proxy-session.ts';
+import { beginSession } from './proxy-session.ts';
+import { block } from './proxy-waiting.ts';
 import { failureReply } from './proxy-wire.ts';
 import { encodeRequest } from './request-encoder.ts';
 import { mayWait } from './waiting-commands.ts';

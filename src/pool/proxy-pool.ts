@@ -24,6 +24,8 @@ export interface SpecialRoutes {
   takes(client: ProxyClient, command: ProxyCommand, server: number, keys: readonly Bytes[]): boolean;
   /** {@link takes} of a command whose keys may lie apart, `step` arguments to a key. */
   takesSplit(client: ProxyClient, command: ProxyCommand, args: readonly Bytes[], keys: readonly Bytes[], step: number): boolean;
+  /** Where a reply over a private connection says that its keys are, when it says so. */
+  redirected?(bytes: Bytes, start: number, end: number, speaker: number): { readonly server: number; readonly isAsk: boolean } | undefined;
   /** Resolves with the server where these keys are and stay, for what outlives one command. */
   bring(keys: readonly Bytes[]): Promise<number>;
   close?(): void;

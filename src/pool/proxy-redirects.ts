@@ -12,8 +12,8 @@ import type { EncodedRequest, ReplySink } from './reply-sink.ts';
 import { encodeRequest } from './request-encoder.ts';
 
 /** A request is sent on at most so many times. */
-const MOST_REDIRECTS = 8;
-const ASKING = '*1\r\n$6\r\nASKING\r\n';
+export const MOST_REDIRECTS = 8;
+export const ASKING = '*1\r\n$6\r\nASKING\r\n';
 const NOBODY: ReplySink<unknown> = { onReply: () => undefined, onFailure: () => undefined };
 
 /**
@@ -34,12 +34,20 @@ export class ClusterRoutes implements SpecialRoutes {
     return false;
   }
 
+  redirected(bytes: Bytes, start: number, end: number, speaker: number): { readonly server: number; readonly isAsk: boolean } | undefined {
+    const found = redirectOf(bytes, start, end);
+    if (found === undefined) return undefined;
+    this.#pool.stats.redirects++;
+    if (!found.isAsk) this.refresh();
+    return { server: this.#serverAt(found.address, speaker), isAsk: found.isAsk };
+  }
+
   bring(keys: readonly Bytes[]): Promise<number> {
     return Promise.resolve(this.#pool.serverOf(keys[0]!));
   }
 
   takes(client: ProxyClient, command: ProxyCommand, server: number): boolean {
-    // Transactions and blocking commands have connections of their own, and see what the cluster says.
+    // Transactions and what waits have connections of their own, which follow by themselves or say why not.
     if (command.kind !== 'keyed') return false;
     this.#pool.stats.server(server).requests++;
     const token = client.open(command, server, 1);
@@ -60,16 +68,13 @@ export class ClusterRoutes implements SpecialRoutes {
     const backend = this.#pool.backends(client.version)[server]!;
     const follow: ReplySink<undefined> = {
       onReply: (_, bytes, start, end) => {
-        const address = redirects < MOST_REDIRECTS ? redirectOf(bytes, start, end) : undefined;
-        if (address === undefined) {
+        const found = redirects < MOST_REDIRECTS ? this.redirected(bytes, start, end, server) : undefined;
+        if (found === undefined) {
           sink.onReply(token, bytes, start, end);
           return;
         }
-        this.#pool.stats.redirects++;
-        const next = this.#serverAt(address.address, server);
-        if (address.isAsk) this.#pool.backends(client.version)[next]!.send(ASKING, NOBODY, undefined, client.id);
-        else this.refresh();
-        this.#send(request, next, sink, token, client, redirects + 1);
+        if (found.isAsk) this.#pool.backends(client.version)[found.server]!.send(ASKING, NOBODY, undefined, client.id);
+        this.#send(request, found.server, sink, token, client, redirects + 1);
       },
       onFailure: (_: undefined, error: BackendError) => {
         this.refresh();

@@ -1,16 +1,14 @@
 import { type Bytes, fromUtf8 } from '../base/bytes.ts';
+import type { KeyfleetError } from '../base/errors.ts';
 import { wrongArityError } from '../shard/redis/error-replies.ts';
 import { errorReply, OK, type Reply, type TaggedReply } from '../shard/redis/reply.ts';
 import type { PrivateConnection } from './private-connections.ts';
 import { NO_SERVER, type ProxyClient } from './proxy-client.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
 import { forward, keysOfRequest, oneServer } from './proxy-dispatch.ts';
-import { failureReply } from './proxy-wire.ts';
 import type { EncodedRequest, ReplySink } from './reply-sink.ts';
-import { encodeRequest } from './request-encoder.ts';
-import { isNilReply, withTimeLeft } from './waiting-commands.ts';
 
-// Transactions, blocking commands and subscriptions: what needs a connection of its own to one server.
+// Transactions and subscriptions: what needs a connection of its own to one server.
 //
 // A client's requests go over the shared connections, or over its private one, never over both at once: before the first use of the private one,
 // and after its last, all earlier answers are awaited. So what a client sends in a row happens in that row, on every key.
@@ -23,6 +21,12 @@ const ABORTED = errorReply('EXECABORT Transaction discarded because of previous 
 const LOST = errorReply('EXECABORT Transaction discarded: the connection to its server was lost before EXEC; nothing was carried out');
 const MOVED = errorReply(
   'EXECABORT Transaction discarded: its keys are on their way to another server; nothing was carried out, try again (KF_POOL_MOVING)',
+);
+const LEFT = errorReply(
+  'TRYAGAIN the slot of this key has moved to another node of the cluster; nothing was done, begin anew (KF_POOL_MOVING)',
+);
+const LEAVING = errorReply(
+  'TRYAGAIN the slot of this key is on its way to another node of the cluster; nothing was done, begin anew later (KF_POOL_MOVING)',
 );
 const TOO_MANY_QUEUED = errorReply('ERR too many commands in MULTI before the first with a key');
 const QUEUED: Reply = { kind: 'status', text: 'QUEUED' };
@@ -75,94 +79,6 @@ function unsubscribedAlready(client: ProxyClient, command: ProxyCommand): void {
   for (const channel of channels) {
     client.replyAlways({ kind: 'push', items: [Buffer.from(command.name), channel, 0] });
   }
-}
-
-/** Sends a command that may wait at its server over a connection of its own; nothing behind it starts before its answer. */
-export function block(client: ProxyClient, command: ProxyCommand): void {
-  if (client.inFlight > 0) {
-    client.hold('drained');
-    return;
-  }
-  const keys = keysOfRequest(client, command);
-  const server = oneServer(client, command, keys, true);
-  if (typeof server !== 'number') client.reply(command, server);
-  else {
-    client.isBlocked = true;
-    waitAt({ client, command, keys: keys ?? [], token: client.open(command, server, 1) }, server, client.scanner.args());
-  }
-}
-
-/** A command that waits at a server for a client. */
-interface Waiting {
-  readonly client: ProxyClient;
-  readonly command: ProxyCommand;
-  readonly keys: readonly Bytes[];
-  readonly token: number;
-}
-
-function waitAt(waiting: Waiting, server: number, args: readonly Bytes[]): void {
-  const { client, command, token } = waiting;
-  const { pool } = client;
-  const sinceMs = performance.now();
-  let isMoved = false;
-  const own = pool.privates.take(pool.backends(client.version)[server]!, true, {
-    onMoved: () => {
-      isMoved = true;
-    },
-  });
-  own.keys = [...waiting.keys];
-  own.isWaiting = true;
-  client.abandon = () => pool.privates.drop(own);
-  pool.stats.server(server).requests++;
-  own.connection.send(
-    encodeRequest(args),
-    {
-      onReply: (_, bytes, start, end) => {
-        client.abandon = undefined;
-        pool.privates.give(own);
-        const again =
-          isMoved && isNilReply(bytes, start)
-            ? withTimeLeft(command.name, { argCount: args.length, arg: (i) => args[i]! }, performance.now() - sinceMs)
-            : undefined;
-        if (again !== undefined) waitElsewhere(waiting, again);
-        else {
-          client.onReply(token, bytes, start, end);
-          unblock(client);
-        }
-      },
-      onFailure: (_, error) => {
-        client.onFailure(token, error);
-        unblock(client);
-      },
-    },
-    undefined,
-  );
-}
-
-/** Its keys are on their way: it goes on waiting where they will be. */
-function waitElsewhere(waiting: Waiting, args: readonly Bytes[]): void {
-  const { client, command, keys, token } = waiting;
-  client.pool.special!.bring(keys).then(
-    () => {
-      if (client.isClosed) return;
-      const server = oneServer(client, command, keys, true);
-      if (typeof server === 'number') waitAt(waiting, server, args);
-      else {
-        client.answer(token, server);
-        unblock(client);
-      }
-    },
-    (error: unknown) => {
-      client.answer(token, failureReply(error));
-      unblock(client);
-    },
-  );
-}
-
-function unblock(client: ProxyClient): void {
-  client.isBlocked = false;
-  client.abandon = undefined;
-  client.release();
 }
 
 interface Transaction {
@@ -234,8 +150,10 @@ export class PrivateSession {
     const client = this.#client;
     switch (command.name) {
       case 'multi':
+        if (this.#isLost && !this.#isWatching && !this.#leave()) return true;
         this.#transaction = { isSpoiled: false, held: [], isOpen: false };
-        if (this.#own && !this.#isLost) this.#openTransaction(this.#transaction, this.#server);
+        // Without WATCH the first key says which server it is.
+        if (this.#isWatching && !this.#isLost) this.#openTransaction(this.#transaction, this.#server);
         client.reply(command, OK);
         return true;
       case 'exec':
@@ -248,8 +166,8 @@ export class PrivateSession {
         const keys = keysOfRequest(client, command);
         const server = oneServer(client, command, keys, true);
         if (typeof server !== 'number') client.reply(command, server);
-        else if (!this.#isAt(server)) client.reply(command, this.#elsewhere(command));
-        else {
+        else if (this.#isWatching && !this.#isAt(server)) client.reply(command, this.#elsewhere(command));
+        else if (this.#isWatching || this.#leaveFor(server)) {
           this.#isWatching = true;
           this.#send(command, server, keys);
         }
@@ -311,11 +229,33 @@ export class PrivateSession {
     // EXEC says what became of it.
     if (this.#isMoved) client.reply(command, QUEUED);
     else if (typeof server !== 'number') this.#spoil(command, server);
-    else if (!this.#isAt(server)) this.#spoil(command, this.#elsewhere(command));
-    else {
-      if (!transaction.isOpen) this.#openTransaction(transaction, server);
+    else if (transaction.isOpen || this.#isWatching) {
+      if (this.#isAt(server)) this.#send(command, server, keys);
+      else this.#spoil(command, this.#elsewhere(command));
+    } else if (this.#leaveFor(server)) {
+      this.#openTransaction(transaction, server);
       this.#send(command, server, keys);
     }
+  }
+
+  /** Sees to it that its connection, if it has one, is a good one to this server; false while answers are under way on another, which come first. */
+  #leaveFor(server: number): boolean {
+    return (this.#isAt(server) && !this.#isLost) || this.#leave();
+  }
+
+  /** Leaves its connection, on which nothing stands any more; false while answers are under way there. */
+  #leave(): boolean {
+    const own = this.#own;
+    if (own === undefined) return true;
+    if (this.#client.inFlight > 0) {
+      this.#client.hold('drained');
+      return false;
+    }
+    this.#own = undefined;
+    this.#isLost = false;
+    this.#isMoved = false;
+    this.#client.pool.privates.give(own);
+    return true;
   }
 
   #queueKeyless(command: ProxyCommand, transaction: Transaction): void {
@@ -448,7 +388,9 @@ export class PrivateSession {
     client.pool.privates.stand(own, keys);
     const counters = client.pool.stats.servers[server];
     if (counters !== undefined) counters.requests++;
-    own.connection.send(client.frame(), client, client.open(command, server, 1));
+    const token = client.open(command, server, 1);
+    if (client.pool.special?.redirected === undefined) own.connection.send(client.frame(), client, token);
+    else own.connection.send(client.frame(), new RefusedRedirect(client, server), token);
   }
 
   #onLost(): void {
@@ -468,7 +410,30 @@ export class PrivateSession {
   }
 }
 
+/** What a transaction hears when a cluster has moved its keys: nobody can take it there in its middle, and the next one finds them. */
+class RefusedRedirect implements ReplySink<number> {
+  readonly #client: ProxyClient;
+  readonly #server: number;
+
+  constructor(client: ProxyClient, server: number) {
+    this.#client = client;
+    this.#server = server;
+  }
+
+  onReply(token: number, bytes: Bytes, start: number, end: number): void {
+    const found = bytes[start] === MINUS ? this.#client.pool.special?.redirected?.(bytes, start, end, this.#server) : undefined;
+    if (found === undefined) this.#client.onReply(token, bytes, start, end);
+    else this.#client.answer(token, found.isAsk ? LEAVING : LEFT);
+  }
+
+  onFailure(token: number, error: KeyfleetError): void {
+    this.#client.onFailure(token, error);
+  }
+}
+
 function isUnsubscribed(bytes: Bytes, start: number, end: number): boolean {
   if (end - start > 1024) return false;
   return /^[*>]3\r\n\$\d+\r\n[ps]?unsubscribe\r\n/.test(fromUtf8(bytes.subarray(start, Math.min(end, start + 40))));
 }
+
+const MINUS = 45;

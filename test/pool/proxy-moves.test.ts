@@ -188,9 +188,9 @@ describe.runIf(hasRedis)('proxies that follow the owner of their pool', () => {
       resp3!.send('HELLO', '3');
       await resp3!.next();
       const still = await near.connect();
-      for (let at = 0; at < 2_000; at += 100)
+      for (let at = 0; at < 1_000; at += 100)
         await still.call('MSET', ...Array.from({ length: 100 }, (_, i) => [`still:${at + i}`, `${at + i}`]).flat());
-      const workers = [0, 1, 2, 5, 6, 7].map((i) => worker(`w${i}`, clients[i]!, 77 + i));
+      const workers = [0, 1, 5, 6].map((i) => worker(`w${i}`, clients[i]!, 77 + i));
       const running = Promise.all(workers.map((one) => one.run(() => isOver)));
       const mixtures = Promise.all([
         mixture('near', clients[3]!, clients[4]!, () => isOver),
@@ -210,9 +210,9 @@ describe.runIf(hasRedis)('proxies that follow the owner of their pool', () => {
       } while (cursor !== '0');
       const listed = (await still.call('KEYS', 'still:*')) as string[];
       await removing;
-      expect([...found].filter((key) => key.startsWith('still:'))).toHaveLength(2_000);
+      expect([...found].filter((key) => key.startsWith('still:'))).toHaveLength(1_000);
       expect([...found].filter((key) => key.startsWith('__kf:'))).toEqual([]);
-      expect(listed).toHaveLength(2_000);
+      expect(listed).toHaveLength(1_000);
       const moving = await owner.ask<{ error?: object }>('servers/move', { server: 'server2', address: s3.address });
       expect(moving.error).toBeUndefined();
       await owner.admin.whole.settled();

@@ -57,6 +57,37 @@ describe.runIf(hasRedis)('a pool over a Redis Cluster', () => {
       expect(await client.call('GET', key)).toBe('moved');
       expect(await one.client.request('DBSIZE')).not.toBe(keys.length);
       expect(started.proxy.pools[0]!.stats.redirects).toBeGreaterThan(0);
+      // What waits is sent on too: by ASK while the slot is on its way, by MOVED afterwards.
+      const list = `{${key}}:list`;
+      const waiter = await started.connect();
+      waiter.send('BLPOP', list, '0');
+      expect(await client.call('RPUSH', list, 'one')).toBe(1);
+      expect(await waiter.shown()).toEqual([list, 'one']);
+      // A transaction cannot be taken along: it is told, nothing is done, and once the slot is there the next one finds it.
+      const inTransaction = async (): Promise<unknown[]> => {
+        const said: unknown[] = [];
+        for (const args of [['MULTI'], ['INCR', `{${key}}:n`], ['EXEC']]) said.push(await client.call(...args));
+        return said;
+      };
+      expect(await inTransaction()).toEqual([
+        '+OK',
+        expect.stringMatching(/^-TRYAGAIN .*on its way.*KF_POOL_MOVING/),
+        expect.stringMatching(/^-EXECABORT/),
+      ]);
+      for (const node of [two, one]) await node.client.request('CLUSTER', 'SETSLOT', slot, 'NODE', await idOf(two));
+      waiter.send('BLPOP', list, '0');
+      expect(await client.call('RPUSH', list, 'two')).toBe(1);
+      expect(await waiter.shown()).toEqual([list, 'two']);
+      let said = await inTransaction();
+      for (let i = 0; i < 50 && !Array.isArray(said[2]); i++) {
+        expect(said[1]).toMatch(/^-TRYAGAIN .*KF_POOL_MOVING/);
+        said = await inTransaction();
+      }
+      expect(said).toEqual(['+OK', '+QUEUED', [1]]);
+      expect(await client.call('WATCH', `{${key}}:n`)).toBe('+OK');
+      expect(await client.call('GET', `{${key}}:n`)).toBe('1');
+      expect(await client.call('UNWATCH')).toBe('+OK');
+      waiter.close();
     } finally {
       client.socket.destroy();
       await started.proxy.close({ graceMs: 100 });

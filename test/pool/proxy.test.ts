@@ -122,6 +122,24 @@ describe.runIf(hasRedis)('a proxy before three servers', () => {
     expect(await client.call('GET', one)).toBe('3');
   });
 
+  test('runs one transaction after the other on different servers, in one go or not, with WATCH or without', async () => {
+    const [one, other] = apart();
+    const both: unknown[] = [];
+    for (const key of [one, other, other, one]) for (const args of [['MULTI'], ['INCR', key], ['EXEC']]) client.send(...args);
+    for (let i = 0; i < 4; i++) both.push([await client.shown(), await client.shown(), await client.shown()]);
+    expect(both).toEqual([[1], [1], [2], [2]].map((result) => ['+OK', '+QUEUED', result]));
+    for (const key of [one, other]) {
+      expect(await client.call('WATCH', key)).toBe('+OK');
+      expect(await client.call('UNWATCH')).toBe('+OK');
+    }
+    expect(await client.call('WATCH', one)).toBe('+OK');
+    expect(await client.call('WATCH', other)).toMatch(/^-CROSSSLOT/);
+    expect(await client.call('MULTI')).toBe('+OK');
+    expect(await client.call('INCR', one)).toBe('+QUEUED');
+    expect(await client.call('EXEC')).toEqual([3]);
+    expect(await client.call('MGET', one, other)).toEqual(['3', '2']);
+  });
+
   test('gives EXEC up when a watched key has changed', async () => {
     const other = await started.connect();
     await client.call('SET', 'w', '1');
