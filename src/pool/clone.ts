@@ -41,6 +41,7 @@ export interface CloneReport {
 /** The setting that keeps writers out while the offsets meet. */
 const FENCE_SETTING = 'min-replicas-to-write';
 const NOBODY_WRITES = '99';
+const LOOPBACK = /^(127\.\d+\.\d+\.\d+|localhost|::1)$/;
 
 /** @throws KF_POOL_PLAN when a new server cannot follow; KF_POOL_CLONE_FAILED when it did not catch up: the old one serves on. */
 export async function cloneServer(options: CloneOptions): Promise<CloneReport> {
@@ -98,6 +99,8 @@ export async function cloneProblems(from: ServerLink, to: ServerLink): Promise<s
   const problems: string[] = [];
   if (from.server.path !== undefined)
     problems.push(`${fromName} is a unix socket, which no server can follow: say in the pool file where it listens`);
+  else if (LOOPBACK.test(from.server.host) && to.server.path === undefined && !LOOPBACK.test(to.server.host))
+    problems.push(`${fromName} is an address of its own machine, which ${toName} cannot follow: say in the pool file how others reach it`);
   if ([...target.keys()].some((field) => /^db\d+$/.test(field)))
     problems.push(`${toName} holds keys, which the copy would replace: empty it (FLUSHALL) first`);
   if (target.get('role') !== 'master') problems.push(`${toName} follows another server already`);
@@ -132,8 +135,8 @@ export async function unfollow(servers: readonly ServerAddress[]): Promise<void>
 
 /** Makes one server follow another; answers what takes that back. */
 async function follow(from: ServerLink, to: ServerLink): Promise<() => Promise<unknown>> {
-  const { username, password, host, port } = from.server;
-  const wanted = { masterauth: password, masteruser: username };
+  const { username, password, host, port, tls } = from.server;
+  const wanted = { masterauth: password, masteruser: username, 'tls-replication': tls === undefined ? undefined : 'yes' };
   const before: [string, string][] = [];
   for (const [name, value] of Object.entries(wanted)) {
     if (value === undefined) continue;

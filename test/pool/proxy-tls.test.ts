@@ -1,5 +1,5 @@
-import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
@@ -9,23 +9,10 @@ import { Backend } from '../../src/pool/backend.ts';
 import { parsePoolsFile } from '../../src/pool/pools-file.ts';
 import { startProxy } from '../../src/pool/proxy.ts';
 import { RespClient } from '../resp/resp-client.ts';
+import { hasOpenssl, makeCertificates } from './certificates.ts';
 import { freePort, hasRedis, RedisServer } from './redis-servers.ts';
 
-const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
 const PASSWORD = 'a secret: with "signs"';
-
-/** A certificate authority and certificates signed by it, as PEM files in a directory. */
-function makeCertificates(dir: string, ca: string, names: readonly string[]): void {
-  const openssl = (...args: string[]): void => void execFileSync('openssl', args, { cwd: dir, stdio: 'pipe' });
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  openssl('req', '-x509', ...key, '-keyout', `${ca}.key`, '-out', `${ca}.pem`, '-days', '2', '-subj', `/CN=${ca}`);
-  writeFileSync(join(dir, 'names.ext'), 'subjectAltName=IP:127.0.0.1,DNS:localhost\n');
-  for (const name of names) {
-    openssl('req', ...key, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`);
-    const signed = ['-CA', `${ca}.pem`, '-CAkey', `${ca}.key`, '-CAcreateserial', '-extfile', 'names.ext', '-days', '2'];
-    openssl('x509', '-req', '-in', `${name}.csr`, '-out', `${name}.pem`, ...signed);
-  }
-}
 
 describe.runIf(hasRedis && hasOpenssl)('a pool over TLS and unix sockets, with a password and a database', () => {
   const dir = mkdtempSync(join(tmpdir(), 'keyfleet-tls-'));
