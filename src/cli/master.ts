@@ -10,6 +10,9 @@ import { createLogger, type Logger } from './logger.ts';
 import { forecastText, watchMoves } from './move-report.ts';
 import { serveUntilSignal } from './serve-until-signal.ts';
 
+/** Volumes that were started together with the master may need so long until they listen. */
+const START_WAIT_MS = 10_000;
+
 interface Flags {
   readonly config: string;
   readonly delete?: string;
@@ -70,7 +73,11 @@ async function masterOptions(config: MasterConfig, file: string, log: Logger): P
 }
 
 async function serve(options: MasterServerOptions, config: MasterConfig, log: Logger): Promise<void> {
-  const server = await startMasterServer(options);
+  const server = await startMasterServer({
+    ...options,
+    startWaitMs: START_WAIT_MS,
+    onWaiting: ({ message }) => log.warn(`${message}; waiting for it`),
+  });
   const { volumes, moveState } = server.master.metakeys;
   const url = `http://${server.host}:${server.port}`;
   process.stdout.write(

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bytes } from '../base/bytes.ts';
-import { KeyfleetError, messageOf } from '../base/errors.ts';
+import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
 import type { Storage } from '../storage/storage.ts';
 import {
@@ -22,6 +23,7 @@ import { type MoveLimits, Mover } from './mover.ts';
 import type { VolumeAnswer } from './volume-client.ts';
 
 const SMALL_BODY_BYTES = MIB;
+const START_RETRY_MS = 200;
 /** A move that has not ended so long after the end of the master was asked for is broken off. */
 const MOVES_END_MS = 4_000;
 /** What of a volume's answer the client sees. */
@@ -42,6 +44,9 @@ export interface MasterServerOptions {
   readonly answerMs?: number;
   /** The list of volumes has changed by administration: to be written to the configuration. */
   readonly onVolumesChanged?: (addresses: readonly string[]) => Promise<void>;
+  /** So long new volumes that do not answer yet are waited for at the start; none when absent. */
+  readonly startWaitMs?: number;
+  readonly onWaiting?: (error: KeyfleetError) => void;
   readonly onError?: (error: unknown) => void;
   readonly limits?: DoorLimits;
 }
@@ -85,7 +90,7 @@ export async function startMasterServer(options: MasterServerOptions): Promise<M
   const { master, mover, admin, close } = await openMaster(options);
   let door: Door;
   try {
-    await admin.takeIn(options.volumes, { replicas: options.replicas ?? 1 });
+    await takeInWhenUp(admin, options);
     const service = new MasterService(master, admin, options.limits);
     door = await openDoor({
       host: options.host ?? '127.0.0.1',
@@ -114,6 +119,20 @@ export async function startMasterServer(options: MasterServerOptions): Promise<M
       clearTimeout(impatience);
     },
   };
+}
+
+/** Volumes that are started at the same time may not listen yet. */
+async function takeInWhenUp(admin: MasterAdmin, { volumes, replicas = 1, startWaitMs = 0, onWaiting }: MasterServerOptions): Promise<void> {
+  const untilMs = performance.now() + startWaitMs;
+  for (let tries = 0; ; tries++) {
+    try {
+      return await admin.takeIn(volumes, { replicas });
+    } catch (error) {
+      if (!isKeyfleetError(error) || error.code !== 'KF_VOLUME_UNAVAILABLE' || performance.now() > untilMs) throw error;
+      if (tries === 0) onWaiting?.(error);
+      await sleep(START_RETRY_MS);
+    }
+  }
 }
 
 class MasterService {

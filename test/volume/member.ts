@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
-const BIN = fileURLToPath(new URL('../../dist/cli/keyfleet.cjs', import.meta.url));
+export const BIN = fileURLToPath(new URL('../../dist/cli/keyfleet.cjs', import.meta.url));
 
 /** One process of the fleet, killed and started again on the same port and directory. */
 export class Member {
