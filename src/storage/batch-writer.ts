@@ -1,5 +1,5 @@
 import type { Bytes } from '../base/bytes.ts';
-import type { Journal, PlacedRecord, Segment } from './journal.ts';
+import type { Journal, PlacedRecord } from './journal.ts';
 import {
   closeRecord,
   DELETE,
@@ -10,6 +10,7 @@ import {
   writeOperation,
 } from './journal-format.ts';
 import { type Memtable, UndoLog } from './memtable.ts';
+import type { Segment } from './segments.ts';
 import type { CommitNumber } from './storage.ts';
 
 // The open batch: each operation is encoded, once, into a chunk of the memtable, as the journal will write it. The place on disk is fixed

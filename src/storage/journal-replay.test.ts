@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
 import { type Files, realFiles } from './files.ts';
-import { segmentName } from './journal.ts';
 import {
   closeRecord,
   encodeSegmentHeader,
@@ -11,6 +10,7 @@ import {
   writeOperation,
 } from './journal-format.ts';
 import { replayJournal } from './journal-replay.ts';
+import { segmentName } from './segments.ts';
 
 const OPERATION_BYTES = 9;
 

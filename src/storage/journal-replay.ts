@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { KeyfleetError } from '../base/errors.ts';
 import type { Files } from './files.ts';
-import { type Segment, segmentId } from './journal.ts';
 import { DELETE, decodeRecord, decodeSegmentHeader, findWitness, OPERATION_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './journal-format.ts';
+import { type Segment, segmentId } from './segments.ts';
 import type { CommitNumber } from './storage.ts';
 
 // Reads a journal back. Segments come in the order of their ids and continue each other by commit number; each ends at its first record

@@ -1,11 +1,9 @@
-import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import type { Bytes } from '../base/bytes.ts';
-import { KeyfleetError, messageOf } from '../base/errors.ts';
+import type { KeyfleetError } from '../base/errors.ts';
 import { storageFailed } from './commit-progress.ts';
-import { isDiskFull } from './directory.ts';
-import type { Files, JournalFile } from './files.ts';
-import { encodeSegmentHeader, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, sealRecord } from './journal-format.ts';
+import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, sealRecord } from './journal-format.ts';
+import { type Segment, Segments, type SegmentsOptions } from './segments.ts';
 import type { CommitNumber } from './storage.ts';
 
 // The journal as it is written: files of a fixed size whose room on disk is taken before it is needed, so that a write extends no file
@@ -18,21 +16,7 @@ import type { CommitNumber } from './storage.ts';
 // 143 µs against 198 µs (two trips through the thread pool), 228 µs when the file grows; two O_DSYNC writes in flight: 111 µs each, but
 // then groups are half as large, and a crash can keep the second and lose the first. So: O_DSYNC, one in flight.
 
-const SPARE_SEGMENTS = 2;
-const RETRY_MS = 1_000;
 const SYNC_INTERVAL_MS = 1_000;
-
-/** A file of the journal. Segments are filled in the order of the list they form. */
-export interface Segment {
-  readonly id: number;
-  readonly path: string;
-  readonly capacityBytes: number;
-  readonly file: JournalFile | undefined;
-  next: Segment | undefined;
-  /** The first and the last batch with a record in it; 0 while there is none. */
-  first: CommitNumber;
-  last: CommitNumber;
-}
 
 /** A closed record in memory and the place it was promised. */
 export interface PlacedRecord {
@@ -44,19 +28,9 @@ export interface PlacedRecord {
   readonly number: CommitNumber;
 }
 
-export interface JournalOptions {
-  readonly files: Files;
-  readonly dir: string;
-  readonly segmentBytes: number;
-  /** Each write is on disk when it is done; else the disk is told once a second. */
-  readonly synced: boolean;
-  readonly nextId: number;
+export interface JournalOptions extends SegmentsOptions {
   /** Everything up to here is on disk. */
   readonly number: CommitNumber;
-  /** Segments of earlier runs, still needed. */
-  readonly sealed: readonly Segment[];
-  /** Files that may be used again. */
-  readonly recyclable: readonly string[];
   /** Milliseconds to hold the next write back, when the rest of the storage cannot keep up. */
   readonly holdBackMs: () => number;
   /** Batches up to here were written. */
@@ -74,18 +48,8 @@ interface Write {
 
 export class Journal {
   readonly #options: JournalOptions;
-  #nextId: number;
-  /** The segment of the last written record, then those to come. */
-  #head: Segment | undefined;
-  #tail: Segment | undefined;
-  #sealed: Segment[];
-  #recyclable: string[];
-  #preparing: Promise<void> | undefined;
-  /** Counts the segments made in haste; a preparation that one overtook is not linked. */
-  #hasteCount = 0;
-  #retryTimer: NodeJS.Timeout | undefined;
+  readonly #segments: Segments;
   #syncTimer: NodeJS.Timeout | undefined;
-  #refusal: KeyfleetError | undefined;
   #failure: KeyfleetError | undefined;
   #pending: PlacedRecord[] = [];
   #scheduled = false;
@@ -101,21 +65,19 @@ export class Journal {
 
   constructor(options: JournalOptions) {
     this.#options = options;
-    this.#nextId = options.nextId;
+    this.#segments = new Segments(options);
     this.#written = options.number;
     this.#synced = options.number;
-    this.#sealed = [...options.sealed];
-    this.#recyclable = [...options.recyclable];
   }
 
   /** Makes the first segments. A full disk makes it refuse writes, not fail. */
   async start(): Promise<void> {
-    await this.#prepare();
+    await this.#segments.prepare();
   }
 
   /** Why no record can be placed for now. */
   get refusal(): KeyfleetError | undefined {
-    return this.#failure ?? this.#refusal;
+    return this.#failure ?? this.#segments.refusal;
   }
 
   get synced(): CommitNumber {
@@ -123,26 +85,13 @@ export class Journal {
   }
 
   get diskBytes(): number {
-    let bytes = 0;
-    for (const segment of this.#sealed) bytes += segment.capacityBytes;
-    for (let segment = this.#head; segment; segment = segment.next) bytes += segment.capacityBytes;
-    return bytes + this.#recyclable.length * this.#options.segmentBytes;
+    return this.#segments.diskBytes;
   }
 
-  /**
-   * A segment after `previous` (the first one without it) with room for a record of `recordBytes`. Usually one that was made ahead; else
-   * one is made here, blocking. @throws KF_DISK_FULL
-   */
+  /** Where a record of `recordBytes` goes that does not fit into `previous`. @throws KF_DISK_FULL, KF_STORAGE_FAILED */
   segmentAfter(previous: Segment | undefined, recordBytes: number): Segment {
-    const wanted = recordBytes + SEGMENT_HEADER_BYTES;
-    for (let segment = previous ? previous.next : this.#head; segment; segment = segment.next) {
-      if (segment.capacityBytes < wanted) continue;
-      this.#prepareSoon(segment);
-      return segment;
-    }
-    const segment = this.#makeInHaste(wanted);
-    this.#prepareSoon(segment);
-    return segment;
+    if (this.#failure) throw this.#failure;
+    return this.#segments.after(previous, recordBytes + SEGMENT_HEADER_BYTES);
   }
 
   /** Takes closed records, which must not change from here on, to be written in order. */
@@ -153,19 +102,7 @@ export class Journal {
 
   /** Forgets the segments whose batches are all `<= number`: they are safe elsewhere. */
   release(number: CommitNumber): void {
-    const gone = this.#sealed.filter((segment) => segment.last <= number);
-    if (gone.length === 0) return;
-    this.#sealed = this.#sealed.filter((segment) => segment.last > number);
-    const removed: string[] = [];
-    for (const segment of gone) {
-      this.#unsynced.delete(segment);
-      segment.file?.close();
-      if (segment.capacityBytes === this.#options.segmentBytes && this.#recyclable.length < SPARE_SEGMENTS)
-        this.#recyclable.push(segment.path);
-      else removed.push(segment.path);
-    }
-    // A file that cannot be removed now is found again at the next start.
-    if (removed.length > 0) this.#options.files.remove(removed).catch(() => {});
+    for (const segment of this.#segments.release(number)) this.#unsynced.delete(segment);
   }
 
   /** Resolves when everything written so far is on disk. @throws KF_STORAGE_FAILED */
@@ -180,7 +117,7 @@ export class Journal {
   /** Writes and syncs what is there, then lets go of the files. The unused ones stay for the next start. */
   async close(): Promise<void> {
     this.#closing = true;
-    clearTimeout(this.#retryTimer);
+    this.#segments.stop();
     clearTimeout(this.#syncTimer);
     try {
       while (!this.#failure && (this.#pending.length > 0 || this.#writing)) await this.#whenIdle();
@@ -188,11 +125,8 @@ export class Journal {
     } catch (error) {
       if (error !== this.#failure) throw error;
     } finally {
-      await this.#preparing;
       await this.#syncing;
-      for (const segment of this.#sealed) segment.file?.close();
-      for (let segment = this.#head; segment; segment = segment.next) segment.file?.close();
-      this.#head = undefined;
+      await this.#segments.close();
     }
   }
 
@@ -250,10 +184,7 @@ export class Journal {
       return;
     }
     const { segment } = write;
-    while (this.#head && this.#head !== segment) {
-      this.#sealed.push(this.#head);
-      this.#head = this.#head.next;
-    }
+    this.#segments.sealBefore(segment);
     const startedMs = performance.now();
     segment.file!.write(write.parts, write.offset, (error) => {
       if (error) {
@@ -327,132 +258,9 @@ export class Journal {
       `cannot ${what} the journal ${path}: ${cause.message}; what was not yet acknowledged has an unknown outcome; restart once the disk is well`,
       cause,
     );
+    this.#segments.stop();
     this.#wakeIdle();
     this.#options.onFailed(this.#failure);
     return this.#failure;
   }
-
-  // Making segments.
-
-  #prepareSoon(current: Segment): void {
-    if (spareCount(current) >= SPARE_SEGMENTS || this.#preparing || this.#retryTimer || this.#closing) return;
-    this.#preparing = this.#prepare().finally(() => {
-      this.#preparing = undefined;
-      if (this.#tail && this.#refusal === undefined) this.#prepareSoon(spareCount(current) > 0 ? current : this.#tail);
-    });
-  }
-
-  async #prepare(): Promise<void> {
-    const { files, segmentBytes } = this.#options;
-    const hasteCount = this.#hasteCount;
-    const path = this.#pathOf(this.#nextId);
-    const id = this.#nextId++;
-    try {
-      const recycled = this.#recyclable.pop();
-      const bytes = recycled === undefined ? await this.#makeFile(path) : segmentBytes;
-      if (recycled !== undefined) await files.rename(recycled, path);
-      if (hasteCount === this.#hasteCount) this.#link(id, path, bytes);
-      else if (bytes === segmentBytes) this.#recyclable.push(path);
-      else await files.remove([path]);
-      this.#refusal = undefined;
-    } catch (error) {
-      this.#refuseFor(error);
-      this.#retryLater();
-    }
-  }
-
-  /** Makes the file of a segment, as large as there is room for, and says how large. */
-  async #makeFile(path: string): Promise<number> {
-    for (let bytes = this.#options.segmentBytes; ; bytes = smallerThan(bytes)) {
-      try {
-        await this.#options.files.makeZeroed(path, bytes);
-        return bytes;
-      } catch (error) {
-        if (!isDiskFull(error) || bytes <= this.#smallestBytes) throw error;
-      }
-    }
-  }
-
-  #makeInHaste(wanted: number): Segment {
-    if (this.#failure) throw this.#failure;
-    const { files, segmentBytes } = this.#options;
-    const id = this.#nextId++;
-    const path = this.#pathOf(id);
-    const smallest = Math.max(wanted, this.#smallestBytes);
-    for (let bytes = Math.max(wanted, segmentBytes); ; bytes = Math.max(smallest, smallerThan(bytes))) {
-      try {
-        files.makeZeroedSync(path, bytes);
-        this.#hasteCount++;
-        return this.#link(id, path, bytes);
-      } catch (error) {
-        if (isDiskFull(error) && bytes > smallest) continue;
-        const refusal = this.#refuseFor(error);
-        // A value too large for what is left says nothing about small ones.
-        if (wanted <= segmentBytes) this.#refusal = refusal;
-        this.#retryLater();
-        throw refusal;
-      }
-    }
-  }
-
-  get #smallestBytes(): number {
-    return smallerThan(smallerThan(this.#options.segmentBytes));
-  }
-
-  #link(id: number, path: string, capacityBytes: number): Segment {
-    const file = this.#options.files.open(path, this.#options.synced);
-    const segment: Segment = { id, path, capacityBytes, file, next: undefined, first: 0, last: 0 };
-    if (this.#tail) this.#tail.next = segment;
-    this.#head ??= segment;
-    this.#tail = segment;
-    return segment;
-  }
-
-  #refuseFor(cause: unknown): KeyfleetError {
-    return new KeyfleetError(
-      'KF_DISK_FULL',
-      `no room for the journal in ${this.#options.dir}: ${messageOf(cause)}; writes are refused until there is`,
-      { cause, retryable: true },
-    );
-  }
-
-  #retryLater(): void {
-    if (this.#retryTimer || this.#closing || this.#failure) return;
-    this.#retryTimer = setTimeout(() => {
-      this.#retryTimer = undefined;
-      if (this.#closing || this.#preparing) return;
-      this.#preparing = this.#prepare().finally(() => {
-        this.#preparing = undefined;
-      });
-    }, RETRY_MS);
-    this.#retryTimer.unref();
-  }
-
-  #pathOf(id: number): string {
-    return join(this.#options.dir, segmentName(id));
-  }
 }
-
-/** Where there is no room for a segment, a smaller one is made: a quarter of it, and then a quarter of that. */
-function smallerThan(segmentBytes: number): number {
-  return Math.ceil(segmentBytes / 4);
-}
-
-function spareCount(current: Segment): number {
-  let count = 0;
-  for (let segment = current.next; segment; segment = segment.next) count++;
-  return count;
-}
-
-export function segmentName(id: number): string {
-  return `${id.toString().padStart(12, '0')}.journal`;
-}
-
-/** The id in a segment's file name, or undefined for another file. */
-export function segmentId(name: string): number | undefined {
-  const match = /^(\d{12,})\.journal$/.exec(name);
-  return match ? Number(match[1]) : undefined;
-}
-
-/** The room a record takes beside its operations. */
-export const RECORD_OVERHEAD_BYTES = RECORD_HEADER_BYTES;
