@@ -11,6 +11,14 @@ export interface CliCommand {
 export const COMMANDS: readonly CliCommand[] = [
   { name: 'serve', summary: 'serve the store over the Redis protocol and HTTP', load: () => import('./serve.ts') },
   { name: 'status', summary: 'show the shards, keys, balance and durability of a running server', load: () => import('./status.ts') },
+  {
+    name: 'shards',
+    summary: 'show the shards of a running server: ranges, sizes, load, splits and merges',
+    load: () => import('./shards.ts'),
+  },
+  { name: 'split', summary: 'cut a shard of a running server in two', load: () => import('./split.ts') },
+  { name: 'merge', summary: 'have a shard of a running server take over its right neighbour', load: () => import('./merge.ts') },
+  { name: 'policy', summary: 'show or change when the shards of a running server are split and merged', load: () => import('./policy.ts') },
   { name: 'import', summary: 'load records from a file into a running server', load: () => import('./import.ts') },
   { name: 'export', summary: 'write the records of a running server to a file', load: () => import('./export.ts') },
   { name: 'locate', summary: 'say which nodes hold a key, for any number of keys', load: () => import('./locate.ts') },

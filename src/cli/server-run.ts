@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
-import { showDuration } from '../base/units.ts';
+import { GIB, showDuration } from '../base/units.ts';
 import { isLoopbackAddress } from '../door/access.ts';
 import { NodeHttpStore } from '../http/node-store.ts';
 import { type HttpServer, startHttpServer } from '../http/server.ts';
@@ -20,6 +20,8 @@ import { readPassword } from './server-client.ts';
 
 /** How long answers under way may take once the server is asked to end. */
 const GRACE_MS = 5_000;
+/** When the shards of a new keyspace are split; `keyfleet policy set` says otherwise. */
+const SPLIT_BEYOND = { maxKeysPerShard: 4_000_000, maxBytesPerShard: 4 * GIB };
 /** After this it ends whatever is still open; what was acknowledged is on disk by then as ever. */
 const SHUTDOWN_MS = 15_000;
 
@@ -38,7 +40,7 @@ export async function runServer(settings: ServeSettings): Promise<number> {
     storage: await openData(dir, settings.durability),
     checkModules: settings.checkModules,
     keyspaces: {
-      default: { module: createRedisModule({ lookups }), scheme: 'redis', shards: settings.shards },
+      default: { module: createRedisModule({ lookups }), scheme: 'redis', shards: settings.shards, policy: SPLIT_BEYOND },
       ...Object.fromEntries(modules),
     },
     onBackgroundError: (error) => log.error({ err: error }, 'work in the background failed'),

@@ -37,7 +37,7 @@ export function statusText(report: StatusReport, url: string): string {
 
 const BAR_WIDTH = 30;
 
-function keyspaceLines({ name, keyCount, sizeBytes, expiringCount, balance, shards }: KeyspaceReport): string[] {
+function keyspaceLines({ name, keyCount, sizeBytes, expiringCount, balance, shards, workflows }: KeyspaceReport): string[] {
   const peak = Math.max(1, ...shards.map((shard) => shard.keyCount));
   const rows = shards.map((shard) => [
     shard.id,
@@ -53,7 +53,7 @@ function keyspaceLines({ name, keyCount, sizeBytes, expiringCount, balance, shar
       : `; fullest shard ${balance.keysPeakToAverage.toFixed(2)} x the average in keys, ${balance.bytesPeakToAverage.toFixed(2)} x in bytes`;
   return [
     `keyspace ${name}: ${showCount(keyCount)} keys, ${showBytes(sizeBytes)}, ${showCount(expiringCount)} of them expiring`,
-    `${shards.length} shards${ratio}`,
+    `${shards.length} shards${ratio}${workflows.length === 0 ? '' : `; splits and merges under way: ${workflows.length} (keyfleet shards)`}`,
     ...table([['shard', 'positions', 'keys', 'bytes', 'load', ''], ...rows]),
   ];
 }

@@ -2,6 +2,7 @@ import type { Bytes } from '../base/bytes.ts';
 import type { RequestId } from '../shard/request-id.ts';
 import type { Durability, StorageStats } from '../storage/storage.ts';
 import type { CollectionRecord, CollectionType } from './collection-json.ts';
+import type { ShardAdmin } from './shard-admin.ts';
 
 // What the HTTP door needs of a store. The adapter over the real one is redis-keyspace.ts.
 
@@ -9,6 +10,8 @@ export interface HttpStore {
   /** Undefined when there is no such keyspace. */
   keyspace(name: string): HttpKeyspace | undefined;
   keyspaceNames(): readonly string[];
+  /** Undefined when there is no such keyspace. */
+  shardAdmin(name: string): ShardAdmin | undefined;
   /** Undefined while writes are taken; else why they are refused for now. */
   readonly refusal: Error | undefined;
   readonly durability: Durability;

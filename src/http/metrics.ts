@@ -83,7 +83,7 @@ export class Metrics {
         registers,
         collect() {
           this.reset();
-          for (const keyspace of store.keyspaceNames()) set(this, keyspaceReport(store.keyspace(keyspace)!));
+          for (const keyspace of store.keyspaceNames()) set(this, keyspaceReport(store, store.keyspace(keyspace)!));
         },
       });
     };

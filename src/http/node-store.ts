@@ -4,6 +4,7 @@ import type { Durability, StorageStats } from '../storage/storage.ts';
 import type { HttpKeyspace, HttpStore } from './http-store.ts';
 import { ModuleHttpKeyspace } from './module-keyspace.ts';
 import { type RedisHandle, RedisHttpKeyspace } from './redis-keyspace.ts';
+import { nodeShardAdmin, type ShardAdmin } from './shard-admin.ts';
 
 /** A node's keyspaces as the HTTP door serves them: Redis's as strings, those of other value modules by commands and queries. */
 export class NodeHttpStore implements HttpStore {
@@ -50,6 +51,10 @@ export class NodeHttpStore implements HttpStore {
       this.#keyspaces.set(name, keyspace);
     }
     return keyspace;
+  }
+
+  shardAdmin(name: string): ShardAdmin | undefined {
+    return nodeShardAdmin(this.#node, name);
   }
 
   /** What RESP serves under that name. @throws KF_NO_KEYSPACE. */

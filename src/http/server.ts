@@ -11,6 +11,7 @@ import { serveKeys, setKeyAside } from './key-routes.ts';
 import { Metrics } from './metrics.ts';
 import { serveModules } from './module-routes.ts';
 import { serveScan } from './scan-route.ts';
+import { serveShards } from './shard-routes.ts';
 import { keyspaceReport, type StatusReport, statusReport } from './status.ts';
 import { welcomePage } from './welcome-page.ts';
 
@@ -128,8 +129,15 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   serveBatches(server, keyspaceOf);
   serveScan(server, keyspaceOf);
   serveModules(server, keyspaceOf);
+  serveShards(server, (name) => {
+    const admin = store.shardAdmin(name);
+    if (!admin) throw new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${JSON.stringify(name)}`);
+    return admin;
+  });
   server.get('/v1/keyspaces', async () => ({ keyspaces: store.keyspaceNames().map((name) => summary(store.keyspace(name)!)) }));
-  server.get<{ Params: { readonly keyspace: string } }>('/v1/keyspaces/:keyspace', async (request) => keyspaceReport(keyspaceOf(request)));
+  server.get<{ Params: { readonly keyspace: string } }>('/v1/keyspaces/:keyspace', async (request) =>
+    keyspaceReport(store, keyspaceOf(request)),
+  );
   server.get('/v1/status', async () => statusReport(store, { version, uptimeMs: Date.now() - startedMs, doors: doors() }));
   server.get('/metrics', async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()));
   server.get('/healthz', async (_request, reply) => reply.type('text/plain').send('ok\n'));

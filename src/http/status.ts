@@ -1,3 +1,4 @@
+import type { Workflow } from '../shard/meta/shard-map.ts';
 import type { HttpKeyspace, HttpStore } from './http-store.ts';
 
 /** What `/v1/status` answers and `keyfleet status` shows. */
@@ -28,9 +29,11 @@ export interface KeyspaceReport {
     readonly sizeBytes: number;
     readonly load: number;
   }[];
+  /** Splits and merges under way. */
+  readonly workflows: readonly Workflow[];
 }
 
-export function keyspaceReport(keyspace: HttpKeyspace): KeyspaceReport {
+export function keyspaceReport(store: HttpStore, keyspace: HttpKeyspace): KeyspaceReport {
   const shards = keyspace.shards().map(({ id, from, to, keyCount, sizeBytes, load }) => ({ id, from, to, keyCount, sizeBytes, load }));
   return {
     name: keyspace.name,
@@ -42,6 +45,7 @@ export function keyspaceReport(keyspace: HttpKeyspace): KeyspaceReport {
       bytesPeakToAverage: peakToAverage(shards.map(({ sizeBytes }) => sizeBytes)),
     },
     shards,
+    workflows: store.shardAdmin(keyspace.name)?.report().workflows ?? [],
   };
 }
 
@@ -56,7 +60,7 @@ export function statusReport(
     durability: store.durability,
     refusal: refusal ? { code: refusal.code ?? 'KF_STORAGE_FAILED', message: refusal.message } : null,
     storage: { ...store.storageStats() },
-    keyspaces: store.keyspaceNames().map((name) => keyspaceReport(store.keyspace(name)!)),
+    keyspaces: store.keyspaceNames().map((name) => keyspaceReport(store, store.keyspace(name)!)),
     doors,
   };
 }

@@ -29,11 +29,13 @@ export class KeyspaceWorkflows {
   }
 
   /**
-   * Cuts a shard at position `at`, the first of a slot inside it; without: in halves. Moves no data. Resolves when durable.
+   * Cuts a shard at position `at`, the first of a slot inside it; without: in halves. Moves no data. Resolves when durable. For an hour no policy
+   * merges what was cut by hand.
    * @throws KF_NO_SHARD, KF_SHARD_BUSY, KF_BAD_SPLIT_POINT; KF_DISK_FULL and the like, and it may go on when there is room.
    */
   async split(shard: number, at?: number): Promise<BegunWorkflow> {
-    return this.#workflows.begin(this.#keyspace, { kind: 'split', shard, at: at ?? this.#workflows.middleOf(this.#keyspace, shard) });
+    const middle = at ?? this.#workflows.middleOf(this.#keyspace, shard);
+    return this.#workflows.begin(this.#keyspace, { kind: 'split', shard, at: middle, isByHand: true });
   }
 
   /** Has a shard take over its right neighbour. Moves no data. Resolves when durable. @throws KF_NO_SHARD, KF_SHARD_BUSY; as {@link split}. */

@@ -14,6 +14,7 @@ export class MemoryHttpStore implements HttpStore {
   readonly entries = new Map<string, Entry>();
   refusal: Error | undefined;
   readonly durability = 'none' as const;
+  shardAdmin(): undefined {}
   readonly #keyspace: HttpKeyspace;
 
   constructor() {

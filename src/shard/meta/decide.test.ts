@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { newPolicy } from '../policy.ts';
 import { decide, excessOf, type ShardSize } from './decide.ts';
-import { changedMap, type MapContext, REST_MS, type ShardMap, shardIdsOf } from './shard-map.ts';
+import { changedMap, KEPT_MS, type MapContext, REST_MS, type ShardMap, shardIdsOf } from './shard-map.ts';
 
 const SLOT = 2 ** 16;
 const END = 0x1_0000_0000;
@@ -56,6 +56,17 @@ describe('deciding what to split and merge', () => {
     const sizes = [size(1, 50, { cutAt: END / 4 }), size(2, 0)];
     expect(decide({ map: done, policy, sizes, nowMs: 4 + REST_MS })).toEqual([]);
     expect(decide({ map: done, policy, sizes, nowMs: 5 + REST_MS })).toEqual([{ kind: 'split', shard: 1, at: END / 4 }]);
+  });
+
+  test('merges what was cut by hand only after an hour', () => {
+    const policy = newPolicy({ maxKeysPerShard: 10, minShards: 1 }, 1);
+    const cut = changedMap(one, { kind: 'split', shard: 1, at: END / 2, isByHand: true }, numbers());
+    const map = changedMap(cut, { kind: 'split-done', op: 1 }, numbers());
+    const sizes = [size(1, 0), size(2, 0)];
+    expect(decide({ map, policy, sizes, nowMs: KEPT_MS - 1 })).toEqual([]);
+    expect(decide({ map, policy, sizes, nowMs: KEPT_MS })).toEqual([{ kind: 'merge', shard: 1 }]);
+    const tooLarge = [size(1, 11, { cutAt: END / 4 }), size(2, 0)];
+    expect(decide({ map, policy, sizes: tooLarge, nowMs: REST_MS })).toEqual([{ kind: 'split', shard: 1, at: END / 4 }]);
   });
 
   test('comes to rest: within all limits, no two neighbours small enough to merge, and never out of bounds on the way', () => {

@@ -29,6 +29,7 @@ export function decide(options: {
   const sizes = new Map(options.sizes.map((size) => [size.id, size]));
   const busy = busyShards(map);
   const isIdle = ({ id, restUntilMs = 0 }: MappedShard): boolean => sizes.has(id) && !busy.has(id) && restUntilMs <= nowMs;
+  const isKept = ({ keptUntilMs = 0 }: MappedShard): boolean => keptUntilMs > nowMs;
   const changes: MapChange[] = [];
   // As many as there will be when all that has begun is done.
   let count = map.shards.length;
@@ -67,7 +68,7 @@ export function decide(options: {
     if (count <= policy.minShards || changes.length === MOST_AT_ONCE) break;
     const left = map.shards[at]!;
     const right = map.shards[at + 1]!;
-    if (!isIdle(left) || !isIdle(right)) continue;
+    if (!isIdle(left) || !isIdle(right) || isKept(left) || isKept(right)) continue;
     const both = together(sizes.get(left.id)!, sizes.get(right.id)!);
     if (count <= policy.maxShards && !(hasLimit(policy) && excessOf(both, policy) < mergeThresholdRatio)) continue;
     changes.push({ kind: 'merge', shard: left.id });

@@ -9,6 +9,8 @@ export interface MappedShard {
   readonly range: PositionRange;
   /** It was split or merged just now, and is left alone until then. Milliseconds since 1970. */
   readonly restUntilMs?: number;
+  /** It was cut by hand, and no policy merges it until then. */
+  readonly keptUntilMs?: number;
 }
 
 export type Workflow =
@@ -20,6 +22,7 @@ export type Workflow =
       readonly parent: number;
       readonly at: number;
       readonly child: number;
+      readonly isByHand?: true;
       /** It is to be undone, if that is still possible. */
       readonly isCancelling?: true;
     }
@@ -42,7 +45,7 @@ export interface ShardMap {
 
 /** What may be done to a map. The last five are said by whoever carries a workflow out, and have no effect when it is gone. */
 export type MapChange =
-  | { readonly kind: 'split'; readonly shard: number; readonly at: number }
+  | { readonly kind: 'split'; readonly shard: number; readonly at: number; readonly isByHand?: true }
   /** With its right neighbour. */
   | { readonly kind: 'merge'; readonly shard: number }
   | { readonly kind: 'cancel'; readonly op: number }
@@ -61,6 +64,8 @@ export interface MapContext {
 
 /** How long a shard is left alone after it was split or merged. */
 export const REST_MS = 1_000;
+/** How long a policy lets shards be that were cut by hand. */
+export const KEPT_MS = 3_600_000;
 
 /**
  * The map after `change`; the same one when it has no effect.
@@ -78,7 +83,8 @@ export function changedMap(map: ShardMap, change: MapChange, context: MapContext
         );
       }
       const { newOp, newShardId, nowMs } = context;
-      return begun(map, { kind: 'split', op: newOp(), sinceMs: nowMs, parent: parent.id, at: change.at, child: newShardId() });
+      const byHand = change.isByHand ? { isByHand: true as const } : {};
+      return begun(map, { kind: 'split', op: newOp(), sinceMs: nowMs, parent: parent.id, at: change.at, child: newShardId(), ...byHand });
     }
     case 'merge': {
       const left = idleShard(map, change.shard);
@@ -98,14 +104,17 @@ export function changedMap(map: ShardMap, change: MapChange, context: MapContext
     case 'split-done': {
       const workflow = map.workflows.find(({ op }) => op === change.op);
       if (workflow?.kind !== 'split') return map;
-      const restUntilMs = context.nowMs + REST_MS;
+      const rest = {
+        restUntilMs: context.nowMs + REST_MS,
+        ...(workflow.isByHand ? { keptUntilMs: context.nowMs + KEPT_MS } : {}),
+      };
       return {
         shards: map.shards.flatMap((shard) => {
           if (shard.id !== workflow.parent) return [shard];
           const { from, to } = shard.range;
           return [
-            { id: shard.id, range: { from, to: workflow.at }, restUntilMs },
-            { id: workflow.child, range: { from: workflow.at, to }, restUntilMs },
+            { ...shard, range: { from, to: workflow.at }, ...rest },
+            { id: workflow.child, range: { from: workflow.at, to }, ...rest },
           ];
         }),
         workflows: map.workflows.filter((one) => one !== workflow),

@@ -1,0 +1,61 @@
+import type { Command } from 'commander';
+import { showBytes, showCount } from '../base/units.ts';
+import type { ShardsReport } from '../http/shard-admin.ts';
+import { ShardsClient, type ShardsFlags, withServerFlags } from './shards-client.ts';
+import { bar, columns } from './text-output.ts';
+
+/** `keyfleet shards`: the shards of a running server. */
+export function define(command: Command): void {
+  withServerFlags(command)
+    .addHelpText('after', '\nExamples:\n  keyfleet shards\n  keyfleet shards --json | jq .workflows')
+    .action(async (flags: ShardsFlags) => {
+      const report = await new ShardsClient(flags).report();
+      process.stdout.write(flags.json ? `${JSON.stringify(report, null, 2)}\n` : shardsText(report));
+    });
+}
+
+const BAR_WIDTH = 24;
+
+/** The report as people read it. */
+export function shardsText({ keyspace, shards, workflows, policy }: ShardsReport): string {
+  const keys = shards.reduce((sum, { keyCount }) => sum + keyCount, 0);
+  const most = Math.max(1, ...shards.map(({ keyCount }) => keyCount));
+  const rows = shards.map((shard) => [
+    String(shard.id),
+    `[${showPosition(shard.from)}, ${showPosition(shard.to)})`,
+    showCount(shard.keyCount),
+    showBytes(shard.sizeBytes),
+    showCount(shard.loadPerSecond),
+    shard.status === 'serving' ? bar(shard.keyCount / most, BAR_WIDTH) : shard.status,
+  ]);
+  const limits = [
+    policy.maxKeysPerShard === null ? '' : `${showCount(policy.maxKeysPerShard)} keys`,
+    policy.maxBytesPerShard === null ? '' : showBytes(policy.maxBytesPerShard),
+    policy.maxLoadPerShard === null ? '' : `load ${showCount(policy.maxLoadPerShard)}/s`,
+  ].filter((limit) => limit !== '');
+  return [
+    `keyspace ${keyspace}: ${shards.length} shards (${policy.minShards} to ${policy.maxShards}), ${showCount(keys)} keys`,
+    `a shard is split beyond ${limits.join(', ') || 'no limit: keyfleet policy set maxKeysPerShard=…'}`,
+    '',
+    columns([['shard', 'positions', 'keys', 'bytes', 'load/s', ''], ...rows]).trimEnd(),
+    ...workflows.map(showWorkflow),
+    '',
+  ].join('\n');
+}
+
+function showWorkflow(workflow: ShardsReport['workflows'][number]): string {
+  const { op } = workflow;
+  switch (workflow.kind) {
+    case 'split':
+      return `${op}: shard ${workflow.parent} is being cut at ${showPosition(workflow.at)}; what is above becomes shard ${workflow.child}`;
+    case 'merge':
+      return `${op}: shard ${workflow.left} is taking over shard ${workflow.right}`;
+    case 'retire':
+      return `${op}: shard ${workflow.shard} was taken over, and is being put away`;
+  }
+}
+
+/** Eight hex digits; the end of the last shard, 2^32, has no eight. */
+function showPosition(position: number): string {
+  return position === 0x1_0000_0000 ? 'end' : position.toString(16).padStart(8, '0');
+}
