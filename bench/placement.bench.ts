@@ -39,10 +39,12 @@ const nodesOf = (count: number, shape: Shape, cluster = 0): BenchNode[] =>
 const HashRing = createRequire(import.meta.url)('hashring') as new (
   ids: readonly string[],
 ) => { range(key: string, count: number): string[] };
+/** Of the processor and not the clock, for other work on the machine slows that. */
 const timed = <T>(run: () => T): readonly [T, number] => {
-  const start = performance.now();
+  const start = process.cpuUsage();
   const result = run();
-  return [result, performance.now() - start];
+  const { user, system } = process.cpuUsage(start);
+  return [result, (user + system) / 1_000];
 };
 const median = (times: number[]): number => times.sort((a, b) => a - b)[times.length >> 1]!;
 let checksum = 0;
@@ -52,9 +54,9 @@ const note = (table: SlotTable): void => {
 
 console.log(`${cpus().length} × ${cpus()[0]?.model}, Node ${process.version}, load ${loadavg()[0]!.toFixed(1)}`);
 console.log(
-  `\n65,536 slots, 3 replicas; moves: copies made / the least for the counts reached, a node added and removed again, mean of ${CLUSTERS} clusters`,
+  `\n65,536 slots, 3 replicas; moves: copies made / the least for the counts reached, owners: likewise of primaries;\na node added and removed again, mean of ${CLUSTERS} clusters; times are the processor's`,
 );
-console.log('placement  nodes  shape         build ms  change ms    peak  trough  primary peak   moves');
+console.log('placement  nodes  shape         build ms  change ms    peak  trough  primary peak   moves   owners');
 fair(nodesOf(50, SHAPES[0]!));
 for (const count of NODE_COUNTS)
   for (const shape of SHAPES)
@@ -84,6 +86,7 @@ for (const count of NODE_COUNTS)
       }
       const sum = (pick: (plan: Plan) => number): number => plans.reduce((all, plan) => all + pick(plan), 0);
       const moves = sum((plan) => plan.totals.replicasMoved) / sum((plan) => plan.totals.minimumMoves);
+      const owners = sum((plan) => plan.totals.primariesChanged) / sum((plan) => plan.totals.minimumPrimaryChanges);
       console.log(
         [
           placement.padEnd(9),
@@ -95,6 +98,7 @@ for (const count of NODE_COUNTS)
           trough.toFixed(4).padStart(7),
           primaryPeak.toFixed(4).padStart(13),
           `${moves.toFixed(3)}×`.padStart(8),
+          `${owners.toFixed(3)}×`.padStart(8),
         ].join(' '),
       );
     }

@@ -56,10 +56,15 @@ const LEAST = -0x8000_0000;
 
 /** Both 64-bit hashes, mixed: 32 bits as a signed number, to be mixed further by {@link mixLow}. A bijection of the node's hash for each key. */
 function mixHigh(keyHi: number, keyLo: number, nodeHi: number, nodeLo: number): number {
+  const h = mixUpper(keyHi, keyLo, nodeHi, nodeLo);
+  return h ^ (h >>> 16);
+}
+
+/** {@link mixHigh} but for its last step, which leaves the upper 16 bits as they are: enough to turn nearly every node away. */
+function mixUpper(keyHi: number, keyLo: number, nodeHi: number, nodeLo: number): number {
   let h = ((keyHi ^ nodeHi) + Math.imul(keyLo ^ nodeLo, 0x9e3779b1)) | 0;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
-  return h ^ (h >>> 16);
+  return Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
 }
 
 function mixLow(keyLo: number, nodeLo: number, high: number): number {
@@ -153,10 +158,11 @@ export function ownScorer<N extends PartitionNode>(given: readonly N[], hasher: 
     if (even) {
       let least = LEAST;
       for (let i = 0; i < count; i++) {
-        const high = mixHigh(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!);
-        if ((high ^ LEAST) < least) continue;
+        const upper = mixUpper(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!);
+        if ((upper ^ LEAST) < least) continue;
+        const high = upper ^ (upper >>> 16);
         best.offer(i, 0, high >>> 0, mixLow(keyLo, nodeLo[i]!, high));
-        least = best.leastHigh;
+        least = best.leastHigh & 0xffff_0000;
       }
     } else {
       let limit = Number.POSITIVE_INFINITY;
