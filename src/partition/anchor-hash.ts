@@ -13,8 +13,7 @@ import { KeyfleetError } from '../base/errors.ts';
 import { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 import type { KeyInput } from './hasher.ts';
 import { noNodes } from './node.ts';
-import { type BucketChange, checkBuckets } from './numbered.ts';
-import { checkReplicaCount } from './partitioner.ts';
+import { type BucketChange, checkBuckets, distinctBuckets } from './numbered.ts';
 
 /**
  * A whole number in [0, bound), uniform, a function of its arguments and of the earlier draws for the same key, which come one after the
@@ -25,7 +24,7 @@ export type AnchorDraw = (key: KeyInput, bucket: number | undefined, bound: numb
 const lanes = new Uint32Array(2);
 
 function defaultDraw(key: KeyInput, bucket: number | undefined, bound: number): number {
-  murmur3_x86_128.lanes(key, bucket === undefined ? 0 : bucket + 1, lanes);
+  murmur3_x86_128.lanes(key, bucket === undefined ? 0 : (bucket + 1) >>> 0, lanes);
   return Math.floor((lanes[0]! / 0x1_0000_0000) * bound);
 }
 
@@ -72,39 +71,31 @@ export class AnchorHash {
 
   /** The bucket of a key. */
   owner(key: KeyInput): number {
-    let bucket = this.#draw(key, undefined, this.capacity);
-    while (this.#leftAfter[bucket] !== 0) {
-      const left = this.#leftAfter[bucket]!;
-      let next = this.#draw(key, bucket, left);
-      while (this.#leftAfter[next]! >= left) next = this.#successor[next]!;
-      bucket = next;
-    }
-    return bucket;
+    return this.#walk(key, 0);
   }
 
   /**
-   * `count` distinct buckets, the owner first; all when there are fewer. Each further one is where the key would go if those before it were
-   * removed: when the owner is removed, the others move up.
+   * `count` distinct buckets, the owner first; all when there are fewer. Each further one is the owner by draws of its own (`bucket` from the
+   * capacity upwards), so that a bucket that comes or goes moves about its share of all copies; where chance would repeat itself too often, the next in use.
    *
    * @throws KF_BAD_REPLICA_COUNT.
    */
   replicas(key: KeyInput, count: number, out: number[] = []): number[] {
-    checkReplicaCount(count);
-    const wanted = Math.min(count, this.#count);
-    out.length = 0;
-    // Removing and bringing back is a few writes, and bringing back in reverse order leaves no trace.
-    let gone = 0;
-    try {
-      for (;;) {
-        const bucket = this.owner(key);
-        out.push(bucket);
-        if (out.length === wanted) return out;
-        this.remove(bucket);
-        gone++;
-      }
-    } finally {
-      for (; gone > 0; gone--) this.add();
+    distinctBuckets(count, this.#count, out, (turn) => this.#place[this.#walk(key, turn)]!);
+    for (let i = 0; i < out.length; i++) out[i] = this.#working[out[i]!]!;
+    return out;
+  }
+
+  #walk(key: KeyInput, turn: number): number {
+    const own = turn * (this.capacity + 1);
+    let bucket = this.#draw(key, turn === 0 ? undefined : own + this.capacity, this.capacity);
+    while (this.#leftAfter[bucket] !== 0) {
+      const left = this.#leftAfter[bucket]!;
+      let next = this.#draw(key, own + bucket, left);
+      while (this.#leftAfter[next]! >= left) next = this.#successor[next]!;
+      bucket = next;
     }
+    return bucket;
   }
 
   /** The bucket that went last comes back. @throws KF_ANCHOR_FULL when the capacity is reached. */
