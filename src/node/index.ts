@@ -43,6 +43,7 @@ export { CALL_DEFAULTS, type CallOptions, type CommandOptions, type QueryOptions
 export { type AllKeysOptions, type InRange, Keyspace, type KeyspaceOf } from './keyspace.ts';
 export type { KeyspaceHandle, ReplySink, ScannedRecord } from './keyspace-handle.ts';
 export type { BegunWorkflow, KeyspaceWorkflows } from './keyspace-workflows.ts';
+export type { AnsweredQuery, CommittedCommand, FencingToken, LeaderHook } from './leader-hook.ts';
 export { loadModule } from './load-module.ts';
 export { type OpenStoreOptions, openStore, type StoreLocation } from './open-store.ts';
 export { Session, type SessionOptions } from './session.ts';

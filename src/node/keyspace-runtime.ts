@@ -8,6 +8,7 @@ import { faulted, ShardMovedError } from '../shard/shard-moved-error.ts';
 import type { ShardStatus } from '../shard/shard-state.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import type { Storage } from '../storage/storage.ts';
+import { tellingSink } from './answer-teller.ts';
 import type { KeyspaceHandle, ScannedRecord } from './keyspace-handle.ts';
 import { ParkedRequests } from './parked-requests.ts';
 import { RecordScanner } from './record-scan.ts';
@@ -42,6 +43,8 @@ export interface KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer> {
   readonly now: () => number;
   /** Gives every shard a fresh table and leaves the old one as garbage, in one batch. */
   readonly clear: () => Promise<void>;
+  /** Told of each answered query. */
+  readonly onAnswer?: (key: Bytes, query: Query, answer: Answer) => void;
 }
 
 /** A keyspace served by this process: routes each key to its shard. */
@@ -56,6 +59,7 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
   readonly #maxKeyBytes: number;
   readonly #now: () => number;
   readonly #clear: () => Promise<void>;
+  readonly #onAnswer: ((key: Bytes, query: Query, answer: Answer) => void) | undefined;
   readonly #scanner: RecordScanner<Value>;
   readonly #listeners = new Set<(key: Bytes | undefined) => void>();
   /** Why requests are refused; undefined: they are not. */
@@ -71,6 +75,7 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     this.#maxKeyBytes = options.maxKeyBytes;
     this.#now = options.now;
     this.#clear = options.clear;
+    this.#onAnswer = options.onAnswer;
     this.#scanner = new RecordScanner(options.storage, options.module.codec);
   }
 
@@ -112,7 +117,10 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     }
     const position = this.scheme.position(key);
     const shard = this.#shardAt(position);
-    if (shard.machine.isServing) this.#log.ask(shard, key, position, query, sink, token);
+    const { machine } = shard;
+    const tell = this.#onAnswer;
+    if (machine.isServing)
+      this.#log.ask(shard, key, position, query, tell ? tellingSink(sink, (answer) => tell(key, query, answer)) : sink, token);
     else this.#park(shard, position, sink, token, () => this.ask(key, query, sink, token));
   }
 

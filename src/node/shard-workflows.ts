@@ -2,7 +2,7 @@ import { assert } from '../base/assert.ts';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import type { AnyLocalShard, LocalLog } from '../log/local.ts';
 import type { ControlCommand } from '../shard/control-command.ts';
-import { stateKey } from '../shard/key-layout.ts';
+import { hookCursorKey, stateKey } from '../shard/key-layout.ts';
 import { decide, excessOf, measureOf, type ShardSize } from '../shard/meta/decide.ts';
 import type { MapChange, Workflow } from '../shard/meta/shard-map.ts';
 import { nextStep, type WorkflowStep } from '../shard/meta/workflow-step.ts';
@@ -171,6 +171,7 @@ export class ShardWorkflows {
           runMeta({ kind: 'change-map', name, change: step.change });
           batch.delete(stateKey(step.shard));
           removeCounts(batch, step.shard);
+          batch.delete(hookCursorKey(step.shard));
         });
         this.#setMembers(
           keyspace,

@@ -2,8 +2,19 @@ import { randomUUID } from 'node:crypto';
 import { fromUtf8, utf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
-import { LocalLog, type LocalShard } from '../log/local.ts';
-import { garbageKey, META_TABLE, sessionRange, stateKey, systemKey, TABLE_STEP, tableStart } from '../shard/key-layout.ts';
+import { type AnyLocalShard, LocalLog, type LocalShard } from '../log/local.ts';
+import type { Entry } from '../shard/entry.ts';
+import {
+  garbageKey,
+  hookCursorKey,
+  hookOutboxRange,
+  META_TABLE,
+  sessionRange,
+  stateKey,
+  systemKey,
+  TABLE_STEP,
+  tableStart,
+} from '../shard/key-layout.ts';
 import { shardIdsOf } from '../shard/meta/shard-map.ts';
 import type { WorkflowStep } from '../shard/meta/workflow-step.ts';
 import {
@@ -21,11 +32,14 @@ import { ShardMachine } from '../shard/shard-machine.ts';
 import { COUNTS_UNKNOWN, decodeShardState, encodeShardState, newShardState, type ShardState } from '../shard/shard-state.ts';
 import { removeCounts } from '../shard/slot-counts.ts';
 import { recountSlots } from '../shard/slot-recount.ts';
-import type { ValueModule } from '../shard/value-module.ts';
+import type { ValueCodec, ValueModule } from '../shard/value-module.ts';
 import type { Storage, StorageStats } from '../storage/storage.ts';
+import { answerTeller } from './answer-teller.ts';
 import { checkedModule } from './checked-module.ts';
+import { checkHook, HookRunner } from './hook-runner.ts';
 import { KeyspaceRuntime, type ShardStats } from './keyspace-runtime.ts';
 import { KeyspaceWorkflows } from './keyspace-workflows.ts';
+import type { LeaderHook } from './leader-hook.ts';
 import { RecordScanner } from './record-scan.ts';
 import { ShardWorkflows } from './shard-workflows.ts';
 import { type AnyKeyspaceRuntime, Sweeper } from './sweeper.ts';
@@ -69,6 +83,8 @@ export interface KeyspaceOptions<Value, Command, Reply, Query, Answer> {
   readonly scheme?: PositionSchemeName;
   /** How many shards a new keyspace gets; one that exists keeps its own. Default: 8. */
   readonly shards?: number;
+  /** Told of commits and answers, see {@link LeaderHook}. Not recorded with the keyspace: give it each time. */
+  readonly hook?: LeaderHook<Command, Query, Answer>;
   /** When the shards of a new keyspace are split and merged; one that exists keeps its own, see {@link StoreNode.setPolicy}. */
   readonly policy?: Partial<KeyspacePolicy>;
 }
@@ -103,12 +119,15 @@ export class StoreNode {
   readonly #keyspaces = new Map<string, AnyKeyspaceRuntime>();
   /** Keyspaces that are on their way to the disk. */
   readonly #beingMade = new Set<string>();
+  /** By keyspace. */
+  readonly #hooks = new Map<number, HookRunner<never>>();
   readonly #sweeper: Sweeper;
   readonly #workflows: ShardWorkflows;
   /** The node's clock: milliseconds since 1970. */
   readonly now: () => number;
   readonly #limits: Required<Pick<NodeLimits, 'maxValueBytes' | 'maxKeyBytes'>>;
   readonly #checkModules: boolean;
+  readonly #onBackgroundError: (error: Error) => void;
   #closing: Promise<void> | undefined;
 
   private constructor(options: NodeOptions, nodeId: string) {
@@ -118,6 +137,7 @@ export class StoreNode {
       throw new KeyfleetError('KF_BAD_OPTION', `sessionRetentionMs is a number from 1000, not ${sessionRetentionMs}`);
     }
     this.nodeId = nodeId;
+    this.#onBackgroundError = onBackgroundError;
     this.storage = storage;
     this.now = now;
     this.#limits = { maxValueBytes, maxKeyBytes };
@@ -181,6 +201,7 @@ export class StoreNode {
     const module = this.#checkModules ? checkedModule(options.module) : options.module;
     const { scheme: schemeName = 'hash', shards: count = DEFAULT_SHARD_COUNT, policy = {} } = options;
     checkKeyspace(name, count);
+    if (options.hook) checkHook(options.hook);
     const scheme = positionScheme(schemeName);
     const starts = evenStarts(scheme, count);
     const { keyspace, changed } = this.#runMeta({ kind: 'register', name, module: module.name, scheme: schemeName, starts, policy });
@@ -196,6 +217,9 @@ export class StoreNode {
       this.#beingMade.add(name);
       await this.#log.flush().finally(() => this.#beingMade.delete(name));
     }
+    const { hook } = options;
+    const runner = hook && this.#newHook(keyspace, hook, module);
+    if (runner) this.#hooks.set(keyspace.id, runner as unknown as HookRunner<never>);
     const runtime = new KeyspaceRuntime<V, C, R, Q, A>({
       name,
       id: keyspace.id,
@@ -210,8 +234,10 @@ export class StoreNode {
       maxKeyBytes: this.#limits.maxKeyBytes,
       now: this.now,
       clear: () => this.#clear(name),
+      ...(hook?.onQueryAnswered ? { onAnswer: answerTeller(name, hook, this.#onBackgroundError) } : {}),
     });
     this.#keyspaces.set(name, runtime as unknown as AnyKeyspaceRuntime);
+    runner?.kick();
     return runtime;
   }
 
@@ -233,12 +259,17 @@ export class StoreNode {
         for (const id of shardIdsOf(mapOf(keyspace))) {
           batch.delete(stateKey(id));
           removeCounts(batch, id);
+          batch.delete(hookCursorKey(id));
         }
         this.#leaveTable(batch, keyspace.table);
         const sessions = sessionRange(keyspace.id, { from: 0, to: 0x1_0000_0000 });
         batch.put(garbageKey(sessions.from), sessions.to);
+        const untold = hookOutboxRange(keyspace.id);
+        batch.put(garbageKey(untold.from), untold.to);
       });
       await this.#log.flush();
+      this.#hooks.get(keyspace.id)?.stop();
+      this.#hooks.delete(keyspace.id);
     } catch (error) {
       if (runtime && this.#meta.machine.query(utf8(name), 0, null, this.now())) {
         runtime.serveAgain();
@@ -327,6 +358,7 @@ export class StoreNode {
 
   async #close(): Promise<void> {
     this.#sweeper.stop();
+    for (const hook of this.#hooks.values()) hook.stop();
     this.#workflows.stop();
     for (const keyspace of this.#keyspaces.values()) keyspace.refuse(new KeyfleetError('KF_CLOSED', 'the store is closed'));
     try {
@@ -347,6 +379,17 @@ export class StoreNode {
       if (oldTable !== undefined) this.#leaveTable(batch, oldTable);
     });
     await this.#log.flush();
+  }
+
+  #newHook<C, Q, A>(
+    keyspace: KeyspaceRecord,
+    hook: LeaderHook<C, Q, A>,
+    { commandCodec }: { readonly commandCodec: ValueCodec<C> },
+  ): HookRunner<C> {
+    const { storage } = this;
+    const shardOf = (id: number) => this.#keyspaces.get(keyspace.name)?.table.member(id) as AnyLocalShard | undefined;
+    const onError = this.#onBackgroundError;
+    return new HookRunner<C>({ keyspace, hook, commandCodec, storage, log: this.#log, shardOf, onError });
   }
 
   #leaveTable(batch: Storage, table: number): void {
@@ -379,7 +422,9 @@ export class StoreNode {
     const { storage } = this;
     // The limit is for users' values: the map of a keyspace's shards is none.
     const maxValueBytes = state.id === META_SHARD_ID ? Number.POSITIVE_INFINITY : this.#limits.maxValueBytes;
+    const hook = this.#hooks.get(keyspaceId) as unknown as HookRunner<C> | undefined;
     const machine = new ShardMachine({
+      ...(hook ? { onEntry: (entry: Entry<C>, seq: number) => hook.take(state.id, entry, seq) } : {}),
       storage,
       module,
       positionOf: scheme?.position ?? (() => 0),

@@ -32,6 +32,8 @@ export type EntryCommand<Command> =
   | { readonly kind: 'command-many'; readonly key: Bytes; readonly command: Command; readonly request?: RequestId }
   /** Sessions not used since `beforeMs` have expired. */
   | { readonly kind: 'expire-sessions'; readonly beforeMs: number }
+  /** The keyspace's hook has been told of all entries up to this one. */
+  | { readonly kind: 'hook-done'; readonly seq: number }
   /** Removes those of `keys` that have expired by the entry's time. */
   | { readonly kind: 'expire-keys'; readonly keys: readonly Bytes[] }
   /** Leaves all records behind and goes on in the empty table `table`. */
@@ -65,6 +67,7 @@ export const KIND_CLEAR = 4;
 /** Stands before a command, whose request id it is. */
 export const KIND_REQUEST = 5;
 export const KIND_EXPIRE_SESSIONS = 6;
+export const KIND_HOOK_DONE = 7;
 
 export function encodeEntryHeader(entry: Omit<Entry<unknown>, 'commands'>): Bytes {
   const { kind = 'grounded', basis = 0, serial = 0 } = entry;
@@ -109,6 +112,10 @@ export function hashCommand<Command>(hash: ChainHash, command: EntryCommand<Comm
       return;
     case 'clear':
       hashClear(hash, command.table);
+      return;
+    case 'hook-done':
+      hash.addByte(KIND_HOOK_DONE);
+      hash.add(f64Bytes(command.seq));
       return;
     case 'expire-sessions':
       hashExpireSessions(hash, command.beforeMs);
@@ -167,6 +174,9 @@ export function encodeEntry<Command>(entry: Entry<Command>, codec: ValueCodec<Co
       case 'clear':
         parts.push(Uint8Array.of(KIND_CLEAR), u32(command.table));
         break;
+      case 'hook-done':
+        parts.push(Uint8Array.of(KIND_HOOK_DONE), f64Bytes(command.seq));
+        break;
       case 'expire-sessions':
         parts.push(Uint8Array.of(KIND_EXPIRE_SESSIONS), f64Bytes(command.beforeMs));
         break;
@@ -213,6 +223,8 @@ export function decodeEntry<Command>(bytes: Bytes, codec: ValueCodec<Command>): 
       const key = reader.sized();
       const command = codec.decode(reader.sized());
       commands.push({ kind: kind === KIND_COMMAND ? 'command' : 'command-many', key, command, ...(request ? { request } : {}) });
+    } else if (kind === KIND_HOOK_DONE) {
+      commands.push({ kind: 'hook-done', seq: reader.f64() });
     } else if (kind === KIND_EXPIRE_SESSIONS) {
       commands.push({ kind: 'expire-sessions', beforeMs: reader.f64() });
     } else if (kind === KIND_EXPIRE_KEYS) {
@@ -281,7 +293,7 @@ class EntryReader {
   }
 }
 
-function f64Bytes(value: number): Bytes {
+export function f64Bytes(value: number): Bytes {
   const bytes = new Uint8Array(8);
   new DataView(bytes.buffer).setFloat64(0, value);
   return bytes;

@@ -262,6 +262,29 @@ export function stateKey(shardId: number): Bytes {
   return systemKey('s', tableStart(shardId));
 }
 
+/** The number of the last entry of a shard of which its hook has been told. */
+export function hookCursorKey(shardId: number): Bytes {
+  return systemKey('k', tableStart(shardId));
+}
+
+/** Where an entry waits for the hook of its keyspace. */
+export function hookOutboxKey(keyspaceId: number, shardId: number, seq: number): Bytes {
+  const place = new Uint8Array(16);
+  putU32(place, 0, keyspaceId);
+  putU32(place, 4, shardId);
+  putU32(place, 8, Math.floor(seq / 0x1_0000_0000));
+  putU32(place, 12, seq >>> 0);
+  return systemKey('o', place);
+}
+
+export function hookOutboxPlace(storageKey: Bytes): { readonly shard: number; readonly seq: number } {
+  return { shard: readU32(storageKey, 9), seq: readU32(storageKey, 13) * 0x1_0000_0000 + readU32(storageKey, 17) };
+}
+
+export function hookOutboxRange(keyspaceId: number): { readonly from: Bytes; readonly to: Bytes } {
+  return { from: systemKey('o', tableStart(keyspaceId)), to: systemKey('o', tableStart(keyspaceId + 1)) };
+}
+
 /** A range of storage keys that nothing refers to any more; the value is its exclusive end. */
 export function garbageKey(from: Bytes): Bytes {
   return systemKey('g', from);

@@ -3,9 +3,9 @@ import type { Bytes } from '../base/bytes.ts';
 import type { KeyfleetError } from '../base/errors.ts';
 import { ChangeLedger } from './change-ledger.ts';
 import type { ControlCommand, ControlOutcome } from './control-command.ts';
-import { type Entry, type EntryCommand, KIND_COMMAND, KIND_COMMAND_MANY, type OnceCommand } from './entry.ts';
+import { type Entry, type EntryCommand, f64Bytes, KIND_COMMAND, KIND_COMMAND_MANY, type OnceCommand } from './entry.ts';
 import { EntryDraft } from './entry-draft.ts';
-import { stateKey } from './key-layout.ts';
+import { hookCursorKey, stateKey } from './key-layout.ts';
 import { standingOf } from './leadership.ts';
 import type { Ran } from './many-records.ts';
 import { messagePack } from './message-pack.ts';
@@ -251,6 +251,14 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     this.#draft.add({ kind: 'expire-sessions', beforeMs });
   }
 
+  /** The hook has been told of all entries up to `seq`: whoever leads next goes on behind it. Adds that to the open entry. */
+  hookDone(seq: number): void {
+    this.#begin();
+    this.#storage.put(hookCursorKey(this.#state.id), f64Bytes(seq));
+    this.#wrote = true;
+    this.#draft.add({ kind: 'hook-done', seq });
+  }
+
   /** Removes those of `keys` that have expired, and adds that to the open entry. Returns how many. @throws what the storage throws. */
   expireKeys(keys: readonly Bytes[]): number {
     const savepoint = this.#storage.savepoint();
@@ -432,6 +440,9 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
         }
         case 'expire-sessions':
           this.expireSessions(command.beforeMs);
+          return undefined;
+        case 'hook-done':
+          this.hookDone(command.seq);
           return undefined;
         case 'expire-keys':
           this.expireKeys(command.keys);

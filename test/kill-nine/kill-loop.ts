@@ -159,11 +159,12 @@ function same(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
   return Buffer.compare(a, b) === 0;
 }
 
-async function bundleWriter(root: string): Promise<string> {
+/** One of the scripts beside this file, as something that Node runs. */
+export async function bundleWriter(root: string, name = 'writer'): Promise<string> {
   const outDir = join(root, 'node_modules', '.cache', 'keyfleet-kill-nine');
   mkdirSync(outDir, { recursive: true });
-  const outfile = join(outDir, 'writer.mjs');
-  const entry = fileURLToPath(pathToFileURL(join(root, 'test', 'kill-nine', 'writer.ts')));
+  const outfile = join(outDir, `${name}.mjs`);
+  const entry = fileURLToPath(pathToFileURL(join(root, 'test', 'kill-nine', `${name}.ts`)));
   await build({ entryPoints: [entry], outfile, bundle: true, packages: 'external', platform: 'node', format: 'esm', target: 'node20' });
   return outfile;
 }
