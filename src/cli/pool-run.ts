@@ -111,7 +111,13 @@ function shownPools(proxy: PoolProxy): string {
 async function statsServer(flags: PoolFlags, read: () => Promise<readonly PoolSnapshot[]>, log: Logger): Promise<StatsServer | undefined> {
   const port = Number(flags.statsPort);
   if (port === 0) return undefined;
-  const server = await startStatsServer({ host: flags.statsAddr, port, version: readPackageVersion(), read });
+  const server = await startStatsServer({
+    host: flags.statsAddr,
+    port,
+    version: readPackageVersion(),
+    read,
+    intervalMs: Number(flags.statsInterval),
+  });
   log.info({ host: server.host, port: server.port }, 'statistics');
   return server;
 }

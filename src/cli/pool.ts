@@ -24,7 +24,7 @@ export function define(command: Command): void {
     .option('-c, --conf-file <file>', 'the file of pools, as for nutcracker (docs/pool-proxy.md)', 'conf/nutcracker.yml')
     .option('-s, --stats-port <port>', 'where to answer with statistics; 0: nowhere', '22222')
     .option('-a, --stats-addr <address>', 'address of the statistics', '127.0.0.1')
-    .option('-i, --stats-interval <ms>', 'how old the statistics of workers may be', '1000')
+    .option('-i, --stats-interval <ms>', 'how often the statistics are gathered: what is shown is at most that old; 0: always anew', '1000')
     .option('-o, --output <file>', 'log to this file instead of standard error')
     .option('-v, --verbosity <level>', 'from 0, errors only, to 11, everything', '5')
     .option('-m, --mbuf-size <bytes>', 'taken for the sake of nutcracker scripts; buffers grow as they must')

@@ -7,6 +7,8 @@ export interface StatsServerOptions {
   readonly port: number;
   readonly version: string;
   readonly read: () => Promise<readonly PoolSnapshot[]>;
+  /** Numbers that old are shown again instead of being gathered anew; 0: never. */
+  readonly intervalMs: number;
 }
 
 export interface StatsServer {
@@ -25,7 +27,8 @@ const REQUEST_BYTES = 8 * 1024;
  *
  * @throws KF_LISTEN_FAILED
  */
-export async function startStatsServer({ host, port, version, read }: StatsServerOptions): Promise<StatsServer> {
+export async function startStatsServer({ host, port, version, read, intervalMs }: StatsServerOptions): Promise<StatsServer> {
+  const gather = gathered(read, intervalMs);
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);
@@ -35,7 +38,7 @@ export async function startStatsServer({ host, port, version, read }: StatsServe
       if (isAnswered) return;
       isAnswered = true;
       clearTimeout(timer);
-      const pools = await read();
+      const pools = await gather();
       if (!/^[A-Z]+ /.test(text)) {
         socket.end(twemproxyJson(pools, version));
         return;
@@ -88,5 +91,22 @@ export async function startStatsServer({ host, port, version, read }: StatsServe
         server.close(() => resolve());
         for (const socket of sockets) socket.destroy();
       }),
+  };
+}
+
+/** `read`, at most once in `intervalMs`; those who ask at the same time share one answer. */
+function gathered<Answer>(read: () => Promise<Answer>, intervalMs: number): () => Promise<Answer> {
+  let last: Promise<Answer> | undefined;
+  let lastMs = 0;
+  return () => {
+    const nowMs = performance.now();
+    if (last === undefined || nowMs - lastMs >= intervalMs) {
+      lastMs = nowMs;
+      last = read();
+      last.catch(() => {
+        last = undefined;
+      });
+    }
+    return last;
   };
 }

@@ -68,7 +68,21 @@ describe.runIf(hasRedis)('keyfleet pool', () => {
     const statsPort = await freePort();
     const file = fileOf('two.yml', port);
     const pidFile = join(dir, 'pool.pid');
-    const pool = new KeyfleetProcess(['pool', '-c', file, '-s', String(statsPort), '--workers', '2', '-p', pidFile, '-m', '16384']);
+    const pool = new KeyfleetProcess([
+      'pool',
+      '-c',
+      file,
+      '-s',
+      String(statsPort),
+      '-i',
+      '60000',
+      '--workers',
+      '2',
+      '-p',
+      pidFile,
+      '-m',
+      '16384',
+    ]);
     try {
       await until(async () => (pool.stdout.includes('with 2 workers') ? true : undefined), 'two workers');
       expect(readFileSync(pidFile, 'utf8').trim()).toBe(String(pool.child.pid));
@@ -84,6 +98,9 @@ describe.runIf(hasRedis)('keyfleet pool', () => {
       const metrics = await readAll(statsPort, 'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n');
       expect(metrics).toContain('keyfleet_pool_commands_total{pool="alpha",command="set"} 8');
       expect(metrics).toMatch(/keyfleet_pool_latency_seconds_count\{pool="alpha",command="set"\} 8/);
+      // Gathered every -i milliseconds, as by nutcracker: what came since is not in it yet.
+      await clients[0]!.call('GET', 'w0');
+      expect(JSON.parse(await readAll(statsPort))).toEqual(expect.objectContaining({ alpha: json['alpha'] }));
       fileOf('two.yml', port, '  timeout: 1234\n');
       pool.child.kill('SIGHUP');
       await until(async () => (pool.stderr.match(/reloaded/g)?.length === 2 ? true : undefined), 'a reload in both workers');
