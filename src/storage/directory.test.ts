@@ -47,6 +47,26 @@ async function killedWriter(dir: string, afterMs: number): Promise<number> {
 }
 
 describe('a data directory', () => {
+  test.runIf(process.platform === 'linux')('opens where address space is limited (ulimit -v)', async () => {
+    const once = `
+      const { openStorage } = await import(process.argv[1]);
+      const storage = await openStorage({ dir: process.argv[2] });
+      storage.put(Buffer.from('a'), Buffer.from('1'));
+      storage.commit();
+      await storage.flush();
+      await storage.close();
+    `;
+    // 48 GiB: enough for Node, less than LMDB's map has where it costs nothing.
+    const args = ['-c', 'ulimit -v 50331648; exec "$@"', 'sh', process.execPath, '--input-type=module', '-e', once];
+    const child = spawn('sh', [...args, join(root, 'dist', 'storage', 'lmdb.js'), newDir()], { stdio: ['ignore', 'ignore', 'pipe'] });
+    let text = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      text += chunk;
+    });
+    const ended = await new Promise((resolve) => child.once('exit', (code, signal) => resolve(code ?? signal)));
+    expect([ended, text]).toEqual([0, '']);
+  });
+
   test('is made when it is missing, and opens again', async () => {
     const dir = join(newDir(), 'deep', 'down');
     const storage = await openStorage({ dir, ...SMALL });

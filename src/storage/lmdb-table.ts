@@ -1,3 +1,4 @@
+import fs from 'node:fs';
 import { join } from 'node:path';
 import { type Database, open, type RootDatabase, type Transaction } from 'lmdb';
 import type { Bytes } from '../base/bytes.ts';
@@ -27,11 +28,9 @@ const MAX_SLICES_WAITING = 8;
 const SMALL_BYTES = 512;
 /**
  * Address space to map the file into. Left to itself LMDB maps anew whenever the file has doubled and keeps the old maps, so that the same
- * pages of the file are counted as resident many times over, and faulted in as often. A larger file is mapped anew as before. Windows would
- * make the file as long as the map.
+ * pages of the file are counted as resident many times over, and faulted in as often. A larger file is mapped anew as before.
  */
 const MAP_BYTES = 64 * 1024 * MIB;
-const CAN_MAP_AHEAD = process.platform !== 'win32' && !['ia32', 'arm'].includes(process.arch);
 const FLUSHED = 'flushed';
 /** A name in `meta` that nothing has. */
 const MISSING = 'missing';
@@ -99,7 +98,7 @@ export class LmdbTable {
         encoding: 'binary',
         cache: false,
         maxReaders: 1_024,
-        ...(CAN_MAP_AHEAD ? { mapSize: MAP_BYTES } : {}),
+        ...(canMapAhead() ? { mapSize: MAP_BYTES } : {}),
         // Else `lmdb` makes batches of its own, with promises nobody can hear.
         eventTurnBatching: false,
       });
@@ -241,6 +240,17 @@ export class LmdbTable {
 
   static dataPath(dir: string): string {
     return join(dir, 'data.mdb');
+  }
+}
+
+/** Whether address space costs nothing: not where `ulimit -v` limits it (LMDB would crash), nor on Windows (it makes the file as long). */
+function canMapAhead(): boolean {
+  if (process.platform === 'darwin') return true;
+  if (process.platform !== 'linux' || !['x64', 'arm64'].includes(process.arch)) return false;
+  try {
+    return /^Max address space +unlimited/m.test(fs.readFileSync('/proc/self/limits', 'latin1'));
+  } catch {
+    return false;
   }
 }
 
