@@ -83,9 +83,16 @@ export class ServerLink {
     });
   }
 
-  /** The reply. @throws KF_POOL_SERVER_LOST, also while the server loads its data; KF_POOL_SERVER_REFUSED with the server's words for an error reply; KF_POOL_FENCED. */
+  /** The reply. @throws as {@link checked}. */
   async call(args: readonly Argument[]): Promise<Reply> {
-    const reply = await this.raw(args);
+    return this.checked(args, await this.raw(args));
+  }
+
+  /**
+   * The reply to a command. @throws KF_POOL_SERVER_LOST, also while the server loads its data; KF_POOL_SERVER_REFUSED with the server's words for an
+   * error reply; KF_POOL_FENCED.
+   */
+  checked(args: readonly Argument[], reply: Reply): Reply {
     const text = errorText(reply);
     if (text === undefined) return reply;
     if (FOR_NOW.test(text)) throw this.#lost(text);
