@@ -1,17 +1,16 @@
 import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
 import { integerOf, isWord } from '../resp/codec/ascii.ts';
+import { BAD_NAME, clientLine, isName, setClientInfo } from '../resp/codec/connection-words.ts';
 import { SYNTAX_ERROR, wrongArityError } from '../shard/redis/error-replies.ts';
 import { errorReply, OK, type Reply } from '../shard/redis/reply.ts';
 import type { ProxyClient } from './proxy-client.ts';
-import type { ProxyCommand } from './proxy-commands.ts';
 
 // CLIENT and its subcommands: about the connections of this process to its clients.
 
-const BAD_NAME = errorReply('ERR Client names cannot contain spaces, newlines or special characters.');
 const NO_TRACKING = errorReply("ERR 'client tracking' is not served by a pool: its clients share connections to the servers");
 
 /** Undefined when there is nothing to say (CLIENT REPLY OFF). */
-export function answerClient(client: ProxyClient, args: readonly Bytes[], command: ProxyCommand): Reply | undefined {
+export function answerClient(client: ProxyClient, args: readonly Bytes[]): Reply | undefined {
   if (args.length < 2) return wrongArityError('client');
   const word = fromUtf8(args[1]!).toLowerCase();
   switch (word) {
@@ -25,7 +24,7 @@ export function answerClient(client: ProxyClient, args: readonly Bytes[], comman
       client.name = fromUtf8(args[2]!);
       return OK;
     case 'setinfo':
-      return setInfo(client, args);
+      return args.length === 4 ? (setClientInfo(client, args[2]!, args[3]!) ?? OK) : wrongArityError('client|setinfo');
     case 'info':
       return text(`${describe(client, Date.now())}\n`);
     case 'list': {
@@ -36,7 +35,7 @@ export function answerClient(client: ProxyClient, args: readonly Bytes[], comman
     case 'no-touch':
       return args.length === 3 && (isWord(args[2]!, 'on') || isWord(args[2]!, 'off')) ? OK : SYNTAX_ERROR;
     case 'reply':
-      return setReplyMode(client, args, command);
+      return setReplyMode(client, args);
     case 'kill':
       return kill(client, args);
     case 'getredir':
@@ -66,39 +65,17 @@ export function answerClient(client: ProxyClient, args: readonly Bytes[], comman
   }
 }
 
-/** Printable, without blanks. */
-function isName(bytes: Bytes): boolean {
-  return bytes.every((byte) => byte > 32 && byte < 127);
-}
-
 function text(whole: string): Reply {
   return { kind: 'verbatim', format: 'txt', text: utf8(whole) };
 }
 
-function setInfo(client: ProxyClient, args: readonly Bytes[]): Reply {
-  if (args.length !== 4) return wrongArityError('client|setinfo');
-  const isLibName = isWord(args[2]!, 'lib-name');
-  if (!isLibName && !isWord(args[2]!, 'lib-ver')) return errorReply(`ERR Unrecognized option '${fromUtf8(args[2]!)}'`);
-  if (!isName(args[3]!))
-    return errorReply(`ERR ${isLibName ? 'lib-name' : 'lib-ver'} cannot contain spaces, newlines or special characters.`);
-  if (isLibName) client.libName = fromUtf8(args[3]!);
-  else client.libVersion = fromUtf8(args[3]!);
-  return OK;
-}
-
 function describe(client: ProxyClient, nowMs: number): string {
-  const seconds = (sinceMs: number): number => Math.max(0, Math.floor((nowMs - sinceMs) / 1_000));
-  const flags = client.session?.isSubscribed ? 'P' : client.session?.isInTransaction ? 'x' : client.isBlocked ? 'b' : 'N';
-  return (
-    `id=${client.id} addr=${client.address} laddr=${client.localAddress} fd=-1 name=${client.name} age=${seconds(client.createdMs)} ` +
-    `idle=${seconds(client.lastMs)} flags=${flags} db=0 sub=0 psub=0 ssub=0 multi=${client.session?.isInTransaction ? 0 : -1} ` +
-    `qbuf=${client.scanner.pendingBytes} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=${client.inFlight} omem=${client.outputBytes} ` +
-    `tot-mem=${client.scanner.pendingBytes + client.outputBytes} events=r cmd=${client.lastCommand?.name ?? 'NULL'} user=default redir=-1 ` +
-    `resp=${client.version} lib-name=${client.libName} lib-ver=${client.libVersion}`
-  );
+  const { session } = client;
+  const isQueueing = session?.isInTransaction === true;
+  return clientLine(client, nowMs, session?.isSubscribed ? 'P' : isQueueing ? 'x' : client.isBlocked ? 'b' : '', isQueueing ? 0 : -1);
 }
 
-function setReplyMode(client: ProxyClient, args: readonly Bytes[], _command: ProxyCommand): Reply | undefined {
+function setReplyMode(client: ProxyClient, args: readonly Bytes[]): Reply | undefined {
   if (args.length !== 3) return wrongArityError('client|reply');
   if (isWord(args[2]!, 'on')) {
     client.replyMode = 'on';

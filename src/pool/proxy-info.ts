@@ -1,5 +1,5 @@
+import { REDIS_VERSION } from '../resp/codec/connection-words.ts';
 import type { ProxyPool } from './proxy-pool.ts';
-import { REDIS_SHOWN_VERSION } from './proxy-version.ts';
 
 type Line = readonly [string, string | number];
 
@@ -35,7 +35,7 @@ export function proxyInfo(pool: ProxyPool, names: readonly string[]): string {
 function server(pool: ProxyPool): Line[] {
   const uptime = Math.floor((Date.now() - pool.stats.startedMs) / 1_000);
   return [
-    ['redis_version', REDIS_SHOWN_VERSION],
+    ['redis_version', REDIS_VERSION],
     ['redis_mode', pool.redirects === 'off' ? 'standalone' : 'cluster'],
     ['keyfleet_role', 'pool'],
     ['keyfleet_pool', pool.map.pool],

@@ -1,6 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
 import { integerOf, isWord } from '../resp/codec/ascii.ts';
+import { HELLO_NEEDS_PASSWORD, helloReply, NO_PASSWORD_SET, readHello, WRONG_PASSWORD } from '../resp/codec/connection-words.ts';
 import { SYNTAX_ERROR, unknownSubcommandError, wrongArityError } from '../shard/redis/error-replies.ts';
 import { matchesGlob } from '../shard/redis/glob.ts';
 import { errorReply, OK, type Reply } from '../shard/redis/reply.ts';
@@ -10,20 +11,12 @@ import { answerCluster } from './proxy-cluster.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
 import { randomKey, scan } from './proxy-fan-out.ts';
 import { proxyInfo } from './proxy-info.ts';
-import { REDIS_SHOWN_VERSION } from './proxy-version.ts';
 
 // The commands that the proxy answers itself: those about the connection, and about the proxy.
 
 type LocalAnswer = (client: ProxyClient, args: readonly Bytes[], command: ProxyCommand) => Reply | undefined;
 
 const PONG: Reply = { kind: 'status', text: 'PONG' };
-const WRONG_PASSWORD = errorReply('WRONGPASS invalid username-password pair or user is disabled.');
-const NO_PASSWORD_SET = errorReply(
-  'ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?',
-);
-const HELLO_NEEDS_PASSWORD = errorReply(
-  'NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time',
-);
 
 /** Those that wait for all earlier answers: they change how the later ones are given. */
 const AFTER_EARLIER = new Set(['hello', 'auth', 'quit', 'reset']);
@@ -89,42 +82,20 @@ export function answerLocally(client: ProxyClient, command: ProxyCommand): void 
 }
 
 function hello(client: ProxyClient, args: readonly Bytes[]): Reply {
-  let { version } = client;
-  if (args.length > 1) {
-    const wanted = integerOf(args[1]!);
-    if (wanted === undefined) return errorReply('ERR Protocol version is not an integer or out of range');
-    if (wanted !== 2 && wanted !== 3) return errorReply('NOPROTO unsupported protocol version');
-    version = wanted;
-  }
-  let name: string | undefined;
-  let isAuthenticated = client.isAuthenticated;
-  for (let at = 2; at < args.length; at++) {
-    if (isWord(args[at]!, 'auth') && at + 2 < args.length) {
-      if (!isPassword(client, args[at + 1]!, args[at + 2]!)) return WRONG_PASSWORD;
-      isAuthenticated = true;
-      at += 2;
-    } else if (isWord(args[at]!, 'setname') && at + 1 < args.length) name = fromUtf8(args[++at]!);
-    else return errorReply(`ERR Syntax error in HELLO option '${fromUtf8(args[at]!)}'`);
-  }
+  let { isAuthenticated } = client;
+  const asked = readHello(args, client.version, (user, password) => {
+    const isRight = isPassword(client, user, password);
+    isAuthenticated ||= isRight;
+    return isRight;
+  });
+  if ('kind' in asked) return asked;
   if (!isAuthenticated) return HELLO_NEEDS_PASSWORD;
   client.setAuthenticated(true);
-  if (client.session !== undefined && version !== client.version)
+  if (client.session !== undefined && asked.version !== client.version)
     return errorReply('ERR the protocol cannot change inside MULTI, WATCH or a subscription');
-  client.version = version;
-  if (name !== undefined) client.name = name;
-  const mode = client.pool.redirects === 'off' ? 'standalone' : 'cluster';
-  return {
-    kind: 'map',
-    pairs: [
-      [utf8('server'), utf8('redis')],
-      [utf8('version'), utf8(REDIS_SHOWN_VERSION)],
-      [utf8('proto'), version],
-      [utf8('id'), client.id],
-      [utf8('mode'), utf8(mode)],
-      [utf8('role'), utf8('master')],
-      [utf8('modules'), []],
-    ],
-  };
+  client.version = asked.version;
+  if (asked.name !== undefined) client.name = asked.name;
+  return helloReply(client.id, asked.version, client.pool.redirects === 'off' ? 'standalone' : 'cluster');
 }
 
 function auth(client: ProxyClient, args: readonly Bytes[]): Reply {

@@ -1,8 +1,8 @@
 import { hostname } from 'node:os';
 import { showBytes } from '../base/units.ts';
 import { type CommandSpec, everySpec } from '../shard/redis/command-table.ts';
+import { REDIS_VERSION } from './codec/connection-words.ts';
 import type { Door } from './door.ts';
-import { REDIS_VERSION } from './redis-version.ts';
 
 type Line = readonly [string, string | number];
 

@@ -2,9 +2,9 @@ import { type Bytes, fromUtf8, utf8 } from '../../base/bytes.ts';
 import { NOT_AN_INTEGER, SYNTAX_ERROR, wrongArityError } from '../../shard/redis/error-replies.ts';
 import { errorReply, OK, type Reply } from '../../shard/redis/reply.ts';
 import { integerOf, isWord } from '../codec/ascii.ts';
+import { BAD_NAME, clientLine, isName, setClientInfo } from '../codec/connection-words.ts';
 import type { Connection } from '../connection.ts';
 import { afterEarlier, atOnce, type LocalCall, type LocalCommand, SILENT } from '../local-command.ts';
-import { BAD_NAME, isName } from './connection-commands.ts';
 import { help, verbatim } from './reply-text.ts';
 
 // CLIENT and its subcommands.
@@ -29,20 +29,9 @@ export const CLIENT_COMMANDS: readonly (readonly [string, LocalCommand])[] = [
 
 /** A line of CLIENT LIST. */
 function describe(conn: Connection, nowMs: number): string {
-  const seconds = (sinceMs: number): number => Math.max(0, Math.floor((nowMs - sinceMs) / 1_000));
-  const command = conn.lastCommand?.name ?? 'NULL';
-  const flags = flagsOf(conn);
-  return (
-    `id=${conn.id} addr=${conn.address} laddr=${conn.localAddress} fd=-1 name=${conn.name} age=${seconds(conn.createdMs)} idle=${seconds(conn.lastMs)} ` +
-    `flags=${flags} db=0 sub=0 psub=0 ssub=0 multi=${conn.transaction.length} qbuf=${conn.scanner.pendingBytes} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 ` +
-    `oll=${conn.inFlight} omem=${conn.outputBytes} tot-mem=${conn.scanner.pendingBytes + conn.outputBytes} events=r cmd=${command} user=default ` +
-    `redir=-1 resp=${conn.version} lib-name=${conn.libName} lib-ver=${conn.libVersion}`
-  );
-}
-
-function flagsOf({ isBlocked, transaction, noEvict, noTouch }: Connection): string {
+  const { isBlocked, transaction, noEvict, noTouch } = conn;
   const flags = `${isBlocked ? 'b' : ''}${transaction.isOpen ? 'x' : ''}${noEvict ? 'e' : ''}${noTouch ? 'T' : ''}`;
-  return flags === '' ? 'N' : flags;
+  return clientLine(conn, nowMs, flags, transaction.length);
 }
 
 const CLIENT_TYPES = ['normal', 'master', 'slave', 'replica', 'pubsub'];
@@ -75,14 +64,7 @@ function setName({ conn, args }: LocalCall): Reply {
 }
 
 function setInfo({ conn, args }: LocalCall): Reply {
-  const option = args[2]!;
-  const value = args[3]!;
-  const isLibName = isWord(option, 'lib-name');
-  if (!isLibName && !isWord(option, 'lib-ver')) return errorReply(`ERR Unrecognized option '${fromUtf8(option)}'`);
-  if (!isName(value)) return errorReply(`ERR ${isLibName ? 'lib-name' : 'lib-ver'} cannot contain spaces, newlines or special characters.`);
-  if (isLibName) conn.libName = fromUtf8(value);
-  else conn.libVersion = fromUtf8(value);
-  return OK;
+  return setClientInfo(conn, args[2]!, args[3]!) ?? OK;
 }
 
 function onOff({ args }: LocalCall, set: (isOn: boolean) => void): Reply {

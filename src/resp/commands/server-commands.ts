@@ -1,8 +1,8 @@
 import { fromUtf8, utf8 } from '../../base/bytes.ts';
 import type { Reply } from '../../shard/redis/reply.ts';
+import { REDIS_VERSION } from '../codec/connection-words.ts';
 import { infoText } from '../info-text.ts';
 import { afterEarlier, atOnce, type LocalCommand } from '../local-command.ts';
-import { REDIS_VERSION } from '../redis-version.ts';
 import { help, verbatim } from './reply-text.ts';
 
 // INFO, TIME, LOLWUT, OBJECT HELP.
