@@ -18,6 +18,8 @@ export const FAULT_KINDS = [
   'message-lost',
   'message-doubled',
   'clock-rates',
+  'truncation',
+  'skipping-read',
   'resign',
 ] as const;
 
@@ -28,19 +30,23 @@ export class Faults {
   readonly enabled: ReadonlySet<FaultKind>;
   readonly counts = new Map<FaultKind, number>();
   readonly #chance: Prng;
+  /** How often each kind strikes: from as said to eight times as often. */
+  readonly #eagerness = new Map<FaultKind, number>();
   /** Off in the liveness phase: nothing new goes wrong. */
   active = true;
 
-  constructor(chance: Prng, enabled?: readonly FaultKind[]) {
+  /** `isEager`: each kind strikes as often as it may. */
+  constructor(chance: Prng, enabled: readonly FaultKind[] | undefined, isEager: boolean) {
     this.#chance = chance;
     // One run in ten has none at all, the others each with even odds.
     const none = chance.below(10) === 0;
     this.enabled = new Set(enabled ?? FAULT_KINDS.filter(() => chance.below(2) === 0 && !none));
+    for (const kind of FAULT_KINDS) this.#eagerness.set(kind, 2 ** (isEager ? 2 + chance.below(2) : chance.below(4)));
   }
 
-  /** Whether the fault strikes now, one time in `oneIn`; counts it. */
+  /** Whether the fault strikes now, one time in `oneIn` where it is least eager; counts it. */
   strikes(kind: FaultKind, oneIn: number): boolean {
-    if (!this.active || !this.enabled.has(kind) || this.#chance.below(oneIn) !== 0) return false;
+    if (!this.active || !this.enabled.has(kind) || this.#chance.below(Math.ceil(oneIn / this.#eagerness.get(kind)!)) !== 0) return false;
     this.count(kind);
     return true;
   }

@@ -14,7 +14,11 @@ export interface ClientSurroundings {
   /** Requests carry ids and are sent again until they are answered; else one of unknown outcome is left alone for good. */
   readonly repeats: boolean;
   readonly thinkMs: number;
-  readonly timeoutMs: number;
+  /** How long it waits for an answer to a command. */
+  readonly commandTimeoutMs: number;
+  readonly queryTimeoutMs: number;
+  /** It only reads, and trusts leases: it stays with a leader that no writer can reach any more. */
+  readonly onlyReads: boolean;
   send(from: string, to: string, label: string, deliver: (node: SimNode) => void, mayDouble: boolean): void;
   /** The way back. */
   answer(from: string, label: string, deliver: () => void): void;
@@ -39,7 +43,7 @@ export class SimClient {
     const { scheduler, thinkMs } = this.#world;
     scheduler.after(scheduler.chance.unit() * 2 * thinkMs, 'think', () => {
       if (this.#world.isOver()) return;
-      const assignment = this.#world.workload.next(this.#name);
+      const assignment = this.#world.workload.next(this.#name, this.#world.onlyReads);
       const id: SimRequestId = { client: this.#name, number: ++this.#requestNumber };
       this.#attempt(assignment, id, false);
     });
@@ -47,9 +51,10 @@ export class SimClient {
 
   /** `isOpen`: an earlier attempt may have had, or may yet have, an effect. */
   #attempt(assignment: Assignment, id: SimRequestId, isOpen: boolean): void {
-    const { scheduler, repeats, shard, timeoutMs } = this.#world;
+    const { scheduler, repeats, shard, onlyReads, commandTimeoutMs, queryTimeoutMs } = this.#world;
     const { request } = assignment;
-    const target = this.#leader;
+    // Now and then it asks somebody else: one who led before, or does not know that it leads no more.
+    const target = !onlyReads && scheduler.chance.below(5) === 0 ? scheduler.chance.pick(this.#world.nodeNames) : this.#leader;
     let isSettled = false;
     const settle = (action: () => void): void => {
       if (isSettled) return;
@@ -58,11 +63,12 @@ export class SimClient {
     };
     const isQuery = request.kind === 'query';
     const command = isQuery ? undefined : { action: request.action, request: repeats ? id : undefined };
-    const mode = scheduler.chance.below(3) === 0 ? 'barrier' : 'lease';
+    const mode = !onlyReads && scheduler.chance.below(3) === 0 ? 'barrier' : 'lease';
     const sink = {
       settled: (_token: number, text: string) =>
         this.#world.answer(target, 'reply', () =>
           settle(() => {
+            this.#leader = target;
             assignment.answered(text);
             this.#world.onAnswered();
             this.think();
@@ -78,7 +84,7 @@ export class SimClient {
       (node) => node.serve(shard, request, command, utf8(request.key), mode, sink),
       isQuery || repeats,
     );
-    scheduler.after(timeoutMs, 'client-timeout', () =>
+    scheduler.after(isQuery ? queryTimeoutMs : commandTimeoutMs, 'client-timeout', () =>
       settle(() => {
         this.#leader = scheduler.chance.pick(this.#world.nodeNames);
         this.#lost(assignment, id);

@@ -5,13 +5,14 @@ import type { Faults } from './faults.ts';
 import type { Scheduler } from './scheduler.ts';
 
 // The adversarial log of PROTOCOLS §2: one order of entries that never changes, and as little more than that as its contract allows. Requests and
-// answers take time, get lost, arrive long after anybody waits for them, and twice; reads may show an earlier end, or fail.
+// answers take time, get lost, arrive long after anybody waits for them, and twice; reads may show an earlier end, fail, or skip what is truncated.
 
 /** The entries themselves: what a quorum has. */
 export class SimLog {
   #entries: Bytes[] = [];
   #truncatedUpto = 0;
   readonly #listeners: ((seq: number) => void)[] = [];
+  readonly #lurking: { readonly seq: number; readonly callback: () => void }[] = [];
 
   get lastSeq(): number {
     return this.#truncatedUpto + this.#entries.length;
@@ -26,6 +27,11 @@ export class SimLog {
     if (expectedLastSeq !== lastSeq) return { kind: 'conflict', lastSeq };
     this.#entries.push(entry);
     for (const listener of this.#listeners) listener(lastSeq + 1);
+    for (let i = this.#lurking.length - 1; i >= 0; i--) {
+      if (this.#lurking[i]!.seq > lastSeq + 1) continue;
+      const [one] = this.#lurking.splice(i, 1);
+      if (one!.seq === lastSeq + 1) one!.callback();
+    }
     return { kind: 'appended', seq: lastSeq + 1 };
   }
 
@@ -38,6 +44,11 @@ export class SimLog {
     if (upto <= this.#truncatedUpto) return;
     this.#entries = this.#entries.slice(upto - this.#truncatedUpto);
     this.#truncatedUpto = upto;
+  }
+
+  /** Calls back when entry `seq` has been appended, if that is still to come. */
+  onceAt(seq: number, callback: () => void): void {
+    this.#lurking.push({ seq, callback });
   }
 
   /** Calls `listener` when an entry has been appended. */
@@ -77,8 +88,16 @@ export class LogLink implements ShardLog {
         return;
       }
       if (faults.strikes('append-lost', 25)) return;
-      const late = faults.strikes('append-late', 25) ? 500 + scheduler.chance.below(8_000) : 0;
-      scheduler.after(this.#delayMs() + late, 'append', () => answer(log.append(entry, expectedLastSeq)));
+      let hasArrived = false;
+      const arrive = (): void => {
+        if (hasArrived) return;
+        hasArrived = true;
+        answer(log.append(entry, expectedLastSeq));
+      };
+      const isLate = faults.strikes('append-late', 25);
+      // When it does the most harm: as soon as somebody else's entry makes its number fit; or else some time.
+      if (isLate && scheduler.chance.below(2) === 0) log.onceAt(expectedLastSeq, () => scheduler.after(0, 'append-late', arrive));
+      scheduler.after(this.#delayMs() + (isLate ? 500 + scheduler.chance.below(8_000) : 0), 'append', arrive);
       if (faults.strikes('append-doubled', 25)) {
         scheduler.after(this.#delayMs() + scheduler.chance.below(3_000), 'append-again', () => answer(log.append(entry, expectedLastSeq)));
       }
@@ -90,13 +109,14 @@ export class LogLink implements ShardLog {
     const records = await new Promise<LogRecord[]>((resolve, reject) => {
       const fails = !isConnected() || faults.strikes('read-failed', 30);
       const stale = faults.strikes('stale-read', 10) ? scheduler.chance.below(20) : 0;
+      const skips = fromSeq <= log.truncatedUpto && faults.strikes('skipping-read', 2);
       this.#answer('read', () => {
         if (fails || !isConnected()) {
           reject(new KeyfleetError('KF_UNREACHABLE', 'the log cannot be reached'));
           return;
         }
         const lastSeq = log.lastSeq - stale;
-        if (fromSeq <= log.truncatedUpto && lastSeq >= fromSeq) {
+        if (fromSeq <= log.truncatedUpto && lastSeq >= fromSeq && !skips) {
           reject(new KeyfleetError('KF_LOG_TRUNCATED', `entry ${fromSeq} is gone: the log begins at ${log.truncatedUpto + 1}`));
           return;
         }

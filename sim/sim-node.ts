@@ -3,9 +3,11 @@ import { KeyfleetError } from '../src/base/errors.ts';
 import { GroupCommit } from '../src/node/group-commit.ts';
 import type { NodeClock } from '../src/node/node-clock.ts';
 import { type ReadMode, ReplicaDriver } from '../src/node/replica-driver.ts';
+import { SnapshotFetch, SnapshotSource } from '../src/node/snapshot-transfer.ts';
 import { murmur3Position } from '../src/partition/hash/murmur3-x86-128.ts';
 import { stateKey } from '../src/shard/key-layout.ts';
 import type { Instant } from '../src/shard/replica/host.ts';
+import type { ReplicaTiming } from '../src/shard/replica/timing.ts';
 import type { ReplySink } from '../src/shard/reply-sink.ts';
 import { ShardMachine } from '../src/shard/shard-machine.ts';
 import { decodeShardState, newShardState, type ShardState } from '../src/shard/shard-state.ts';
@@ -28,11 +30,16 @@ export interface SimSurroundings {
   send(from: string, to: string, label: string, deliver: (node: SimNode) => void): void;
   /** A replica has run an entry. */
   ran(node: string, state: Readonly<ShardState>): void;
-  readonly timing: { readonly tickMs: number };
+  readonly timing: Partial<ReplicaTiming>;
+  readonly keptEntries: number;
+  readonly nodeNames: readonly string[];
+  /** A replica has been brought from another. */
+  onSnapshot(): void;
 }
 
 const WHOLE = { from: 0, to: 0x1_0000_0000 };
 const TABLE = 4;
+const KEYSPACE = 0;
 
 export const positionOf = (key: Bytes): number => murmur3Position(key);
 
@@ -51,9 +58,12 @@ export class SimNode {
   #storage = new MemoryStorage();
   #commits: GroupCommit | undefined;
   #drivers = new Map<number, SimDriver>();
+  #source: SnapshotSource | undefined;
+  #fetches = new Map<number, SnapshotFetch>();
   /** The process dies within so many events of its own. */
   #eventsToLive = Number.POSITIVE_INFINITY;
   #onDeath: () => void = () => {};
+  #pausing: { events: number; readonly forMs: number } | undefined;
   logIsCutOff = false;
   diskDelayMs = 0;
 
@@ -64,7 +74,7 @@ export class SimNode {
     const { chance } = world.scheduler;
     const hasOwnRate = world.faults.enabled.has('clock-rates');
     if (hasOwnRate) world.faults.count('clock-rates');
-    this.clockRate = hasOwnRate ? 0.9 + chance.unit() * 0.2 : 1;
+    this.clockRate = hasOwnRate ? chance.pick([0.9, 1.1, 0.9 + chance.unit() * 0.2]) : 1;
     this.#clockStartMs = chance.below(1_000_000);
   }
 
@@ -84,13 +94,44 @@ export class SimNode {
     this.#running = true;
     const clock = this.#clock();
     this.#commits = new GroupCommit(this.#storage, clock.atTurnEnd);
+    this.#source = new SnapshotSource({ storage: this.#storage, commits: this.#commits, clock, keyspaceIdOf: () => KEYSPACE });
     for (const [shard, log] of this.#world.logs) this.#startReplica(shard, log, clock);
+  }
+
+  /** Takes the shard's data from another node, and then serves it. */
+  #fetch(shard: number, log: SimLog, clock: NodeClock): void {
+    this.#drivers.get(shard)?.stop(new KeyfleetError('KF_NOT_LEADER', 'its data come from another replica'));
+    this.#drivers.delete(shard);
+    const { send, nodeNames, onSnapshot } = this.#world;
+    const fetch = new SnapshotFetch({
+      shard,
+      keyspaceId: KEYSPACE,
+      storage: this.#storage,
+      commits: this.#commits!,
+      clock,
+      peers: nodeNames.filter((name) => name !== this.name),
+      send: (to, request) =>
+        send(this.name, to, 'snapshot-request', (peer) => {
+          const answer = peer.#source?.answer(this.name, request);
+          if (answer) send(to, this.name, 'snapshot-chunk', (node) => node.#fetches.get(shard)?.answered(to, answer));
+        }),
+      onDone: () => {
+        onSnapshot();
+        this.#fetches.delete(shard);
+        this.#startReplica(shard, log, clock);
+      },
+    });
+    this.#fetches.set(shard, fetch);
   }
 
   #startReplica(shard: number, log: SimLog, clock: NodeClock): void {
     const { scheduler, faults } = this.#world;
     const stored = this.#storage.get(stateKey(shard));
     const state = stored ? decodeShardState(stored) : { ...newShardState({ id: shard, range: WHOLE, table: TABLE, leader: '' }), epoch: 0 };
+    if (state.status === 'faulted') {
+      this.#fetch(shard, log, clock);
+      return;
+    }
     const machine = new ShardMachine({ storage: this.#storage, module: simModule, positionOf, state, maxValueBytes: 1 << 20 });
     const life = this.#life;
     const link = new LogLink({
@@ -112,12 +153,13 @@ export class SimNode {
         peers: {
           report: (leader, durableSeq) =>
             this.#world.send(this.name, leader, 'report', (node) => node.drivers.get(shard)?.reported(this.name, durableSeq)),
-          wantSnapshot: () => {},
+          wantSnapshot: () => clock.atTurnEnd(() => this.#fetch(shard, log, clock)),
         },
         machine,
         module: simModule,
         positionOf,
         timing: this.#world.timing,
+        limits: { keptEntries: this.#world.keptEntries },
       }),
     );
   }
@@ -141,8 +183,10 @@ export class SimNode {
     }
   }
 
-  pause(forMs: number): void {
-    this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#world.scheduler.nowMs + forMs);
+  /** The process stands still for a while, from within the next `events` things that it does. */
+  pauseWithin(events: number, forMs: number): void {
+    if (events === 0) this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#world.scheduler.nowMs + forMs);
+    else this.#pausing = { events, forMs };
   }
 
   /** The process dies within the next `events` things that it does. */
@@ -161,6 +205,7 @@ export class SimNode {
   /** Ends the pause, and what is wrong with disk and net. */
   heal(): void {
     this.#pausedUntilMs = 0;
+    this.#pausing = undefined;
     this.#eventsToLive = Number.POSITIVE_INFINITY;
     this.logIsCutOff = false;
     this.diskDelayMs = 0;
@@ -173,6 +218,8 @@ export class SimNode {
     this.#life++;
     this.#running = false;
     this.#drivers = new Map();
+    this.#fetches = new Map();
+    this.#source = undefined;
     this.#commits?.stop();
     // Of what was handed to the disk and not yet confirmed, any beginning may have survived.
     const { durable, committed } = this.#storage;
@@ -212,6 +259,10 @@ export class SimNode {
     }
     action();
     for (const { replica } of this.#drivers.values()) this.#world.ran(this.name, replica.state);
+    if (this.#pausing && --this.#pausing.events === 0) {
+      this.pauseWithin(0, this.#pausing.forMs);
+      this.#pausing = undefined;
+    }
     // Not before the promises that this settled have had their turn: they are part of it.
     if (--this.#eventsToLive === 0) this.#dieNext();
   }

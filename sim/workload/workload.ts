@@ -43,20 +43,25 @@ const accounts: Model<string, AccountInput, string> = {
   leftTrace: (input) => input.kind === 'transfer',
 };
 
-const KEYS_OF_A_KIND = 3;
-/** After so many requests clients turn to fresh keys. */
-const REQUESTS_OF_AN_AGE = 120;
+export interface WorkloadOptions {
+  /** Few keys: many requests meet at one. */
+  readonly keysOfAKind: number;
+  /** After so many requests clients turn to fresh keys. */
+  readonly requestsOfAnAge: number;
+}
 
 export class Workload {
   readonly #chance: Prng;
+  readonly #options: WorkloadOptions;
   readonly #registers = new HistoryRecorder<RegisterInput, string>();
   readonly #counters = new HistoryRecorder<CounterInput, number>();
   readonly #lists = new HistoryRecorder<ListInput, string>();
   readonly #accounts = new HistoryRecorder<AccountInput, string>();
   #count = 0;
 
-  constructor(chance: Prng) {
+  constructor(chance: Prng, options: WorkloadOptions) {
     this.#chance = chance;
+    this.#options = options;
   }
 
   /** How many requests have been made up. */
@@ -64,26 +69,27 @@ export class Workload {
     return this.#count;
   }
 
-  next(client: string): Assignment {
+  /** `onlyReads`: one that changes nothing. */
+  next(client: string, onlyReads = false): Assignment {
     const chance = this.#chance;
-    const age = Math.floor(this.#count++ / REQUESTS_OF_AN_AGE);
-    const key = `${age}.${chance.below(KEYS_OF_A_KIND)}`;
+    const age = Math.floor(this.#count++ / this.#options.requestsOfAnAge);
+    const key = `${age}.${chance.below(this.#options.keysOfAKind)}`;
     switch (chance.below(4)) {
       case 0:
-        return this.#register(client, `r${key}`);
+        return this.#register(client, `r${key}`, onlyReads);
       case 1:
-        return this.#counter(client, `c${key}`);
+        return this.#counter(client, `c${key}`, onlyReads);
       case 2:
-        return this.#list(client, `l${key}`);
+        return this.#list(client, `l${key}`, onlyReads);
       default:
-        return this.#account(client, `a${age}`);
+        return this.#account(client, `a${age}`, onlyReads);
     }
   }
 
-  #register(client: string, key: string): Assignment {
+  #register(client: string, key: string, onlyReads: boolean): Assignment {
     const chance = this.#chance;
     const value = `v${this.#count}`;
-    switch (chance.below(4)) {
+    switch (onlyReads ? 2 : chance.below(4)) {
       case 0: {
         const action: SimAction = { kind: 'write', value };
         return assign(this.#registers, client, { kind: 'write', key, value }, command(key, action), (text) => text);
@@ -99,21 +105,21 @@ export class Workload {
     }
   }
 
-  #counter(client: string, key: string): Assignment {
-    if (this.#chance.below(2) === 0) return assign(this.#counters, client, { kind: 'get', key }, query(key), Number);
+  #counter(client: string, key: string, onlyReads: boolean): Assignment {
+    if (onlyReads || this.#chance.below(2) === 0) return assign(this.#counters, client, { kind: 'get', key }, query(key), Number);
     return assign(this.#counters, client, { kind: 'add', key, amount: 1 }, command(key, { kind: 'add', amount: 1 }), Number);
   }
 
-  #list(client: string, key: string): Assignment {
-    if (this.#chance.below(2) === 0) return assign(this.#lists, client, { kind: 'list', key }, query(key), (text) => text);
+  #list(client: string, key: string, onlyReads: boolean): Assignment {
+    if (onlyReads || this.#chance.below(2) === 0) return assign(this.#lists, client, { kind: 'list', key }, query(key), (text) => text);
     const item = `${this.#count}`;
     return assign(this.#lists, client, { kind: 'append', key, item }, command(key, { kind: 'append', item }), (text) => text);
   }
 
-  #account(client: string, group: string): Assignment {
+  #account(client: string, group: string, onlyReads: boolean): Assignment {
     const chance = this.#chance;
     const keys = Array.from({ length: ACCOUNT_COUNT }, (_, index) => `${group}.${index}`);
-    if (chance.below(2) === 0) {
+    if (onlyReads || chance.below(2) === 0) {
       const request: SimRequest = { kind: 'query', key: keys[0]!, many: true, query: { kind: 'audit', keys } };
       return assign(this.#accounts, client, { kind: 'audit', group }, request, (text) => text);
     }

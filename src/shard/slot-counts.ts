@@ -284,10 +284,15 @@ export class SlotCounts {
 
 /** Deletes all that is stored of a shard's counts by slot. */
 export function removeCounts(storage: ShardStorage, id: number): void {
-  const prefix = countsPrefix(id);
   const found: Bytes[] = [];
-  for (const { key } of storage.scan({ from: prefix, to: behindPrefix(prefix) })) found.push(key);
+  for (const { key } of storage.scan(countsRange(id))) found.push(key);
   for (const key of found) storage.delete(key);
+}
+
+/** Where the counts of a shard lie. */
+export function countsRange(id: number): { readonly from: Bytes; readonly to: Bytes } {
+  const from = countsPrefix(id);
+  return { from, to: behindPrefix(from) };
 }
 
 function countsPrefix(id: number): Bytes {

@@ -1,0 +1,42 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build, type Plugin } from 'esbuild';
+import type { Mutant } from './mutants.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Writes the simulator to `outfile`, with the mutant's edits made. @throws when an edit has not exactly one place. */
+export async function bundleMutant(mutant: Mutant, outfile: string): Promise<void> {
+  const edited = new Map<string, string>();
+  for (const { file, find, replace } of mutant.edits) {
+    const path = join(root, file);
+    const text = edited.get(path) ?? readFileSync(path, 'utf8');
+    const places = text.split(find).length - 1;
+    if (places !== 1) throw new Error(`mutant "${mutant.name}": its text is in ${file} ${places} times`);
+    edited.set(
+      path,
+      text.replace(find, () => replace),
+    );
+  }
+  const plugin: Plugin = {
+    name: 'mutant',
+    setup(setup) {
+      setup.onLoad({ filter: /\.ts$/ }, ({ path }) => {
+        const contents = edited.get(path);
+        return contents === undefined ? undefined : { contents, loader: 'ts' };
+      });
+    },
+  };
+  await build({
+    entryPoints: [join(root, 'sim', 'main.ts')],
+    outfile,
+    bundle: true,
+    packages: 'external',
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    logLevel: 'error',
+    plugins: [plugin],
+  });
+}

@@ -1,0 +1,210 @@
+import type { Bytes } from '../base/bytes.ts';
+import { KeyfleetError } from '../base/errors.ts';
+import { SnapshotReader, SnapshotWriter } from '../shard/replica/snapshot.ts';
+import { decodeShardState, encodeShardState } from '../shard/shard-state.ts';
+import type { Storage, StorageSnapshot } from '../storage/storage.ts';
+import type { GroupCommit } from './group-commit.ts';
+import type { NodeClock } from './node-clock.ts';
+
+// Brings a shard's data from another replica, chunk by chunk, each asked for when the one before has been taken. Messages may be lost, late and
+// doubled: a request is sent again until its chunk comes, and who sends remembers the last chunk. A transfer that stands still is begun anew.
+
+export interface SnapshotRequest {
+  readonly shard: number;
+  /** The asker's number for the transfer. */
+  readonly transfer: number;
+  /** 0: from the beginning, of what there is now. */
+  readonly index: number;
+}
+
+export interface SnapshotAnswer {
+  readonly shard: number;
+  readonly transfer: number;
+  readonly index: number;
+  /** Of the shard at the snapshot's entry; with the first chunk. */
+  readonly state: Bytes | undefined;
+  /** Undefined behind the last. */
+  readonly chunk: Bytes | undefined;
+  /** Of all chunks up to this one. */
+  readonly hash: Bytes;
+}
+
+const CHUNK_BYTES = 256 * 1024;
+/** A transfer that is not asked for is forgotten, and its snapshot of the storage let go. */
+const IDLE_MS = 30_000;
+const RESEND_MS = 1_000;
+/** Then another replica is asked. */
+const RESENDS = 3;
+const CLEARED_AT_A_TIME = 4_096;
+
+interface Sending {
+  readonly transfer: number;
+  readonly reader: SnapshotReader;
+  readonly snapshot: StorageSnapshot;
+  last: SnapshotAnswer;
+  usedMs: number;
+}
+
+/** The giving end, for all shards of a node. */
+export class SnapshotSource {
+  readonly #storage: Storage;
+  readonly #commits: GroupCommit;
+  readonly #clock: NodeClock;
+  readonly #keyspaceIdOf: (shard: number) => number;
+  /** By asker and shard. */
+  readonly #sendings = new Map<string, Sending>();
+
+  constructor(options: {
+    readonly storage: Storage;
+    readonly commits: GroupCommit;
+    readonly clock: NodeClock;
+    readonly keyspaceIdOf: (shard: number) => number;
+  }) {
+    this.#storage = options.storage;
+    this.#commits = options.commits;
+    this.#clock = options.clock;
+    this.#keyspaceIdOf = options.keyspaceIdOf;
+  }
+
+  /** The answer to a request, or undefined when there is none to give. */
+  answer(from: string, request: SnapshotRequest): SnapshotAnswer | undefined {
+    this.#forgetIdle();
+    const { shard, transfer, index } = request;
+    const name = `${from} ${shard}`;
+    const known = this.#sendings.get(name);
+    if (known?.transfer === transfer) {
+      known.usedMs = this.#clock.now().monoMs;
+      if (index === known.last.index + 1) known.last = this.#next(known.reader, request);
+      return index === known.last.index ? known.last : undefined;
+    }
+    if (index !== 0) return undefined;
+    known?.snapshot.release();
+    this.#sendings.delete(name);
+    this.#commits.commit();
+    const snapshot = this.#storage.snapshot();
+    try {
+      const reader = new SnapshotReader(snapshot, shard, this.#keyspaceIdOf(shard), CHUNK_BYTES);
+      const last = { ...this.#next(reader, request), state: encodeShardState(reader.state) };
+      this.#sendings.set(name, { transfer, reader, snapshot, last, usedMs: this.#clock.now().monoMs });
+      return last;
+    } catch (error) {
+      snapshot.release();
+      if (error instanceof KeyfleetError) return undefined;
+      throw error;
+    }
+  }
+
+  stop(): void {
+    for (const { snapshot } of this.#sendings.values()) snapshot.release();
+    this.#sendings.clear();
+  }
+
+  #next(reader: SnapshotReader, { shard, transfer, index }: SnapshotRequest): SnapshotAnswer {
+    const chunk = reader.next();
+    return { shard, transfer, index, state: undefined, chunk, hash: reader.hash };
+  }
+
+  #forgetIdle(): void {
+    const { monoMs } = this.#clock.now();
+    for (const [name, { usedMs, snapshot }] of this.#sendings) {
+      if (monoMs - usedMs < IDLE_MS) continue;
+      snapshot.release();
+      this.#sendings.delete(name);
+    }
+  }
+}
+
+export interface SnapshotFetchOptions {
+  readonly shard: number;
+  readonly keyspaceId: number;
+  readonly storage: Storage;
+  readonly commits: GroupCommit;
+  readonly clock: NodeClock;
+  /** Not this node. */
+  readonly peers: readonly string[];
+  readonly send: (to: string, request: SnapshotRequest) => void;
+  /** The shard is installed, at the entry that its stored state says. */
+  readonly onDone: () => void;
+}
+
+/** The taking end, for one shard. */
+export class SnapshotFetch {
+  readonly #options: SnapshotFetchOptions;
+  #writer: SnapshotWriter | undefined;
+  #peer = 0;
+  #transfer = 0;
+  #index = 0;
+  #sends = 0;
+  #cancelTimer: () => void = () => {};
+  #done = false;
+
+  constructor(options: SnapshotFetchOptions) {
+    this.#options = options;
+    // Other than those of this node's earlier processes, which a peer may remember.
+    this.#transfer = Math.floor(options.clock.now().wallMs);
+    this.#begin();
+  }
+
+  /** An answer has come from a peer. */
+  answered(from: string, answer: SnapshotAnswer): void {
+    const { commits, onDone } = this.#options;
+    if (this.#done || from !== this.#options.peers[this.#peer]) return;
+    if (answer.transfer !== this.#transfer || answer.index !== this.#index) return;
+    try {
+      if (answer.state) this.#install(answer.state);
+      if (!this.#writer) return;
+      if (answer.chunk) this.#writer.take(answer.chunk);
+      else this.#writer.finish(answer.hash);
+      commits.wrote();
+    } catch (error) {
+      // A full disk, or a chunk that is none: from the beginning, in a while. What was written counts for nothing until then.
+      if (!(error instanceof KeyfleetError)) throw error;
+      this.#writer = undefined;
+      this.#sends = RESENDS;
+      return;
+    }
+    if (answer.chunk === undefined) {
+      this.stop();
+      onDone();
+      return;
+    }
+    this.#index++;
+    this.#sends = 0;
+    this.#ask();
+  }
+
+  stop(): void {
+    this.#done = true;
+    this.#cancelTimer();
+  }
+
+  #install(state: Bytes): void {
+    const { storage, commits, keyspaceId } = this.#options;
+    this.#writer = new SnapshotWriter(storage, decodeShardState(state), keyspaceId);
+    this.#writer.begin();
+    while (!this.#writer.clear(CLEARED_AT_A_TIME)) commits.commit();
+  }
+
+  #begin(): void {
+    this.#writer = undefined;
+    this.#transfer++;
+    this.#index = 0;
+    this.#sends = 0;
+    this.#ask();
+  }
+
+  #ask(): void {
+    const { shard, peers, send, clock } = this.#options;
+    this.#cancelTimer();
+    this.#cancelTimer = clock.after(RESEND_MS, () => {
+      if (this.#sends < RESENDS) {
+        this.#ask();
+        return;
+      }
+      this.#peer = (this.#peer + 1) % peers.length;
+      this.#begin();
+    });
+    this.#sends++;
+    send(peers[this.#peer]!, { shard, transfer: this.#transfer, index: this.#index });
+  }
+}
