@@ -63,7 +63,7 @@ export class SimNode {
   /** The process dies within so many events of its own. */
   #eventsToLive = Number.POSITIVE_INFINITY;
   #onDeath: () => void = () => {};
-  #pausing: { events: number; readonly forMs: number } | undefined;
+  #pausing: { events: number; readonly forMs: number; readonly label: string | undefined } | undefined;
   logIsCutOff = false;
   diskDelayMs = 0;
 
@@ -183,10 +183,10 @@ export class SimNode {
     }
   }
 
-  /** The process stands still for a while, from within the next `events` things that it does. */
-  pauseWithin(events: number, forMs: number): void {
+  /** The process stands still for a while, from within the next `events` things that it does, or those of them that are `label`. */
+  pauseWithin(events: number, forMs: number, label?: string): void {
     if (events === 0) this.#pausedUntilMs = Math.max(this.#pausedUntilMs, this.#world.scheduler.nowMs + forMs);
-    else this.#pausing = { events, forMs };
+    else this.#pausing = { events, forMs, label };
   }
 
   /** The process dies within the next `events` things that it does. */
@@ -259,7 +259,7 @@ export class SimNode {
     }
     action();
     for (const { replica } of this.#drivers.values()) this.#world.ran(this.name, replica.state);
-    if (this.#pausing && --this.#pausing.events === 0) {
+    if (this.#pausing && (this.#pausing.label ?? label) === label && --this.#pausing.events === 0) {
       this.pauseWithin(0, this.#pausing.forMs);
       this.#pausing = undefined;
     }

@@ -117,10 +117,10 @@ class Simulation {
     }
     this.#log.onAppended(() => this.#hint());
     for (const node of this.#nodes) node.start();
-    const clientCount = this.#huntsStaleReads ? 4 : 2 + chance.below(4);
+    const clientCount = this.#huntsStaleReads || this.#hunt === 'lost-appends' ? 4 : 2 + chance.below(4);
     const hunts = this.#huntsStaleReads;
     const commandTimeoutMs = hunts ? 150 + chance.below(500) : 500 + chance.below(5_000);
-    const queryTimeoutMs = hunts ? 15_000 : 1_000 + chance.below(15_000);
+    const queryTimeoutMs = hunts ? 20_000 : 1_000 + chance.below(15_000);
     for (let i = 0; i < clientCount; i++) {
       new SimClient(`c${i + 1}`, {
         scheduler: this.#scheduler,
@@ -128,10 +128,10 @@ class Simulation {
         nodeNames: this.#nodes.map(({ name }) => name),
         shard: SHARD,
         repeats,
-        thinkMs: hunts ? 20 + chance.below(60) : 30 + chance.below(300),
+        thinkMs: this.#hunt === 'stale-reads' || this.#hunt === 'lost-appends' ? 20 + chance.below(60) : 30 + chance.below(300),
         commandTimeoutMs,
         queryTimeoutMs,
-        onlyReads: i % 2 === 1,
+        onlyReads: i % 2 === 1 && this.#hunt !== 'lost-appends',
         send: (from, to, label, deliver, mayDouble) => this.#send(from, to, label, deliver, mayDouble),
         answer: (from, label, deliver) => this.#answer(from, label, deliver),
         isOver: () => this.#clientsAreOver,
@@ -273,7 +273,7 @@ class Simulation {
     const next = (): void => {
       this.#scheduler.after(chance.unit() * 2 * everyMs, 'fault', () => {
         if (!this.#faults.active) return;
-        this.#strike(chance.pick(kinds));
+        this.#strike(this.#huntsStaleReads && chance.below(2) === 0 ? 'pause' : chance.pick(kinds));
         next();
       });
     };
@@ -297,7 +297,7 @@ class Simulation {
         node.dieWithin(chance.below(12), () => undo(() => this.#restart(node)));
         break;
       case 'pause':
-        node.pauseWithin(chance.below(12), forMs);
+        node.pauseWithin(1 + chance.below(6), this.#huntsStaleReads ? forMs + 4_000 : forMs, chance.below(3) > 0 ? 'request' : undefined);
         break;
       case 'partition':
         this.#partition(node, undo);
