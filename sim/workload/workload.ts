@@ -59,7 +59,7 @@ export class Workload {
   readonly #accounts = new HistoryRecorder<AccountInput, string>();
   #count = 0;
 
-  constructor(chance: Prng, options: WorkloadOptions) {
+  constructor(chance: Prng, options: WorkloadOptions = { keysOfAKind: 3, requestsOfAnAge: 120 }) {
     this.#chance = chance;
     this.#options = options;
   }
