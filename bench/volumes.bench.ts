@@ -13,11 +13,11 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MIB } from '../src/base/units.ts';
 import { openStorage } from '../src/storage/lmdb.ts';
+import { inParallel } from '../src/volume/in-turns.ts';
 import { Master } from '../src/volume/master.ts';
 import { MasterClient } from '../src/volume/master-client.ts';
 import { type MasterServer, startMasterServer } from '../src/volume/master-server.ts';
 import { Metakeys } from '../src/volume/metakeys.ts';
-import { inParallel } from '../src/volume/value-directory.ts';
 import { VolumeClient } from '../src/volume/volume-client.ts';
 import { startVolumeServer } from '../src/volume/volume-server.ts';
 

@@ -6,8 +6,8 @@ import { pipeline } from 'node:stream/promises';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { MIB, showBytes, showCount, showDuration } from '../base/units.ts';
+import { inParallel } from '../volume/in-turns.ts';
 import { MasterClient } from '../volume/master-client.ts';
-import { inParallel } from '../volume/value-directory.ts';
 import { ODD_FOLDER, OUR_NAMES, oddPath, placesOf, readOddIndex, writeOddIndex } from './odd-keys.ts';
 import { Progress } from './progress.ts';
 

@@ -1,9 +1,9 @@
 import { isKeyfleetError } from '../base/errors.ts';
 import { nameOf, needsLook } from './copy-rules.ts';
+import { inParallel } from './in-turns.ts';
 import type { InflightWrites } from './inflight-writes.ts';
 import type { Ledger } from './ledger.ts';
 import type { Metakeys, Suspicion } from './metakeys.ts';
-import { inParallel } from './value-directory.ts';
 import type { VolumeClients } from './volume-clients.ts';
 
 /** Suspicions that are looked into at the same time. */

@@ -1,13 +1,14 @@
 import { hash } from 'node:crypto';
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, readSync, renameSync, rmSync, unlinkSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readSync, renameSync, rmSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, statfs, unlink } from 'node:fs/promises';
 import { basename, dirname, join, sep } from 'node:path';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { type LockedDirectory, lockDirectory } from '../storage/directory.ts';
 import { type DirectoryIdentity, readIdentity, requireVolumeOrEmpty, writeIdentity } from './directory-identity.ts';
+import { inParallel, inSlices } from './in-turns.ts';
 import { KeyedMutex } from './keyed-mutex.ts';
-import { spreadFoldersOf } from './spread-folders.ts';
+import { asStorageError, isMissing } from './storage-error.ts';
 import { DirSyncer } from './sync-dirs.ts';
 import { FileSystemSyncer } from './sync-file-system.ts';
 import {
@@ -22,13 +23,14 @@ import {
   writeNewFile,
   writeWhole,
 } from './value-file.ts';
+import { makeFolders } from './volume-folders.ts';
 
 // The values of one volume, as files:
 //
 //   keyfleet-volume.json   who this volume is: its id goes with the directory, whatever its address
 //   values/ab/<sha256 of the key>   one file a value; the name comes from a digest, so no key can lead out of the directory
 //   tmp/ab/                values that are being written; emptied on start. As many folders as below values/, far from each other, since
-//                          file systems place new files near their folder and slow down where many were removed (spread-folders.ts)
+//                          file systems place new files near their folder and slow down where many were removed (volume-folders.ts)
 //
 // A put writes to tmp, syncs, renames into place and syncs the directory before it answers: a value is there whole, in its old or its new
 // form, whatever happens. A put or delete that carries a version never touches a newer one.
@@ -37,8 +39,6 @@ import {
 const BATCH_PARALLEL = 16;
 /** So many files on, one sync of the file system is cheaper than one of each. */
 const SYNC_TOGETHER_FROM = 64;
-/** So long one turn of the event loop reads, writes or removes small files: each takes some ten microseconds, less than a trip to another thread. */
-const SLICE_MS = 2;
 
 export interface PutOptions {
   readonly contentType: string;
@@ -235,7 +235,7 @@ export class ValueDirectory {
         return this.#locks.run(name, async () => {
           try {
             const path = this.#pathOf(name);
-            const current = versionNow(path);
+            const current = versionNow(path, { isLikely: false });
             if (current > version) throw new NewerVersionError(current);
             guard?.();
             renameSync(done.path, path);
@@ -349,7 +349,7 @@ export class ValueDirectory {
 
   /** The version to store: the asked one, when nothing newer is there, or the next. Called under the key's lock. */
   #nextVersion(key: Bytes, asked: number | undefined): number {
-    const current = versionNow(this.#path(key));
+    const current = versionNow(this.#path(key), { isLikely: false });
     if (asked === undefined) return current + 1;
     if (current > asked) throw new NewerVersionError(current);
     return asked;
@@ -398,19 +398,6 @@ export function fileName(key: Bytes): string {
   return hash('sha256', key, 'hex');
 }
 
-/** Makes the folders that are not there, and empties those of `tmp/`. Blocks: nothing is served yet. */
-async function makeFolders(dir: string): Promise<void> {
-  const isNew = mkdirSync(join(dir, 'tmp'), { recursive: true }) !== undefined;
-  if (isNew) await spreadFoldersOf(join(dir, 'tmp'));
-  for (let byte = 0; byte < 256; byte++) {
-    const folder = byte.toString(16).padStart(2, '0');
-    mkdirSync(join(dir, 'values', folder), { recursive: true });
-    const tmp = join(dir, 'tmp', folder);
-    mkdirSync(tmp, { recursive: true });
-    for (const leftover of readdirSync(tmp)) unlinkSync(join(tmp, leftover));
-  }
-}
-
 async function openIfThere(path: string): Promise<FileHandle | undefined> {
   try {
     return await open(path, 'r');
@@ -429,32 +416,10 @@ function requireDigest(info: ValueInfo, sha256: string | undefined): void {
   );
 }
 
-function asStorageError(error: unknown): KeyfleetError {
-  if (error instanceof KeyfleetError) return error;
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === 'ENOSPC' || code === 'EDQUOT')
-    return new KeyfleetError('KF_DISK_FULL', 'the volume has no space left; nothing was stored', { cause: error, retryable: true });
-  return new KeyfleetError('KF_VOLUME_IO', `the volume cannot be read or written: ${messageOf(error)}`, { cause: error });
-}
-
-/** Does `work` for 0 … count − 1 in order, for {@link SLICE_MS} in each turn of the event loop, so that others are served in between. */
-async function inSlices(count: number, work: (index: number) => Promise<void> | void): Promise<void> {
-  for (let next = 0; next < count; ) {
-    const untilMs = performance.now() + SLICE_MS;
-    const waiting: Promise<void>[] = [];
-    do {
-      const promise = work(next++);
-      if (promise !== undefined) waiting.push(promise);
-    } while (next < count && performance.now() < untilMs);
-    await Promise.all(waiting);
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
-
 /** The stored version; 0 when there is no value, or none that can be read (a put then replaces it). One small read, cheaper than a trip to another thread. */
-function versionNow(path: string): number {
+function versionNow(path: string, { isLikely = true } = {}): number {
   // An open that fails makes an error with its stack, which costs more than to ask first.
-  if (!existsSync(path)) return 0;
+  if (!isLikely && !existsSync(path)) return 0;
   let fd: number;
   try {
     fd = openSync(path, 'r');
@@ -471,17 +436,4 @@ function versionNow(path: string): number {
   } finally {
     closeSync(fd);
   }
-}
-
-function isMissing(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException).code === 'ENOENT';
-}
-
-/** Runs `work` for 0 … count − 1, at most `limit` at a time. */
-export async function inParallel(count: number, limit: number, work: (index: number) => Promise<void>): Promise<void> {
-  let next = 0;
-  const runner = async (): Promise<void> => {
-    while (next < count) await work(next++);
-  };
-  await Promise.all(Array.from({ length: Math.min(limit, count) }, runner));
 }

@@ -10,13 +10,13 @@ import {
   drained,
   keyInPath,
   openDoor,
-  parseRange,
   type RequestTarget,
   readBody,
   sendJson,
   sendPieces,
 } from './http-door.ts';
 import { metricsText } from './metrics-text.ts';
+import { sendValue } from './value-answer.ts';
 import { fileName, type OpenValue, otherFleet, ValueDirectory } from './value-directory.ts';
 import { ValueDamagedError, type ValueInfo } from './value-file.ts';
 import { VolumeClient } from './volume-client.ts';
@@ -387,48 +387,6 @@ class VolumeService {
   #noteDamage(error: unknown): void {
     if (isKeyfleetError(error) && error.code === 'KF_VALUE_DAMAGED') this.stats.damaged++;
   }
-}
-
-/** Answers a GET or HEAD and resolves to the bytes sent: ETag, Range, If-None-Match, every byte verified before it is sent. */
-async function sendValue(request: IncomingMessage, response: ServerResponse, { reader }: OpenValue, headOnly: boolean): Promise<number> {
-  const { info } = reader;
-  const etag = `"${info.sha256}"`;
-  const headers = { etag, 'content-type': info.contentType, 'accept-ranges': 'bytes', 'keyfleet-version': String(info.version) };
-  const match = request.headers['if-none-match'];
-  if (match !== undefined && (match.trim() === '*' || match.split(',').some((one) => one.trim().replace(/^W\//, '') === etag))) {
-    response.writeHead(304, headers);
-    response.end();
-    return 0;
-  }
-  const ifRange = request.headers['if-range'];
-  // A HEAD tells of the whole (RFC 9110, 14.2).
-  const wanted = headOnly || (ifRange !== undefined && ifRange !== etag) ? undefined : request.headers.range;
-  const range = parseRange(wanted, info.sizeBytes);
-  if (range === 'unsatisfiable') {
-    response.writeHead(416, { ...headers, 'content-range': `bytes */${info.sizeBytes}`, 'content-length': 0 });
-    response.end();
-    return 0;
-  }
-  const { from, to } = range ?? { from: 0, to: info.sizeBytes };
-  const whole = {
-    ...headers,
-    'content-length': to - from,
-    ...(range === undefined ? {} : { 'content-range': `bytes ${from}-${to - 1}/${info.sizeBytes}` }),
-  };
-  const status = range === undefined ? 200 : 206;
-  const small = headOnly ? undefined : reader.smallBody();
-  if (headOnly || small !== undefined) {
-    response.writeHead(status, whole);
-    response.end(small?.subarray(from, to));
-    return headOnly ? 0 : to - from;
-  }
-  const pieces = reader.read(from, to);
-  // The first piece is verified before the status is sent, so that damage there is a clean error.
-  const first = await pieces.next();
-  response.writeHead(status, whole);
-  if (!first.done) response.write(first.value);
-  await sendPieces(response, pieces);
-  return to - from;
 }
 
 function stored(info: ValueInfo): { sizeBytes: number; version: number; sha256: string; contentType: string } {
