@@ -24,7 +24,7 @@ import { startVolumeServer } from '../src/volume/volume-server.ts';
 const large = process.argv.includes('--large');
 const SMALL_COUNT = large ? 20_000 : 1_000;
 const BIG_COUNT = large ? 64 : 6;
-const MOVE_COUNT = large ? 20_000 : 2_000;
+const MOVE_COUNT = large ? 40_000 : 2_000;
 const NAIVE_COUNT = large ? 1_000 : 200;
 const MASTER_KEYS = large ? 1_000_000 : 20_000;
 const IN_FLIGHT = 64;

@@ -22,9 +22,11 @@ const lanes = new Uint32Array(2);
  */
 export class BucketMap {
   readonly buckets: readonly (VolumeNumber | null)[];
+  readonly #held: number;
 
   constructor(buckets: readonly (VolumeNumber | null)[]) {
     this.buckets = buckets;
+    this.#held = buckets.filter((volume) => volume !== null).length;
   }
 
   get volumes(): VolumeNumber[] {
@@ -41,10 +43,14 @@ export class BucketMap {
     return new BucketMap(buckets);
   }
 
+  /** How many volumes a key has when `count` are asked for. */
+  placeCount(count: number): number {
+    return Math.min(count, this.#held);
+  }
+
   /** The `count` volumes of `key`, the first being its home; fewer when there are not so many. */
   place(key: Bytes, count: number): VolumeNumber[] {
-    const available = this.buckets.length - this.buckets.filter((volume) => volume === null).length;
-    const wanted = Math.min(count, available);
+    const wanted = this.placeCount(count);
     const chosen: VolumeNumber[] = [];
     for (let seed = 0; chosen.length < wanted && seed < MAX_TRIES * wanted; seed++) {
       murmur3x86x128(key, seed, lanes);

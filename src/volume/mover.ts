@@ -286,9 +286,10 @@ export class Mover {
 
   /** All places have the value, and others have it too (or a lost volume is still named). */
   #needsTrim(metakey: Metakey): boolean {
-    if (metakey.deleting) return false;
+    const { map, replicas } = this.#master.metakeys;
+    if (metakey.deleting || metakey.volumes.length <= map.placeCount(replicas)) return false;
     const places = this.#master.metakeys.placeOf(metakey.key);
-    return places.length > 0 && metakey.volumes.length > places.length && places.every((number) => metakey.volumes.includes(number));
+    return places.length > 0 && places.every((number) => metakey.volumes.includes(number));
   }
 
   /** Gives up the copies that are too many. */
