@@ -56,7 +56,10 @@ await admin.engine.settled();
 const seconds = (performance.now() - startMs) / 1_000;
 console.log(`foreground during   ${taken()}`);
 const moved = Number(await pool.call(['DBSIZE'], { server: servers[2]!.address }));
-console.log(`moved ${moved} keys of 100 B in ${seconds.toFixed(2)} s: ${Math.round(moved / seconds)} keys/s, barriers and checks included`);
+const { bytesMoved } = admin.engine.status();
+console.log(
+  `moved ${moved} keys of 100 B in ${seconds.toFixed(2)} s: ${Math.round(moved / seconds)} keys/s, ${(bytesMoved / seconds / 1e6).toFixed(2)} MB/s of DUMPs, barriers and checks included`,
+);
 await rest(2_000);
 console.log(`foreground after    ${taken()}`);
 await fetch(`${admin.url}/v1/servers/move`, {

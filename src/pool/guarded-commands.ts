@@ -43,6 +43,8 @@ export interface GuardPorts<R, C extends GuardedCommand = GuardedCommand> {
 /** More arguments than this do not go through Lua's `unpack`. */
 const MOST_SCRIPT_ARGS = 5_000;
 const SLOWEST_RETRY_MS = 20;
+/** A look whether routers are still held asks nobody. */
+const HELD_RETRY_MS = 1;
 /** How long commands wait for keys on their way, or for a lease. */
 export const PATIENCE_MS = 10_000;
 
@@ -124,7 +126,9 @@ export class GuardedCommands<R, C extends GuardedCommand = GuardedCommand> {
       const reply = await this.#attempt(command);
       if (reply !== undefined) return reply.reply;
       this.#checkPatience(startedMs);
-      await sleep(waitMs);
+      const map = this.#ports.map();
+      const isHeld = map.moveOf(map.slotOf(command.keys[0]!))?.mode === 'held';
+      await sleep(isHeld ? HELD_RETRY_MS : waitMs);
     }
   }
 

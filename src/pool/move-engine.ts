@@ -85,6 +85,13 @@ export class MoveEngine {
     await this.republish();
   }
 
+  /** Puts a map in force that another one replaces soon: a crash forgets it, so whoever goes on must skip its epoch. @throws KF_POOL_MOVES_RUNNING. */
+  async hold(map: PoolMap): Promise<void> {
+    if (this.#view.plan !== undefined) throw movesRunning('moves are');
+    this.#map = map;
+    await this.republish();
+  }
+
   /** Takes a new token on servers, in this order; only its bearer may change their keys from then on. @throws KF_POOL_FENCED. */
   fence(links: readonly ServerLink[]): Promise<string> {
     return this.#sessions.fence(links);

@@ -10,6 +10,8 @@ import { crc32cOf } from '../partition/hash/crc32.ts';
 export class Journal<Record> {
   readonly path: string;
   #file: FileHandle;
+  /** Lines that the next write takes. */
+  #queued: Buffer[] = [];
   #sync: Promise<void> | undefined;
   #next: Promise<void> | undefined;
   #failed: KeyfleetError | undefined;
@@ -37,11 +39,11 @@ export class Journal<Record> {
     }
   }
 
-  /** Resolves once the record is on disk; appends that run at the same time share an fsync. @throws KF_STORAGE_FAILED, and from then on always. */
+  /** Resolves once the record is on disk; appends that run at the same time share a write and an fsync. @throws KF_STORAGE_FAILED, and from then on always. */
   async append(record: Record): Promise<void> {
     if (this.#failed) throw this.#failed;
     try {
-      await this.#file.appendFile(line(record));
+      this.#queued.push(line(record));
       await this.#synced();
     } catch (error) {
       throw (this.#failed ??= failed(this.path, error));
@@ -68,7 +70,7 @@ export class Journal<Record> {
   }
 
   async close(): Promise<void> {
-    await this.#sync?.catch(() => {});
+    await (this.#next ?? this.#sync)?.catch(() => {});
     await this.#file.close();
   }
 
@@ -77,7 +79,7 @@ export class Journal<Record> {
     await rm(this.path, { force: true });
   }
 
-  /** An fsync that begins after now. */
+  /** A write of what is queued, and an fsync, that begin after now. */
   #synced(): Promise<void> {
     if (this.#sync === undefined) return this.#start();
     return (this.#next ??= this.#sync.then(
@@ -88,11 +90,18 @@ export class Journal<Record> {
 
   #start(): Promise<void> {
     this.#next = undefined;
-    const run = this.#file.datasync().finally(() => {
+    const run = this.#write().finally(() => {
       if (this.#sync === run) this.#sync = undefined;
     });
     this.#sync = run;
     return run;
+  }
+
+  async #write(): Promise<void> {
+    const lines = this.#queued;
+    this.#queued = [];
+    if (lines.length > 0) await this.#file.appendFile(Buffer.concat(lines));
+    await this.#file.datasync();
   }
 }
 

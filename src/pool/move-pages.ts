@@ -94,7 +94,8 @@ async function copyStream(from: ServerLink, key: Bytes, part: Bytes, count: numb
   const info = fields(await from.call(['XINFO', 'STREAM', key]));
   for (let start = '-'; ; ) {
     const entries = (await from.call(['XRANGE', key, start, '+', 'COUNT', count])) as List;
-    for (const entry of entries as readonly List[]) await put(['XADD', part, bytesOf(entry[0]!), ...strings(entry[1]!)]);
+    // One after the other at the target, whatever answers first: the connection keeps the order.
+    await Promise.all((entries as readonly List[]).map((entry) => put(['XADD', part, bytesOf(entry[0]!), ...strings(entry[1]!)])));
     if (entries.length < count) break;
     start = `(${textOf((entries.at(-1) as List)[0])}`;
   }

@@ -46,7 +46,7 @@ export interface WalkLimits {
 
 export const DEFAULT_LIMITS: WalkLimits = {
   batchKeys: 50,
-  batches: 2,
+  batches: 4,
   batchBytes: 1024 * 1024,
   largeBytes: 1024 * 1024,
   largeElements: 5_000,

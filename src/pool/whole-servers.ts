@@ -193,7 +193,7 @@ export class WholeServers {
         from: addressOf(engine.map.servers[index]!),
         to: begun.targets.map(addressOf),
         keepsServing: begun.what === 'split',
-        hold: () => engine.replaceMap(held(engine.map)),
+        hold: () => engine.hold(held(engine.map)),
         take: () => engine.replaceMap(mapAfter(freed(engine.map), begun)),
         giveUp: () => engine.replaceMap(freed(engine.map)),
         onFencing: (before) => this.#journal.append({ kind: 'fencing', before }),
@@ -220,7 +220,8 @@ export class WholeServers {
       await this.#retried(() => unfence(addressOf(source), fencedBefore));
     if (taken) return this.#afterwards(begun);
     await unfollow(begun.targets.map(addressOf));
-    if (engine.map.hasMoves) await this.#retried(() => engine.replaceMap(freed(engine.map)));
+    // The hold was not kept, but routers may have it: they must see a later map.
+    await this.#retried(() => engine.replaceMap(freed(engine.map).atEpoch(engine.map.epoch + 2)));
     await this.#journal.rewrite([{ kind: 'end' }]);
     throw new KeyfleetError(
       'KF_POOL_CLONE_FAILED',

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { Prng } from '../../src/base/prng.ts';
 import { MoveEngine } from '../../src/pool/move-engine.ts';
 import { ServerLink } from '../../src/pool/move-link.ts';
@@ -24,6 +24,9 @@ interface Outcome {
   readonly wrong: readonly string[];
   readonly moves: number;
 }
+
+let started: RedisServer[] = [];
+afterEach(() => Promise.all(started.splice(0).map((server) => server.stop())));
 
 describe.runIf(hasRedis)('keys that move to and fro under a workload that knows every answer', () => {
   test(
@@ -50,6 +53,7 @@ async function stress(options: {
   readonly seconds: number;
 }): Promise<Outcome> {
   const servers = await Promise.all([RedisServer.start(DURABLE), RedisServer.start(DURABLE)]);
+  started = servers;
   const dir = mkdtempSync(join(tmpdir(), 'keyfleet-stress-'));
   const random = randomOf(SEED);
   const both: PoolServer[] = servers.map(({ port }, index) => ({ name: `s${index}`, address: { host: '127.0.0.1', port }, weight: 1 }));
@@ -98,7 +102,6 @@ async function stress(options: {
   const reports = await running;
   await engine!.close();
   for (const router of routers.routers) router.close();
-  await Promise.all(servers.map((server) => server.stop()));
   rmSync(dir, { recursive: true, force: true });
   return {
     operations: reports.reduce((sum, { operations }) => sum + operations, 0),
