@@ -35,7 +35,7 @@ const FLUSHED = 'flushed';
 /** A name in `meta` that nothing has. */
 const MISSING = 'missing';
 /** How long LMDB may take for what it was given once one transaction of it has failed. */
-const SETTLE_MS = 10_000;
+const SETTLE_MS = 30_000;
 /** Below all others, as keys are not empty. */
 const LOWEST = '\0';
 /** Above all keys, for scans that go backwards from the very end. */
