@@ -9,5 +9,6 @@ test('a store that is killed while it writes has every acknowledged write when i
   const result = await killLoop({ root, goOn: (cycles) => cycles < 4, chance: () => prng.unit(), minRunMs: 50, maxRunMs: 700 });
   expect(result.faults).toEqual([]);
   expect(result.cycles).toBe(4);
+  expect(result.mostShards).toBeGreaterThan(1);
   expect(result.acknowledged).toBeGreaterThan(4 * 48);
 });

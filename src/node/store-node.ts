@@ -443,6 +443,7 @@ export class StoreNode {
     const counts = recountSlots(this.storage, { ...state, shift: scheme.slotShift });
     const counted = { ...state, countsSince: state.applied };
     this.#log.inBatch((batch) => {
+      removeCounts(batch, state.id);
       counts.writeAll(batch, state.id, state.applied);
       batch.put(stateKey(state.id), encodeShardState(counted));
     });

@@ -117,16 +117,13 @@ function merge(subject: ControlSubject, command: ControlCommand & { kind: 'merge
   state.sessionsExpiredBeforeMs = Math.max(state.sessionsExpiredBeforeMs, right.sessionsExpiredBeforeMs);
   const taken = SlotCounts.load(storage, { ...right, shift: counts.shift, since: right.countsSince });
   replaceCounts(subject, counts.joined(taken, state.range));
+  subject.counts.writeFrom(storage, state.id, state.applied, taken.firstSlot);
   return enter(state, op, 'committed', id);
 }
 
-/** The shard's counts are `counts` from now on, written in full as of this entry. */
 function replaceCounts(subject: ControlSubject, counts: SlotCounts): void {
-  const { state, storage } = subject;
   subject.counts = counts;
-  counts.writeAll(storage, state.id, state.applied);
-  state.countsSince = state.applied;
-  Object.assign(state, countsOf(counts));
+  Object.assign(subject.state, countsOf(counts));
 }
 
 function countsOf(counts: SlotCounts): Pick<ShardState, 'keyCount' | 'sizeBytes' | 'expiringCount'> {

@@ -10,11 +10,12 @@ import { VarintReader, VarintWriter } from './varint.ts';
 // entry that changes no count costs none:
 //
 //   ['c' shard 0 block]   the counts of 128 slots, as of entry q
-//   ['c' shard 1 ring]    what one entry changed: entry s, at ring place s mod B, where B is the number of blocks
+//   ['c' shard 1 ring]    what one entry changed: entry s, at ring place s mod B, where B is the number of blocks of the whole keyspace
 //
 // Entry s writes its changes, and in full the one block whose turn it is, s mod B, if that has changed since it was last written. So when the
 // changes of an entry are overwritten, B entries later, every block has been written since. A block is read back as what is stored for it
-// plus all changes of later entries.
+// plus all changes of later entries. What is stored for slots outside of the range counts for nothing, so a shard that gives its upper part
+// away writes nothing, and one that takes a part over writes the blocks of that part.
 
 /** Slots in a block. */
 const BLOCK_BITS = 7;
@@ -91,6 +92,7 @@ export class SlotCounts {
         const keys = body.signed();
         const bytes = body.signed();
         const expiring = body.signed();
+        if (slot >= counts.#keys.length) continue;
         const block = counts.#blockOf(slot);
         if (seq <= writtenAt[block]!) continue;
         counts.#shift(slot, keys, bytes, expiring);
@@ -122,7 +124,7 @@ export class SlotCounts {
   /** Writes what entry `seq` of shard `id` changed, and the block whose turn it is. */
   close(storage: ShardStorage, id: number, seq: number): void {
     const changes = this.#changes;
-    const turn = seq % this.#blockCount;
+    const turn = seq % this.#turns;
     if (this.#entryAt < changes.length) {
       const out = new VarintWriter();
       out.float(seq);
@@ -135,16 +137,21 @@ export class SlotCounts {
       storage.put(countsKey(id, CHANGES, turn), out.bytes());
       this.#entryAt = changes.length;
     }
-    if (this.#dirty[turn]) this.#writeBlock(storage, id, seq, turn);
+    const block = turn - (this.firstSlot >>> BLOCK_BITS);
+    if (block >= 0 && block < this.#blockCount && this.#dirty[block]) this.#writeBlock(storage, id, seq, block);
   }
 
-  /** Writes everything as of entry `seq`, in place of whatever was stored for the shard. */
+  /** Writes everything as of entry `seq` for a shard of which nothing is stored. */
   writeAll(storage: ShardStorage, id: number, seq: number): void {
-    removeCounts(storage, id);
     for (let block = 0; block < this.#blockCount; block++) {
       if (!this.#isEmptyBlock(block)) this.#writeBlock(storage, id, seq, block);
       this.#dirty[block] = 0;
     }
+  }
+
+  /** Writes, as of entry `seq`, the blocks from slot `from` on: also empty ones, over what they may have held once. */
+  writeFrom(storage: ShardStorage, id: number, seq: number, from: number): void {
+    for (let block = this.#blockOf(from - this.firstSlot); block < this.#blockCount; block++) this.#writeBlock(storage, id, seq, block);
   }
 
   /** What has been added so far will not be undone any more. */
@@ -217,6 +224,11 @@ export class SlotCounts {
     return this.firstSlot + Math.min(Math.max(slot, 1), slots - 1);
   }
 
+  /** Blocks of the whole keyspace. */
+  get #turns(): number {
+    return Math.max(1, 2 ** (32 - this.shift - BLOCK_BITS));
+  }
+
   get #blockCount(): number {
     return ((this.endSlot - 1) >>> BLOCK_BITS) - (this.firstSlot >>> BLOCK_BITS) + 1;
   }
@@ -232,6 +244,7 @@ export class SlotCounts {
     this.#expiring[slot]! += expiring;
   }
 
+  /** Adds the counts of `other` where both have slots, and which blocks of it are still to be written. */
   #copyFrom(other: SlotCounts): void {
     const first = Math.max(this.firstSlot, other.firstSlot);
     const end = Math.min(this.endSlot, other.endSlot);
@@ -240,6 +253,9 @@ export class SlotCounts {
       const to = slot - this.firstSlot;
       this.#shift(to, other.#keys[from]!, other.#bytes[from]!, other.#expiring[from]!);
       this.#load[to]! += other.#load[from]!;
+    }
+    for (let block = first >>> BLOCK_BITS; block <= (end - 1) >>> BLOCK_BITS; block++) {
+      if (other.#dirty[block - (other.firstSlot >>> BLOCK_BITS)]) this.#dirty[block - (this.firstSlot >>> BLOCK_BITS)] = 1;
     }
   }
 

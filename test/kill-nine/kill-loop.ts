@@ -15,6 +15,8 @@ export interface KillLoopResult {
   /** Unacknowledged operations found done, and found not done. */
   readonly unknownDone: number;
   readonly unknownNotDone: number;
+  /** The writers split and merge shards all the time: so many were found at once. */
+  readonly mostShards: number;
   /** What should not be; empty in a good run. */
   readonly faults: readonly string[];
 }
@@ -45,7 +47,8 @@ export async function killLoop(options: KillLoopOptions): Promise<KillLoopResult
   let acknowledged = 0;
   let unknownDone = 0;
   let unknownNotDone = 0;
-  const result = (): KillLoopResult => ({ cycles, acknowledged, unknownDone, unknownNotDone, faults });
+  let mostShards = 0;
+  const result = (): KillLoopResult => ({ cycles, acknowledged, unknownDone, unknownNotDone, mostShards, faults });
   try {
     while (faults.length === 0 && goOn(cycles)) {
       const runMs = minRunMs + chance() * (maxRunMs - minRunMs);
@@ -56,7 +59,10 @@ export async function killLoop(options: KillLoopOptions): Promise<KillLoopResult
         acknowledged += upto - nextOf[writer]! + 1;
         nextOf[writer] = upto + 1;
       }
-      const opened = await store.openStore({ dir, keyspaces: { known: { module: store.plainBytes, shards: 5 } } });
+      const opened = await store.openStore({
+        dir,
+        keyspaces: { known: { module: store.plainBytes, shards: 5, policy: { minShards: 1 } } },
+      });
       const known = opened.keyspace('known');
       // The one operation of each writer that nobody was told of: all or nothing, and from now on known.
       for (let writer = 0; writer < WRITERS; writer++) {
@@ -71,6 +77,16 @@ export async function killLoop(options: KillLoopOptions): Promise<KillLoopResult
         nextOf[writer]!++;
       }
       faults.push(...(await compare(known, expected)).map((fault) => `cycle ${cycles}: ${fault}`));
+      // What was under way is done to its end.
+      await opened.node.lookAtShards();
+      const shards = known.shards();
+      mostShards = Math.max(mostShards, shards.length);
+      for (const { id, from, to, keyCount, status } of shards) {
+        let keys = 0;
+        for await (const _ of known.keysInShard({ from, to })) keys++;
+        if (keys !== keyCount || status !== 'serving')
+          faults.push(`cycle ${cycles}: shard ${id} is ${status}, counts ${keyCount} keys and has ${keys}`);
+      }
       await opened.close();
       cycles++;
       onCycle?.(result());

@@ -24,6 +24,8 @@ const result = await killLoop({
     );
   },
 });
-console.log(`${result.cycles} kills, ${result.acknowledged} acknowledged writes, ${result.faults.length} faults`);
+console.log(
+  `${result.cycles} kills, up to ${result.mostShards} shards, ${result.acknowledged} acknowledged writes, ${result.faults.length} faults`,
+);
 for (const fault of result.faults) console.error(fault);
 process.exit(result.faults.length === 0 ? 0 : 1);
