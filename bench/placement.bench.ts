@@ -6,11 +6,14 @@
 import { createRequire } from 'node:module';
 import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
+import { Prng } from '../src/base/prng.ts';
 import { showCount } from '../src/base/units.ts';
 import { Keyspace } from '../src/partition/keyspace.ts';
 import { fair } from '../src/partition/placement/fair.ts';
 import type { Plan } from '../src/partition/placement/plan.ts';
+import { diffTables } from '../src/partition/placement/plan-diff.ts';
 import { type SlotTable, tableChecksum } from '../src/partition/placement/slot-table.ts';
+import { sticky } from '../src/partition/placement/sticky.ts';
 
 const { values: flags } = parseArgs({ options: { large: { type: 'boolean', default: false } } });
 const NODE_COUNTS = flags.large ? [10, 100, 1_000, 4_096] : [10, 100, 1_000];
@@ -22,6 +25,7 @@ interface BenchNode {
   readonly id: string;
   readonly weight?: number;
   readonly zone?: string;
+  readonly rack?: string;
 }
 type Shape = readonly [name: string, fields: (number: number) => Partial<BenchNode>];
 const SHAPES: readonly Shape[] = [
@@ -71,8 +75,8 @@ for (const count of NODE_COUNTS)
         const [keyspace, ms] = timed(() => new Keyspace(nodesOf(count, shape, cluster), { placement }));
         buildMs.push(ms);
         const comer = nodeOf(1_000_000 + cluster * 7, shape, cluster);
-        for (const next of [{}, { add: [comer] }, { remove: [comer.id] }]) {
-          if (next.add ?? next.remove) {
+        for (const next of [undefined, { add: [comer] }, { remove: [comer.id] }]) {
+          if (next) {
             const [plan, planMs] = timed(() => keyspace.apply(next));
             plans.push(plan);
             changeMs.push(planMs);
@@ -102,6 +106,46 @@ for (const count of NODE_COUNTS)
         ].join(' '),
       );
     }
+
+console.log('\nsticky, all at once: copies made, whether no table with these counts makes fewer, the sum over nodes of what they lack');
+const zoned = (count: number, zones: number): BenchNode[] =>
+  nodesOf(count, ['', (number) => (zones === 0 ? {} : { zone: `zone-${number % zones}` })]);
+const rows: [string, SlotTable | undefined, readonly BenchNode[], readonly BenchNode[]][] = [
+  ...(
+    [
+      [0, 3],
+      [4, 5],
+      [3, 4],
+    ] as const
+  ).map(([from, to]): (typeof rows)[number] => [
+    `1,000 nodes, ${from || 'no'} zones to ${to}`,
+    undefined,
+    zoned(1_000, from),
+    zoned(1_000, to),
+  ]),
+];
+const heavy = nodesOf(10, ['', (number) => ({ weight: 1 + number, zone: `zone-${number % 4}` })]);
+rows.push(['10 nodes, weights 1-10, 4 zones: weight 2 goes', undefined, heavy, heavy.filter((_, i) => i !== 1)]);
+const random = new Prng(4);
+const uneven = Array.from({ length: 100 }, (_, number) => {
+  const zone = 'aaaaabbbcd'[random.below(10)]!;
+  return { id: `node-${number}`, weight: 1 + random.below(10), zone, rack: `rack-${random.below(1 + random.below(6))}` };
+});
+const cells = new Uint16Array(3 * 65_536);
+for (let at = 0; at < cells.length; at++)
+  do cells[at] = random.below(100);
+  while (cells.subarray(at - (at % 3), at).includes(cells[at]!));
+const byChance = { slotCount: 65_536, replicaCount: 3, nodeIds: uneven.map(({ id }) => id), cells };
+rows.push(['100 nodes, a table of chance to uneven zones and racks', byChance, uneven, uneven]);
+for (const [name, given, from, to] of rows) {
+  const before = given ?? sticky(fair(from), from);
+  const [after, ms] = timed(() => sticky(before, to));
+  const { replicasMoved, minimumMoves } = diffTables(before, after).totals;
+  note(after);
+  console.log(
+    `${name.padEnd(55)} ${showCount(replicasMoved).padStart(7)}  ${after.isLeast ? 'the least' : 'perhaps not'}, ${showCount(minimumMoves)}; ${ms.toFixed(0)} ms`,
+  );
+}
 
 console.log('\nfair, equal weights, by slack: what evenness costs in moves');
 for (const slack of [0.01, 0.02, 0.03, 0.05, 0.1]) {

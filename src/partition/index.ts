@@ -63,7 +63,7 @@ export {
   slotStart,
   tableChecksum,
 } from './placement/slot-table.ts';
-export { type StickyOptions, sticky } from './placement/sticky.ts';
+export { type StickyOptions, type StickyTable, sticky } from './placement/sticky.ts';
 export { type KeyRange, type OrderedKey, type RangeChange, RangePartitioner, type RangePartitionerOptions } from './range-partitioner.ts';
 export { REDIS_SLOT_COUNT, redis_slot, redisSlot, sameRedisSlot } from './redis-slot.ts';
 export { type OwnedSlots, RedisSlots, type SlotChange, type SlotMove, type SlotRange } from './redis-slots.ts';

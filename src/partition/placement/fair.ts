@@ -58,7 +58,7 @@ export function fair<N extends PartitionNode>(nodes: readonly N[], options: Fair
   const cells = new Acceptance(topology, offers, caps, slotCount).settle();
   repair(topology, cells, caps);
   evenPrimaries(topology, cells);
-  return { slotCount, replicaCount, nodeIds: topology.nodes.map((node) => node.id), cells: Uint16Array.from(cells) };
+  return { slotCount, replicaCount, nodeIds: topology.nodes.map((node) => node.id), cells: new Uint16Array(cells) };
 }
 
 /** A zone's rate may be off by this part of its share at most, however great the slack. */

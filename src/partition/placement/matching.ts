@@ -133,7 +133,9 @@ export class Matching {
 
   /** The first of what each slot held before; VACANT where that node is gone. */
   previousPrimaries(): Int32Array {
-    return Int32Array.from({ length: this.slotCount }, (_, slot) => this.previous[slot * this.previousCount]!);
+    const primaries = new Int32Array(this.slotCount);
+    for (let slot = 0; slot < primaries.length; slot++) primaries[slot] = this.previous[slot * this.previousCount]!;
+    return primaries;
   }
 
   isIn(slot: number, node: number): boolean {

@@ -42,6 +42,8 @@ class Diff {
   readonly #oldToAll: Uint32Array;
   readonly #dead: Uint8Array;
   readonly #sent: Uint32Array;
+  /** The class of each source of the present slot. */
+  readonly #rank: Uint8Array;
   readonly #pulls: Run[] = [];
   readonly #promotions: Run[] = [];
   readonly #drops: Run[] = [];
@@ -61,6 +63,7 @@ class Diff {
     });
     this.#dead = Uint8Array.from(this.#ids, (id) => (dead.has(id) ? 1 : 0));
     this.#sent = new Uint32Array(this.#ids.length);
+    this.#rank = new Uint8Array(this.#ids.length);
   }
 
   plan(versions: { readonly before: number; readonly after: number }): Plan {
@@ -120,19 +123,24 @@ class Diff {
     return false;
   }
 
-  /** Previous replicas that can be read: those that stay, those that drop the slot, those removed. Unordered within each class. */
+  /** Previous replicas that can be read: those that stay, those that drop the slot, those removed; in each class who sent least first. */
   #sourcesOf(slot: number): number[] {
     const { cells: old, replicaCount: oldCount } = this.#before;
     const { cells: now, replicaCount: nowCount, nodeIds } = this.#after;
-    const classes: [number[], number[], number[]] = [[], [], []];
-    for (let at = slot * oldCount; at < (slot + 1) * oldCount; at++) {
-      const node = this.#oldToAll[old[at]!]!;
+    const sources: number[] = [];
+    for (let from = slot * oldCount; from < (slot + 1) * oldCount; from++) {
+      const node = this.#oldToAll[old[from]!]!;
       if (this.#dead[node] === 1) continue;
-      const rank = node >= nodeIds.length ? 2 : includes(now, slot * nowCount, (slot + 1) * nowCount, node) ? 0 : 1;
-      classes[rank].push(node);
+      this.#rank[node] = node >= nodeIds.length ? 2 : includes(now, slot * nowCount, (slot + 1) * nowCount, node) ? 0 : 1;
+      let at = sources.length;
+      for (; at > 0 && this.#isBefore(node, sources[at - 1]!); at--) sources[at] = sources[at - 1]!;
+      sources[at] = node;
     }
-    for (const one of classes) one.sort((a, b) => this.#sent[a]! - this.#sent[b]! || a - b);
-    return classes.flat();
+    return sources;
+  }
+
+  #isBefore(a: number, b: number): boolean {
+    return (this.#rank[a]! - this.#rank[b]! || this.#sent[a]! - this.#sent[b]! || a - b) < 0;
   }
 
   #pull(node: number, slot: number, sources: readonly number[]): void {
