@@ -30,8 +30,7 @@ export type StickyTable = SlotTable & { readonly isLeast: boolean };
  * Every node ends within one slot of its exact share, and within one of a fair share of primaries. Moved replicas:
  * Σ max(0, target − held), the least there is for these targets, where `held` counts the previous replicas on nodes that are still
  * there and in slots that still obey the rule; a few more where no table meets that. With a custom rule ({@link ReplicaRule.admits}) balance
- * is best effort. Searches have a budget counted in slots: `isLeast` says whether it was enough, as it is for all but tables that have
- * little to do with their nodes' zones, racks and weights.
+ * is best effort. Searches have a budget counted in slots: `isLeast` says whether it was enough, as it nearly always is.
  *
  * Cost: about 50 ms for one change of 1,000 nodes, 65,536 slots, 3 replicas.
  *
