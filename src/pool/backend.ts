@@ -68,8 +68,8 @@ export class Backend {
   #lastError: BackendError | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
   #closed = false;
-  /** Connections that ended before all was answered, by their ids at the server. */
-  readonly #unsettled = new Set<number>();
+  /** Connections that ended before all was answered, by their ids at the server, and when they did. */
+  readonly #unsettled = new Map<number, number>();
 
   constructor(settings: BackendSettings, events: BackendEvents = {}) {
     this.settings = settings;
@@ -158,34 +158,40 @@ export class Backend {
 
   /** Takes over what another backend of the same server left open. */
   inherit(other: Backend): void {
-    for (const id of other.#unsettled) this.#unsettled.add(id);
+    for (const [id, endedMs] of other.#unsettled) this.#unsettled.set(id, endedMs);
   }
 
   #noteEnd(connection: BackendConnection): void {
     const { idAtServer, leftUnanswered } = connection;
     if (idAtServer === undefined || !leftUnanswered) return;
-    this.#unsettled.add(idAtServer);
+    this.#unsettled.set(idAtServer, performance.now());
     // Nobody may ever ask.
     if (this.#unsettled.size > MOST_UNSETTLED) void this.#endUnsettled();
   }
 
   /** Ends at the server what ended here; true when that is done. */
   async #endUnsettled(): Promise<boolean> {
-    const ids = [...this.#unsettled];
+    const ended = [...this.#unsettled];
     const done = (): true => {
-      for (const id of ids) this.#unsettled.delete(id);
+      for (const [id] of ended) this.#unsettled.delete(id);
       return true;
     };
     try {
       const list = await this.request('CLIENT', 'LIST');
       const verbatim = typeof list === 'object' && list !== null && 'kind' in list && list.kind === 'verbatim' ? list.text : list;
       if (!(verbatim instanceof Uint8Array)) return false;
-      const text = fromUtf8(verbatim);
-      // Ids begin anew with the server's process: what has our id but not our name is somebody else.
-      const name = ` name=${this.settings.clientName ?? ''} `;
-      const ours = new Set(text.split('\n').flatMap((line) => (line.includes(name) ? [Number(/^id=(\d+)/.exec(line)?.[1])] : [])));
-      const standing = new Set(this.#connections.map((one) => one?.idAtServer));
-      for (const id of ids) if (ours.has(id) && !standing.has(id)) await this.request('CLIENT', 'KILL', 'ID', String(id));
+      const lines = new Map(
+        fromUtf8(verbatim)
+          .split('\n')
+          .map((line) => [Number(/^id=(\d+)/.exec(line)?.[1]), line]),
+      );
+      for (const [id, endedMs] of ended) {
+        const line = lines.get(id);
+        // Ids begin anew with the server's process: whoever has another name, or came after ours had ended, is somebody else.
+        const ageMs = 1_000 * Number(/ age=(\d+)/.exec(line ?? '')?.[1] ?? 0);
+        const isOurs = line?.includes(` name=${this.settings.clientName ?? ''} `) === true && ageMs + 1_000 >= performance.now() - endedMs;
+        if (isOurs) await this.request('CLIENT', 'KILL', 'ID', String(id));
+      }
       return done();
     } catch (error) {
       return error instanceof BackendError && /ECONNREFUSED|ENOENT/.test(error.message) ? done() : false;

@@ -63,6 +63,7 @@ export class ProxyMoving implements SpecialRoutes {
       config: pool.config,
       begin: (id) => pool.renameConnections(routerName(id)),
       apply: (map) => this.#apply(map),
+      foregroundP99Ms: () => pool.stats.p99SinceAskedMs(),
       onLost: (why) => pool.events.onOwnerLost?.(why),
       onFound: (epoch) => pool.events.onOwnerFound?.(epoch),
     });

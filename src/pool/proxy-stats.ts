@@ -63,6 +63,8 @@ export class ProxyStats {
   #slowId = 0;
   #hot = new Map<string, number>();
   #turn = 0;
+  /** The counts of latencies when {@link p99SinceAskedMs} was last asked. */
+  #asked = new Float64Array(LATENCY_BUCKETS);
 
   server(index: number): ServerCounters {
     while (this.servers.length <= index) this.servers.push(newServerCounters());
@@ -107,6 +109,22 @@ export class ProxyStats {
 
   resetSlow(): void {
     this.#slow = [];
+  }
+
+  /** The 99th percentile of the latencies of commands with keys since it was last asked for, to the next power of two; undefined without any. */
+  p99SinceAskedMs(): number | undefined {
+    const now = new Float64Array(LATENCY_BUCKETS);
+    for (const { kind, index } of commandsByIndex()) {
+      // What waits at a server takes the time it is told to.
+      if (kind !== 'keyed' || this.commands[index] === 0) continue;
+      for (let bucket = 0; bucket < LATENCY_BUCKETS; bucket++) now[bucket]! += this.latency[index * LATENCY_BUCKETS + bucket]!;
+    }
+    const fresh = now.map((count, bucket) => count - this.#asked[bucket]!);
+    this.#asked = now;
+    let left = 0.99 * fresh.reduce((sum, count) => sum + count, 0);
+    if (left === 0) return undefined;
+    const bucket = fresh.findIndex((count) => (left -= count) <= 0);
+    return 2 ** Math.max(0, bucket) / 1_000;
   }
 
   /** Whether the key of the request at hand is to be given to {@link sampled}. */

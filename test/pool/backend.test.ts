@@ -1,4 +1,5 @@
 import { createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Backend, type BackendSettings } from '../../src/pool/backend.ts';
 import { OK } from '../../src/shard/redis/reply.ts';
@@ -26,6 +27,29 @@ describe.runIf(hasRedis)('a backend over a real server', () => {
     server = await RedisServer.start(['--requirepass', 'secret']);
   });
   afterAll(() => server.stop());
+
+  test('is settled only when a server that stalled cannot carry out any more what nobody waits for', async () => {
+    const one = backend(server.port, { auth: 'secret', timeoutMs: 200, connectTimeoutMs: 30_000, clientName: 'kf:settles', asksId: true });
+    const other = backend(server.port, { auth: 'secret' });
+    const names = async (): Promise<string> => String(Buffer.from((await other.request('CLIENT', 'LIST')) as Uint8Array));
+    await one.request('PING');
+    await one.settled();
+    await other.request('SET', 'late', 'before');
+    server.signal('SIGSTOP');
+    await expect(one.request('SET', 'late', 'lost')).rejects.toMatchObject({ code: 'KF_OUTCOME_UNKNOWN' });
+    let isSettled = false;
+    const settled = one.settled().then(() => {
+      isSettled = true;
+    });
+    await sleep(300);
+    expect(isSettled).toBe(false);
+    server.signal('SIGCONT');
+    await settled;
+    expect((await names()).match(/name=kf:settles/g)?.length ?? 0).toBeLessThanOrEqual(1);
+    await other.request('SET', 'late', 'after');
+    await one.request('PING');
+    expect(String(Buffer.from((await other.request('GET', 'late')) as Uint8Array))).toBe('after');
+  });
 
   test('answers requests in their order, with text, bytes and large values', async () => {
     const one = backend(server.port, { auth: 'secret', db: 2 });

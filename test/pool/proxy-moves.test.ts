@@ -201,6 +201,8 @@ describe.runIf(hasRedis)('proxies that follow the owner of their pool', () => {
       await owner.change('add', `${s2.address}:1 server3`);
       // Walks over all keys, however they move meanwhile.
       const removing = owner.change('remove', 'server1');
+      // All three processes are routers, and say how their clients fare.
+      await until(() => owner.admin.coordinator.routers.filter(({ foregroundP99Ms = 0 }) => foregroundP99Ms > 0).length === 3);
       const found = new Set<string>();
       let cursor = '0';
       do {
