@@ -17,7 +17,7 @@ export class Ledger {
   #keyCount = 0;
   #deletingCount = 0;
 
-  /** Reads all metakeys once: two to three seconds per million. */
+  /** Reads all metakeys once: about three seconds per million. */
   constructor(metakeys: Metakeys) {
     this.metakeys = metakeys;
     let after: Bytes | undefined;

@@ -63,7 +63,7 @@ export class Master {
     });
   }
 
-  /** Reads all metakeys once, for the counts: two to three seconds per million. */
+  /** Reads all metakeys once, for the counts: about three seconds per million. */
   static async open(options: MasterOptions): Promise<Master> {
     const master = new Master(options);
     await master.metakeys.beginEpoch();

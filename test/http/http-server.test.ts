@@ -1,44 +1,10 @@
-import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { KeyfleetError } from '../../src/base/errors.ts';
-import { type HttpServer, type HttpServerOptions, startHttpServer } from '../../src/http/server.ts';
-import { MemoryHttpStore } from './memory-http-store.ts';
-
-let store: MemoryHttpStore;
-let server: HttpServer;
-let base: string;
-
-async function serve(options: Partial<HttpServerOptions> = {}): Promise<void> {
-  store = new MemoryHttpStore();
-  server = await startHttpServer({ store, host: '127.0.0.1', port: 0, version: '9.9.9', ...options });
-  base = `http://127.0.0.1:${server.port}`;
-}
+import { base, errorCode, keys, raw, serve, server, store } from './http-fixture.ts';
 
 beforeEach(() => serve());
 afterEach(() => server.close(100));
-
-const keys = (key: string): string => `${base}/v1/keyspaces/default/keys/${key}`;
-const errorCode = async (response: Response): Promise<string> =>
-  ((await response.json()) as { readonly error: { readonly code: string } }).error.code;
-
-/** A request whose path goes out as it is, which `fetch` would normalise. */
-function raw(
-  method: string,
-  path: string,
-  options: { headers?: Record<string, string>; body?: Buffer } = {},
-): Promise<{ status: number; headers: IncomingMessage['headers']; body: Buffer }> {
-  return new Promise((resolve, reject) => {
-    const request = httpRequest({ host: '127.0.0.1', port: server.port, method, path, headers: options.headers ?? {} }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('end', () => resolve({ status: response.statusCode!, headers: response.headers, body: Buffer.concat(chunks) }));
-      response.on('error', reject);
-    });
-    request.on('error', reject);
-    request.end(options.body);
-  });
-}
 
 describe('one key', () => {
   test('holds the bytes it is given: 201, then 204, and GET gives them back with an entity tag', async () => {
