@@ -70,6 +70,8 @@ const UNSEEN_EXPIRED = 8;
 export function areAlike(command: readonly Bytes[], a: Reply, b: Reply): boolean {
   const name = Buffer.from(command[0]!).toString('latin1').toLowerCase();
   if (name === 'dbsize' && isInteger(a) && isInteger(b)) return b >= a && Number(b) <= Number(a) + UNSEEN_EXPIRED;
+  // Redis takes an overflow in reading an earlier number for one in this command.
+  if (name.startsWith('sort') && isError(b) && show(b).includes("scores can't be converted") && command.length < 5) return true;
   const tolerance = TIME_TOLERANCE[name];
   if (tolerance !== undefined && isInteger(a) && isInteger(b) && a >= 0 && b >= 0) {
     const limit = tolerance > 1_000 ? LATEST_MS : LATEST_MS / 1_000;

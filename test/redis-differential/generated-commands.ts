@@ -21,7 +21,57 @@ function timeAndConditions(g: Generator, time: () => string): Arg[] {
   return [sensible, ...g.some(2, () => g.option(g.pick(['NX', 'XX', 'GT', 'LT'])))];
 }
 
+/**
+ * Of keys of its own: so0 is a list, so1 a set, so2 a sorted set, so3 what was stored. Redis lays a sorted set out another way once it was sorted,
+ * which OBJECT ENCODING would tell.
+ */
+function followWithSort(g: Generator, mayStore: boolean): void {
+  const kind = g.prng.below(4);
+  const name = g.named(`so${kind}`);
+  const word = (): string =>
+    g.pick(['1', '2', '10', '-3', '0.5', '1e2', ...(g.chance(0.05) ? ['x', '', ' 7'] : []), ...(g.isTagged ? ['a', 'b'] : [])]);
+  if (g.chance(0.5)) {
+    const words = g.some(6, word);
+    if (kind === 0) g.follow('RPUSH', name, ...words);
+    else if (kind === 1) g.follow('SADD', name, ...words);
+    else if (kind === 2) g.follow('ZADD', name, ...words.flatMap((one) => [String(g.prng.below(5)), one]));
+    else g.follow('DEL', name);
+  }
+  if (g.isTagged && g.chance(0.5)) {
+    g.follow('SET', g.named(`weight:${word()}`), g.chance(0.97) ? String(g.prng.below(9)) : 'heavy');
+    g.follow('HSET', g.named(`item:${word()}`), 'name', word(), 'weight', String(g.prng.below(9)));
+  }
+  const patterns = g.isTagged ? ['weight:*', 'item:*->weight', 'item:*->', 'item:*'].map((one) => g.named(one)) : [];
+  const by = [...patterns, ...(kind === 1 ? [] : ['nosort'])];
+  // Redis takes an overflow in reading an earlier number for one in this command, unless a number was read well in between.
+  g.follow('ZADD', g.named('so9'), '1', 'm');
+  g.follow(
+    mayStore ? 'SORT' : 'SORT_RO',
+    name,
+    ...g.maybe(0.4, () => (by.length === 0 ? [] : [g.option('BY'), g.pick(by)])),
+    ...g.maybe(0.3, () => [
+      g.option('LIMIT'),
+      ...(g.chance(0.9) ? [g.pick(['0', '1', '2', '-1']), g.pick(['0', '1', '3', '-1'])] : [g.int(), g.int()]),
+    ]),
+    ...g.maybe(0.3, () =>
+      g
+        .some(2, () => g.pick(['#', ...patterns, ...(g.isTagged ? [g.named('item:*->name')] : [])]))
+        .flatMap((one) => [g.option('GET'), one]),
+    ),
+    ...g.maybe(0.5, () => [g.option(g.pick(['ASC', 'DESC']))]),
+    ...(mayStore ? g.maybe(0.3, () => [g.option('STORE'), g.named('so3')]) : []),
+  );
+}
+
+/** By the items' texts, and then perhaps by numbers. */
+function sort(g: Generator, mayStore: boolean): Arg[] {
+  if (g.chance(0.7)) followWithSort(g, mayStore);
+  return [g.named(`so${g.prng.below(4)}`), g.option('ALPHA'), ...g.maybe(0.5, () => [g.option(g.pick(['ASC', 'DESC']))])];
+}
+
 export const KEY_COMMANDS: Commands = {
+  sort: (g) => sort(g, true),
+  sort_ro: (g) => sort(g, false),
   del: keys,
   unlink: keys,
   exists: keys,

@@ -31,6 +31,11 @@ export class Generator {
     this.#doorShare = options.doorShare ?? 0;
   }
 
+  /** Keys of several patterns are in one slot. */
+  get isTagged(): boolean {
+    return this.#tag !== '';
+  }
+
   /** What comes next, whatever chance says: puts the two sides back into one state. */
   follow(...command: readonly Arg[]): void {
     this.#next.push(command.map((arg) => (typeof arg === 'string' ? utf8(arg) : arg)));

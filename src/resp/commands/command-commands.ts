@@ -60,7 +60,26 @@ function describe(spec: CommandSpec): Reply {
   ];
 }
 
+/** Somewhere among the arguments. */
+const UNKNOWN: Reply = {
+  kind: 'map',
+  pairs: [
+    [bulk('type'), bulk('unknown')],
+    [bulk('spec'), { kind: 'map', pairs: [] }],
+  ],
+};
+
 function describeKeys(keys: KeySpec): Reply {
+  if (keys.isUnknown) {
+    return {
+      kind: 'map',
+      pairs: [
+        [bulk('flags'), statuses(keys.flags)],
+        [bulk('begin_search'), UNKNOWN],
+        [bulk('find_keys'), UNKNOWN],
+      ],
+    };
+  }
   return {
     kind: 'map',
     pairs: [

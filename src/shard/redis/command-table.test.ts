@@ -170,14 +170,18 @@ function asInfo(spec: CommandSpec): object {
     step: spec.keyStep,
     acl: spec.aclCategories.map((category) => `@${category}`),
     tips: spec.tips,
-    keySpecs: spec.keySpecs.map(({ firstKey, lastKey, step, flags, countAt }) => ({
-      flags,
-      begin_search: ['type', 'index', 'spec', ['index', countAt ?? firstKey]],
-      find_keys:
-        countAt === undefined
-          ? ['type', 'range', 'spec', ['lastkey', lastKey, 'keystep', step, 'limit', 0]]
-          : ['type', 'keynum', 'spec', ['keynumidx', 0, 'firstkey', 1, 'keystep', step]],
-    })),
+    keySpecs: spec.keySpecs.map(({ firstKey, lastKey, step, flags, countAt, isUnknown }) =>
+      isUnknown
+        ? { flags, begin_search: ['type', 'unknown', 'spec', []], find_keys: ['type', 'unknown', 'spec', []] }
+        : {
+            flags,
+            begin_search: ['type', 'index', 'spec', ['index', countAt ?? firstKey]],
+            find_keys:
+              countAt === undefined
+                ? ['type', 'range', 'spec', ['lastkey', lastKey, 'keystep', step, 'limit', 0]]
+                : ['type', 'keynum', 'spec', ['keynumidx', 0, 'firstkey', 1, 'keystep', step]],
+          },
+    ),
   };
 }
 

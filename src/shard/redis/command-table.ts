@@ -14,6 +14,7 @@ import { TRANSACTION_ROWS } from './commands/transaction-rows.ts';
 import { unknownCommandError, unknownSubcommandError, wrongArityError } from './error-replies.ts';
 import { parseInteger } from './integer.ts';
 import type { TaggedReply } from './reply.ts';
+import { isWord } from './word.ts';
 
 // All commands that the RESP door answers, as Redis 7.0 describes them, plus CLIENT SETINFO and CLIENT NO-TOUCH of 7.2, which today's client
 // libraries send when they connect. One table for COMMAND INFO, for routing by the door, and for the module's handlers.
@@ -115,7 +116,12 @@ function hasArity(spec: CommandSpec, args: CommandArgs): boolean {
 /** The keys of a command of right arity, in order, repeated ones too; none when the number of keys that it states is wrong. */
 export function keysOf(spec: CommandSpec, args: CommandArgs): Bytes[] {
   const keys: Bytes[] = [];
-  for (const { firstKey, lastKey, step, countAt } of spec.keySpecs) {
+  for (const { firstKey, lastKey, step, countAt, isUnknown, flags } of spec.keySpecs) {
+    if (isUnknown) {
+      const store = flags.includes('OW') ? storeKeyOf(args) : undefined;
+      if (store) keys.push(store);
+      continue;
+    }
     if (countAt !== undefined) {
       const count = parseInteger(args[countAt]!);
       if (count === undefined || count < 1 || count > args.length - countAt - 1) return [];
@@ -126,6 +132,17 @@ export function keysOf(spec: CommandSpec, args: CommandArgs): Bytes[] {
     for (let i = firstKey; i <= last && i < args.length; i += step) keys.push(args[i]!);
   }
   return keys;
+}
+
+/** Where SORT stores its answer, read as Redis does: the last STORE counts. */
+function storeKeyOf(args: CommandArgs): Bytes | undefined {
+  let store: Bytes | undefined;
+  for (let i = 2; i < args.length; i++) {
+    if (isWord(args[i]!, 'LIMIT')) i += 2;
+    else if (isWord(args[i]!, 'GET') || isWord(args[i]!, 'BY')) i++;
+    else if (isWord(args[i]!, 'STORE') && i + 1 < args.length) store = args[i + 1];
+  }
+  return store;
 }
 
 /** The lines that `<COMMAND> HELP` answers. */

@@ -26,6 +26,7 @@ import { asStringOrNil, KEY_MANY_READS, KEY_MANY_WRITES, mSetNxOne, mSetOne } fr
 import type { Reply, TaggedReply } from './reply.ts';
 import { SET_MANY_READS } from './set-algebra.ts';
 import { SET_MANY_WRITES, SET_READS, SET_WRITES } from './set-commands.ts';
+import { SORT_READS, SORT_WRITES } from './sort.ts';
 import { SORTED_SET_MANY_READS } from './sorted-set-algebra.ts';
 import { SORTED_SET_MANY_WRITES, SORTED_SET_READS, SORTED_SET_WRITES } from './sorted-set-commands.ts';
 import { STRING_READS, STRING_WRITES } from './string-commands.ts';
@@ -60,7 +61,7 @@ const WRITES: Handlers<WriteHandler> = {
   mset: mSetOne,
   msetnx: mSetNxOne,
 };
-const READS_MANY: Handlers<ReadManyHandler> = { ...KEY_MANY_READS, ...SET_MANY_READS, ...SORTED_SET_MANY_READS, lcs };
+const READS_MANY: Handlers<ReadManyHandler> = { ...KEY_MANY_READS, ...SET_MANY_READS, ...SORTED_SET_MANY_READS, ...SORT_READS, lcs };
 const WRITES_MANY: Handlers<WriteManyHandler> = {
   ...KEY_MANY_WRITES,
   ...BIT_MANY_WRITES,
@@ -68,6 +69,7 @@ const WRITES_MANY: Handlers<WriteManyHandler> = {
   ...SET_MANY_WRITES,
   ...SORTED_SET_MANY_WRITES,
   ...BLOCKING_WRITES,
+  ...SORT_WRITES,
 };
 
 /** Handlers by the index of their command, so that running one costs a look-up in an array. */

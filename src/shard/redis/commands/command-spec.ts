@@ -64,6 +64,8 @@ export interface KeySpec {
   readonly step: number;
   /** Where their number stands, when it is an argument; they begin right behind it. `firstKey` and `lastKey` then say nothing. */
   readonly countAt?: number;
+  /** Only the command's options say where: of STORE of SORT. `firstKey`, `lastKey` and `step` then say nothing. */
+  readonly isUnknown?: true;
   /** What happens to them: `RO access`, `OW update`, … in the words of COMMAND INFO. */
   readonly flags: readonly string[];
 }

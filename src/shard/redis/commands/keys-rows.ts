@@ -11,6 +11,8 @@ randomkey | 1 | readonly | keyspace read slow | keyspace | - | request_policy:al
 rename | 3 | write | keyspace write slow | one-slot | 1 0 1 RW access delete, 2 0 1 OW update | - | 1.0.0 | O(1) | Gives a key another name, replacing what had it.
 renamenx | 3 | write fast | keyspace write fast | one-slot | 1 0 1 RW access delete, 2 0 1 OW insert | - | 1.0.0 | O(1) | Gives a key another name unless that is taken.
 copy | -3 | write denyoom | keyspace write slow | one-slot | 1 0 1 RO access, 2 0 1 OW update | - | 6.2.0 | O(n) for a hash of n fields, else O(1) | Copies a value to another key.
+sort | -2 | write denyoom movablekeys | write set sortedset list slow dangerous | one-slot | 1 0 1 RO access, ? RO access, ? OW update | - | 1.0.0 | O(n+m*log m) for n items and m answered | Lists or stores the items of a list, set or sorted set in order.
+sort_ro | -2 | readonly movablekeys | read set sortedset list slow dangerous | one-slot | 1 0 1 RO access, ? RO access | - | 7.0.0 | O(n+m*log m) for n items and m answered | Lists the items of a list, set or sorted set in order.
 expire | -3 | write fast | keyspace write fast | one-key | 1 0 1 RW update | - | 1.0.0 | O(1) | Lets a key expire after so many seconds.
 pexpire | -3 | write fast | keyspace write fast | one-key | 1 0 1 RW update | - | 2.6.0 | O(1) | Lets a key expire after so many milliseconds.
 expireat | -3 | write fast | keyspace write fast | one-key | 1 0 1 RW update | - | 1.2.0 | O(1) | Lets a key expire at a Unix time in seconds.

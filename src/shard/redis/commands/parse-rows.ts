@@ -5,6 +5,7 @@ import type { CommandGroup, CommandRoute, CommandSpec, KeySpec } from './command
 //
 //   name | arity | flags | ACL categories | route | key specs (first last step flags…, next spec) | tips | since | complexity | summary
 //
+// Key specs of the form `? flags…` stand wherever the options say.
 // Key specs of the form `at keynum step flags…` have the number of their keys at `at`, and the keys behind it.
 // A subcommand follows the command it belongs to.
 
@@ -43,7 +44,7 @@ function parseRow(options: {
   ];
   const keySpecs = keys === '' ? [] : keys.split(', ').map(parseKeySpec);
   const flagList = words(flags);
-  const placed = keySpecs.filter((one) => one.countAt === undefined);
+  const placed = keySpecs.filter((one) => one.countAt === undefined && !one.isUnknown);
   const first = placed[0];
   const last = placed.at(-1);
   const parsedRoute = parseRoute(route);
@@ -73,6 +74,7 @@ function words(text: string): string[] {
 }
 
 function parseKeySpec(text: string): KeySpec {
+  if (text.startsWith('?')) return { firstKey: 0, lastKey: 0, step: 0, flags: text.split(' ').slice(1), isUnknown: true };
   const [first, last, step, ...flags] = text.split(' ');
   if (last === 'keynum') return { firstKey: Number(first) + 1, lastKey: 0, step: Number(step), flags, countAt: Number(first) };
   return { firstKey: Number(first), lastKey: Number(last), step: Number(step), flags };
