@@ -107,6 +107,38 @@ describe('a session', () => {
   });
 });
 
+test('a session goes with its keys through splits, merges, clearing and restarts', async () => {
+  let storage = new MemoryStorage();
+  let store = await openStore({ storage, keyspaces });
+  const session = store.session({ clientId: 'c' });
+  const sent = Array.from({ length: 120 }, (_, i) => ({ key: `page ${i % 40}`, request: session.request() }));
+  const resend = async (): Promise<number[]> => {
+    const replies: number[] = [];
+    for (const { key, request } of sent) replies.push(await store.command('visits', key, counter.add(), { request }));
+    return replies;
+  };
+  const first = await resend();
+  expect(first.slice(-40)).toEqual(new Array(40).fill(3));
+  const shardIds = () => store.shards('visits').map(({ id }) => id);
+  for (const id of shardIds()) await store.node.workflows('visits').split(id);
+  await store.node.lookAtShards();
+  expect(shardIds()).toHaveLength(8);
+  expect(await resend()).toEqual(first);
+  await store.close();
+  storage = storage.crash();
+  store = await openStore({ storage, keyspaces });
+  await store.setPolicy('visits', { minShards: 1 });
+  for (let i = 0; i < 4; i++) await store.node.workflows('visits').merge(shardIds()[i]!);
+  await store.node.lookAtShards();
+  expect(shardIds()).toHaveLength(4);
+  expect(await resend()).toEqual(first);
+  expect(await store.query('visits', 'page 1', null)).toBe(3);
+  await store.keyspace('visits').clear();
+  expect(await resend()).toEqual(first);
+  expect(store.keyspace('visits').keyCount).toBe(0);
+  await store.close();
+});
+
 describe('on a real disk', () => {
   let dir: string;
   beforeEach(() => {
