@@ -32,6 +32,7 @@ export class PoolFollower {
   #closed = false;
   /** Undefined before the first attempt. */
   #isFound: boolean | undefined;
+  #refusal: KeyfleetError | undefined;
   readonly #running: Promise<void>;
 
   /** @throws KF_CONFIG when the file of the password cannot be read. */
@@ -46,6 +47,11 @@ export class PoolFollower {
   /** Whether operations may be sent now: asked before each of them. */
   get maySend(): boolean {
     return this.#epoch > 0 && performance.now() < this.#leaseUntilMs;
+  }
+
+  /** Why the owner will not have this router, when waiting does not help: a wrong password, another pool. */
+  get refusal(): KeyfleetError | undefined {
+    return this.#refusal;
   }
 
   async pull(move: string, keys: readonly Bytes[]): Promise<void> {
@@ -88,10 +94,13 @@ export class PoolFollower {
         } else this.#leaseUntilMs = askedMs + leaseMs;
         if (!this.#isFound) this.#ports.onFound?.(this.#epoch);
         this.#isFound = true;
+        this.#refusal = undefined;
       } catch (error) {
         if (this.#isFound !== false && !this.#closed) this.#ports.onLost?.(messageOf(error));
         this.#isFound = false;
-        if (error instanceof KeyfleetError && error.code === 'KF_POOL_ROUTER_FENCED') this.#begin();
+        const isFenced = error instanceof KeyfleetError && error.code === 'KF_POOL_ROUTER_FENCED';
+        this.#refusal = error instanceof KeyfleetError && !error.retryable && !isFenced ? error : undefined;
+        if (isFenced) this.#begin();
         await sleep(100);
       }
     }

@@ -65,9 +65,10 @@ export class PoolMoving implements MovingSlots {
       for (const { args, pending } of waiting) this.#core.run(args, pending);
     } else {
       const nowMs = performance.now();
+      const { refusal } = this.#follower;
       this.#waiting = waiting.filter(({ pending, sinceMs }) => {
-        if (nowMs - sinceMs < PATIENCE_MS) return true;
-        pending.reject(noLease());
+        if (refusal === undefined && nowMs - sinceMs < PATIENCE_MS) return true;
+        pending.reject(refusal ?? noLease());
         return false;
       });
     }

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createPool, type PoolAdmin, startPoolAdmin } from '../../src/pool/index.ts';
+import { POOL_DEFAULTS } from '../../src/pool/pool-config.ts';
 import { parsePoolsFile } from '../../src/pool/pools-file.ts';
 import { hasOpenssl, makeCertificates } from './certificates.ts';
 import { freePort, hasRedis, RedisServer } from './redis-servers.ts';
@@ -84,6 +85,21 @@ describe.runIf(hasRedis && hasOpenssl)('moves over doors that are locked', () =>
     },
     60_000,
   );
+
+  test('a library that the owner does not take hears why at once, and not after its patience', async () => {
+    const servers = [{ name: 's0', address: { host: '127.0.0.1', port: 1 }, weight: 1 }];
+    const config = { name: 'p', redis: true, ...POOL_DEFAULTS, servers };
+    admin = await startPoolAdmin({ config, dir: file('owner'), password: 'of the owner' });
+    for (const [pool, code] of [
+      [createPool({ ...config, control: { url: admin.url, password: 'another' } }), 'KF_UNAUTHORIZED'],
+      [createPool({ ...config, name: 'q', control: { url: admin.url, password: 'of the owner' } }), 'KF_POOL_MAP'],
+    ] as const) {
+      await expect(pool.get('key')).rejects.toMatchObject({ code });
+      pool.close();
+    }
+    await admin.close();
+    admin = undefined;
+  });
 
   test("a wrong password is said in the server's words", async () => {
     const text = `p:\n  redis: true\n  username: mover\n  redis_auth: wrong\n  servers:\n    - 127.0.0.1:${servers[0]!.port}:1 s0\n`;
