@@ -1,0 +1,39 @@
+import { execFile } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bundleMutant } from './bundle.ts';
+import { MUTANTS } from './mutants.ts';
+
+// Inside the project, where its packages are found.
+const cache = fileURLToPath(new URL('../../node_modules/.cache/keyfleet-mutants', import.meta.url));
+let scratch = '';
+beforeAll(() => {
+  mkdirSync(cache, { recursive: true });
+  scratch = mkdtempSync(join(cache, 'run-'));
+});
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+describe('the simulator finds a seeded bug', () => {
+  test('of which there are nine', () => {
+    expect(MUTANTS.length).toBe(9);
+    expect(new Set(MUTANTS.map(({ name }) => name)).size).toBe(MUTANTS.length);
+  });
+
+  for (const [index, mutant] of MUTANTS.entries()) {
+    test(`${mutant.name}, within ${mutant.withinSeeds} seeds from ${mutant.firstSeed}`, { timeout: 120_000 }, async () => {
+      const bundle = join(scratch, `${index}.mjs`);
+      await bundleMutant(mutant, bundle);
+      const run = promisify(execFile)(
+        process.execPath,
+        [bundle, '--first', String(mutant.firstSeed), '--seeds', String(mutant.withinSeeds), '--seconds', '30'],
+        {
+          timeout: 110_000,
+        },
+      );
+      await expect(run).rejects.toMatchObject({ code: 1, stderr: expect.stringMatching(/^seed \d+ at commit .* FAILED /m) });
+    });
+  }
+});
