@@ -124,7 +124,10 @@ export class ShardWorkflows {
     const known = record(keyspace.name);
     const { policy } = known;
     const map = mapOf(known);
-    for (const { machine } of keyspace.shards) this.#loads.look(machine);
+    for (const { machine } of keyspace.shards) {
+      machine.loadPerQueryToMissingKey = policy.loadPerQueryToMissingKey;
+      this.#loads.look(machine);
+    }
     const grows = map.shards.length < policy.minShards;
     const sizes: ShardSize[] = [];
     for (const { id } of map.shards) {

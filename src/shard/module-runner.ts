@@ -22,6 +22,8 @@ export interface ModuleRunnerOptions<Value, Command, Reply, Query, Answer> {
 export class ModuleRunner<Value, Command, Reply, Query, Answer> {
   readonly #options: ModuleRunnerOptions<Value, Command, Reply, Query, Answer>;
   readonly #module: ValueModule<Value, Command, Reply, Query, Answer>;
+  /** What a query of a key that is not there counts as work; undefined: what the module says. */
+  loadPerQueryToMissingKey: number | undefined;
   readonly #record: ShardRecord<Value>;
   readonly #view: RecordView<Value>;
 
@@ -66,7 +68,8 @@ export class ModuleRunner<Value, Command, Reply, Query, Answer> {
     const view = this.#view;
     view.load(state.table, position, key, nowMs);
     const result = this.#module.query(view, view.value, query);
-    this.#options.worked(position, result.load);
+    const load = view.value === undefined ? (this.loadPerQueryToMissingKey ?? result.load) : result.load;
+    this.#options.worked(position, load);
     return result.answer;
   }
 

@@ -131,6 +131,11 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     return this.#load;
   }
 
+  /** What a query of a key that is not there counts as work. */
+  set loadPerQueryToMissingKey(load: number) {
+    this.#runner.loadPerQueryToMissingKey = load;
+  }
+
   /** Begins the next entry at `nowMs`, or at the time of the last one if that is later. */
   openEntry(nowMs: number): void {
     assert(!this.#open, () => `shard ${this.#state.id}: an entry is open`);
@@ -288,9 +293,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     const state = this.#state;
     this.#begin();
     this.#wrote = true;
-    state.table = table;
-    state.keyCount = state.sizeBytes = state.expiringCount = 0;
-    state.countsSince = state.applied + 1;
+    Object.assign(state, { table, keyCount: 0, sizeBytes: 0, expiringCount: 0, countsSince: state.applied + 1 });
     this.#counts = this.#counts?.emptied(state.range);
     this.#draft.add({ kind: 'clear', table });
     this.onChange?.(undefined);
@@ -317,19 +320,18 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
       this.#open = false;
     } else {
       this.#state.leaderSeq = this.#state.applied + 1;
-      this.#close(undefined);
+      this.#close();
     }
     return this.#state.applied;
   }
 
-  #close(control: ControlCommand): ControlOutcome;
-  #close(control: undefined): undefined;
-  #close(control: ControlCommand | undefined): ControlOutcome | undefined {
+  /** Ends the open entry, the outcome of `control` being that of its step. */
+  #close(control?: ControlCommand): ControlOutcome {
     const state = this.#state;
     state.applied++;
     state.hash = this.#draft.hash();
     state.nowMs = this.#entryNowMs;
-    let outcome: ControlOutcome | undefined;
+    let outcome: ControlOutcome = 'done';
     if (control) {
       const subject = { state, counts: this.counts, storage: this.#storage };
       outcome = applyControl(subject, control);
@@ -401,7 +403,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
         for (const command of entry.commands) replies.push(this.#runLogged(command));
       }
       // A log's entry counts even when it changed nothing.
-      this.#close(undefined);
+      this.#close();
       return stale ? { kind: 'stale' } : { kind: 'applied', replies };
     } catch (error) {
       this.#storage.rollback(savepoint);
