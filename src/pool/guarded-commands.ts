@@ -197,6 +197,17 @@ export function notTogether(): KeyfleetError {
   });
 }
 
+/** Refuses what would take the marks of a move, or its scripts, off the servers. `word` is the command's first argument. @throws KF_POOL_MOVING, retryable. */
+export function checkWipes(map: PoolMap, name: string, word: string): void {
+  const wipes = name === 'flushall' || name === 'flushdb' || (name === 'script' && word.toLowerCase() === 'flush');
+  if (map.hasMoves && wipes)
+    throw new KeyfleetError(
+      'KF_POOL_MOVING',
+      `'${name}' would take the marks of the keys that are on their way with it; try again when they have arrived`,
+      { retryable: true },
+    );
+}
+
 /** Nothing may be sent for want of a lease. */
 export function noLease(): KeyfleetError {
   return new KeyfleetError('KF_POOL_MOVING', 'the owner of the pool does not answer, so nothing may be sent; nothing was done', {

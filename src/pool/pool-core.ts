@@ -7,7 +7,7 @@ import type { BatchResult } from './batch.ts';
 import { argBytes, commandNamed, keyOf, keyPlaces, requestArgs } from './client-command.ts';
 import { type PoolOptions, resolvePool } from './client-settings.ts';
 import { Ejection } from './ejection.ts';
-import { notTogether } from './guarded-commands.ts';
+import { checkWipes, noLease, notTogether } from './guarded-commands.ts';
 import { splitCommand } from './joined-answers.ts';
 import { type PoolConfig, type PoolServer, showAddress } from './pool-config.ts';
 import { PoolMap } from './pool-map.ts';
@@ -308,6 +308,8 @@ export class PoolCore {
         this.sendTo(this.#anyServer(), args, pending);
         return;
       case 'all': {
+        if (this.moving?.maySend === false) throw noLease();
+        checkWipes(this.#map, command.name, String(args[1] ?? ''));
         const servers = this.liveServers();
         const join = new JoinedReplies(
           pending,

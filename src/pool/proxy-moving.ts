@@ -2,8 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bytes } from '../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
-import { isWord } from '../resp/codec/ascii.ts';
-import { type GuardedCommand, GuardedCommands, noLease, notTogether, PATIENCE_MS } from './guarded-commands.ts';
+import { checkWipes, type GuardedCommand, GuardedCommands, noLease, notTogether, PATIENCE_MS } from './guarded-commands.ts';
 import { splitCommand } from './joined-answers.ts';
 import { latin1Slice } from './latin1.ts';
 import { routerName } from './move-coordinator.ts';
@@ -37,9 +36,6 @@ interface Bringing {
 const LOOK_MS = 5;
 /** What the proxy answers without a word to a server. */
 const NEEDS_NO_SERVER: ReadonlySet<ProxyCommand['kind']> = new Set(['local', 'refused']);
-/** What would take the marks of a move with it, or its scripts. */
-const WIPING = new Set(['flushall', 'flushdb']);
-
 export class ProxyMoving implements SpecialRoutes {
   readonly #pool: ProxyPool;
   readonly #follower: PoolFollower;
@@ -92,8 +88,10 @@ export class ProxyMoving implements SpecialRoutes {
       return true;
     }
     if (!this.#pool.map.hasMoves) return false;
-    if (WIPING.has(command.name) || (command.name === 'script' && client.scanner.argCount > 1 && isWord(client.scanner.arg(1), 'flush'))) {
-      this.#refuse(client, command, wouldWipe(command.name));
+    try {
+      checkWipes(this.#pool.map, command.name, client.scanner.argCount > 1 ? latin1Slice(client.scanner.arg(1)) : '');
+    } catch (error) {
+      this.#refuse(client, command, error);
       return true;
     }
     const outlives =
@@ -235,16 +233,6 @@ export class ProxyMoving implements SpecialRoutes {
     this.#waiting = new Set();
     for (const client of waiting) client.release();
   }
-}
-
-function wouldWipe(name: string): KeyfleetError {
-  return new KeyfleetError(
-    'KF_POOL_MOVING',
-    `'${name}' would take the marks of the keys that are on their way with it; try again when they have arrived`,
-    {
-      retryable: true,
-    },
-  );
 }
 
 const MINUS = 45;

@@ -57,6 +57,9 @@ describe.runIf(hasRedis)('a client of the library, while a server joins', () => 
       await pool.mset(Array.from({ length: 3_000 }, (_, i) => [`still:${i * 7_919}`, String(i)]));
       const lanes = Array.from({ length: LANES }, (_, id) => lane(id));
       await engine.start(planChange(engine.map, pool.config, target.servers, 'a third server'));
+      while (!pool.map.hasMoves) await new Promise((resolve) => setTimeout(resolve, 1));
+      await expect(pool.call(['FLUSHALL'])).rejects.toMatchObject({ code: 'KF_POOL_MOVING', retryable: true });
+      await expect(pool.call(['SCRIPT', 'FLUSH'])).rejects.toMatchObject({ code: 'KF_POOL_MOVING' });
       await engine.settled();
       moving = false;
       await Promise.all(lanes);
