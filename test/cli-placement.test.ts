@@ -194,14 +194,15 @@ describe('keyfleet locate', () => {
 });
 
 describe('keyfleet plan', () => {
-  const args = ['plan', '-n', 'a', 'b', 'c', 'd', '--replicas', '2', '--add', 'e'];
+  const nodes = ['plan', '-n', 'a', 'b', 'c', 'd', '--replicas', '2', '--add', 'e'];
+  const args = [...nodes, '--slots', '4_096'];
 
   test('says who fetches what from whom, and what is needed', async () => {
     const { out } = await keyfleet([...args, '--steps']);
     expect(out).toMatch(/copies of slots move \(\d+\.\d\d %\); the loads afterwards need/);
     expect(out).toMatch(/\ne +\d+\.\d\d %/);
     expect(out).toMatch(/\n\s*0 +pull +e +[\d,]+ +[0-9a-f]{8}-[0-9a-f]{8} /);
-    expect((await keyfleet([...args, '-a', 'ring', '--steps'])).out).toMatch(/sampled copies move .*\n\s*0 +pull +e +[\d,]+ +[abcd]/s);
+    expect((await keyfleet([...nodes, '-a', 'ring', '--steps'])).out).toMatch(/sampled copies move .*\n\s*0 +pull +e +[\d,]+ +[abcd]/s);
     expect((await keyfleet(['plan', '-n', 'a', 'b', '--reweigh', 'a=1'])).out).toContain('Nothing moves.');
   });
 
@@ -212,7 +213,7 @@ describe('keyfleet plan', () => {
   });
 
   test('goes from one file of nodes to another', async () => {
-    const before = fileWith('before.yml', 'replicas: 2\nnodes:\n  - a\n  - b:2@z1\n  - { id: c, zone: z2, rack: r1 }\n');
+    const before = fileWith('before.yml', 'replicas: 2\nslots: 4096\nnodes:\n  - a\n  - b:2@z1\n  - { id: c, zone: z2, rack: r1 }\n');
     const after = fileWith('after.json', '{"nodes": ["a", {"id": "d", "weight": 2}, "c"]}');
     const { out } = await keyfleet(['plan', '--nodes', before, '--to', after]);
     expect(out).toMatch(/\nd +\d/);
