@@ -198,18 +198,25 @@ export class Mover {
     await this.#master.metakeys.commit();
     this.#progress = { ...this.#progress, state: 'idle' };
     for (const { number, state } of this.#master.metakeys.volumes) {
-      const leaving = state === 'removing' || state === 'lost';
-      if (!leaving || this.#master.ledger.loadOf(number).keyCount > 0 || this.#master.isWritingTo(number)) continue;
+      if (!this.#hasLeft(number)) continue;
       // Free for another master. One that cannot be told stays ours until somebody empties its directory.
       if (state === 'removing')
         await this.#master.clients
           .of(number)
           .release()
           .catch(() => {});
-      if (!this.#master.isWritingTo(number)) this.#master.metakeys.forgetVolume(number);
+      // It may have been taken back meanwhile.
+      if (this.#hasLeft(number)) this.#master.metakeys.forgetVolume(number);
     }
     await this.#master.metakeys.commit();
     await this.#onSettled?.();
+  }
+
+  /** A volume that is to go, and that nothing refers to or is written to any more. */
+  #hasLeft(number: VolumeNumber): boolean {
+    const state = this.#master.metakeys.volume(number)?.state;
+    const isLeaving = state === 'removing' || state === 'lost';
+    return isLeaving && this.#master.ledger.loadOf(number).keyCount === 0 && !this.#master.isWritingTo(number);
   }
 
   async #pauseFor(ms: number): Promise<void> {
