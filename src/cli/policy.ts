@@ -6,6 +6,7 @@ import { usage } from './usage.ts';
 
 /** `keyfleet policy get` and `set`: when the shards of a keyspace are split and merged. */
 export function define(command: Command): void {
+  command.addHelpText('after', '\nExamples:\n  keyfleet policy get\n  keyfleet policy set maxKeysPerShard=100000 minShards=4');
   withServerFlags(command.command('get').description('show the policy')).action(async (flags: ShardsFlags) => {
     show(await new ShardsClient(flags).policy(), flags);
   });

@@ -94,6 +94,8 @@ class NatsTransport implements Transport {
     this.#traffic.close();
     this.#subscription?.unsubscribe();
     for (const giveUp of this.#giveUp) giveUp(closed());
+    // Once the servers know, whoever asks hears at once that nobody listens.
+    if (!this.#connection.isClosed()) await this.#connection.flush().catch(() => {});
   }
 
   #subjectOf(node: NodeId): string {

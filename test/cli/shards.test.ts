@@ -61,7 +61,12 @@ describe('keyfleet shards, split, merge and policy, against a running server', {
 
   test('mistakes are told by their codes, and change nothing', async () => {
     const shards = async (): Promise<number> => (await report()).shards.length;
+    // The merges of before would go on meanwhile.
     const before = await shards();
+    await run('policy', 'set', `minShards=${before}`);
+    await expect
+      .poll(async () => report().then(({ shards: now, workflows }) => [now.length, workflows.length]), { timeout: 20_000 })
+      .toEqual([before, 0]);
     for (const [args, code] of [
       [['split', '999'], 'KF_NO_SHARD'],
       [['split', '1', '--at', '12345'], 'KF_BAD_SPLIT_POINT'],

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createPool, type Pool } from '../../src/pool/index.ts';
+import type { WholeStatus } from '../../src/pool/whole-servers.ts';
 import { type Ended, KeyfleetProcess, keyfleet } from '../cli/keyfleet-process.ts';
 import { freePort, hasRedis, type RedisServer, startRedisServers } from './redis-servers.ts';
 
@@ -95,6 +96,10 @@ describe.runIf(hasRedis)('keyfleet pool, the subcommands', () => {
     await owner.kill('SIGKILL');
     await startOwner();
     await servers[1]!.client.request('CONFIG', 'SET', 'repl-diskless-sync-delay', '0');
+    // The new owner first undoes what was begun.
+    await expect
+      .poll(async () => (JSON.parse(await ok('status', '--json')) as { whole?: WholeStatus }).whole, { timeout: 30_000 })
+      .toMatchObject({ isRunning: false, error: { code: 'KF_POOL_CLONE_FAILED' } });
     const moved = await ok('move', 'beta', servers[4]!.address);
     expect(moved).toContain(`move beta to ${servers[4]!.address}: done, operations were held`);
     expect(moved).toMatch(new RegExp(`beta +${servers[4]!.address} `));

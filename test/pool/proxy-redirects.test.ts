@@ -79,8 +79,10 @@ describe.runIf(hasRedis)('a pool over a Redis Cluster', () => {
       expect(await client.call('RPUSH', list, 'two')).toBe(1);
       expect(await waiter.shown()).toEqual([list, 'two']);
       let said = await inTransaction();
-      for (let i = 0; i < 50 && !Array.isArray(said[2]); i++) {
+      for (let i = 0; i < 200 && !Array.isArray(said[2]); i++) {
         expect(said[1]).toMatch(/^-TRYAGAIN .*KF_POOL_MOVING/);
+        // The other node may not know of it yet.
+        await new Promise((resolve) => setTimeout(resolve, 20));
         said = await inTransaction();
       }
       expect(said).toEqual(['+OK', '+QUEUED', [1]]);
