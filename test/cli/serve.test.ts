@@ -177,8 +177,9 @@ describe('a server that cannot begin says why in one line', () => {
     const args = ['serve', '--dir', join(scratch, 'open'), '--resp', '0', '--http', '0', '--host', '0.0.0.0'];
     expectFailure(await keyfleet(args), 2, 'KF_UNPROTECTED', '--password-file FILE, or --no-protected');
     const server = await serve('open', ['--host', '0.0.0.0', '--no-protected']);
-    expect(server.stderr).toContain('everyone who can reach this address may read and write');
-    expect((await server.kill('SIGTERM')).code).toBe(0);
+    const { code, stderr } = await server.kill('SIGTERM');
+    expect(stderr).toContain('everyone who can reach this address may read and write');
+    expect(code).toBe(0);
   });
 
   test('a wrong configuration: KF_CONFIG with line and column, exit 2', async () => {
