@@ -1,4 +1,4 @@
-// What do placements cost and give as nodes grow? For `fair` and `sticky` with 65,536 slots and 3 replicas: time to build and to change,
+// What do placements cost and give as nodes grow? For `fair`, `sticky` and a table of rendezvous hashing with 65,536 slots and 3 replicas: time to build and to change,
 // how even the table is, and how many replicas a change moves beside the least possible; then look-ups per second with 16-character keys,
 // beside npm hashring in the same run. The numbers to quote: peak, moves, and M/s of replicas().
 //
@@ -14,6 +14,7 @@ import type { Plan } from '../src/partition/placement/plan.ts';
 import { diffTables } from '../src/partition/placement/plan-diff.ts';
 import { type SlotTable, tableChecksum } from '../src/partition/placement/slot-table.ts';
 import { sticky } from '../src/partition/placement/sticky.ts';
+import { rendezvousPlacement } from '../src/partition/rendezvous-placement.ts';
 
 const { values: flags } = parseArgs({ options: { large: { type: 'boolean', default: false } } });
 const NODE_COUNTS = flags.large ? [10, 100, 1_000, 4_096] : [10, 100, 1_000];
@@ -34,6 +35,12 @@ const SHAPES: readonly Shape[] = [
   ['4 zones', (number) => ({ zone: `zone-${number % 4}` })],
   ['3 zones', (number) => ({ zone: `zone-${number % 3}` })],
 ];
+
+const PLACEMENTS = [
+  ['fair', 'fair'],
+  ['sticky', 'sticky'],
+  ['rendezvous', rendezvousPlacement],
+] as const;
 
 /** Clusters differ in nothing but the names of their nodes: what `fair` moves differs by some hundredths from one to the next. */
 const nodeOf = (number: number, [, fields]: Shape, cluster = 0): BenchNode => ({ id: `node-${cluster}-${number}`, ...fields(number) });
@@ -60,11 +67,11 @@ console.log(`${cpus().length} × ${cpus()[0]?.model}, Node ${process.version}, l
 console.log(
   `\n65,536 slots, 3 replicas; moves: copies made / the least for the counts reached, owners: likewise of primaries;\na node added and removed again, mean of ${CLUSTERS} clusters; times are the processor's`,
 );
-console.log('placement  nodes  shape         build ms  change ms    peak  trough  primary peak   moves   owners');
+console.log('placement   nodes  shape         build ms  change ms    peak  trough  primary peak   moves   owners');
 fair(nodesOf(50, SHAPES[0]!));
 for (const count of NODE_COUNTS)
   for (const shape of SHAPES)
-    for (const placement of ['fair', 'sticky'] as const) {
+    for (const [name, placement] of PLACEMENTS) {
       const buildMs: number[] = [];
       const changeMs: number[] = [];
       const plans: Plan[] = [];
@@ -93,7 +100,7 @@ for (const count of NODE_COUNTS)
       const owners = sum((plan) => plan.totals.primariesChanged) / sum((plan) => plan.totals.minimumPrimaryChanges);
       console.log(
         [
-          placement.padEnd(9),
+          name.padEnd(10),
           showCount(count).padStart(6),
           ` ${shape[0].padEnd(12)}`,
           median(buildMs).toFixed(0).padStart(9),
