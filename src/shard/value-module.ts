@@ -15,8 +15,11 @@ export interface ValueModule<Value, Command, Reply, Query, Answer> {
   readonly codec: ValueCodec<Value>;
   /** How a command travels in a log. */
   readonly commandCodec: ValueCodec<Command>;
-  /** How a session keeps a reply until its client has heard it. Absent: as MessagePack, see message-pack.ts. */
+  /** How a reply travels between nodes, and how a session keeps it until its client has heard it. Absent: as MessagePack, see message-pack.ts. */
   readonly replyCodec?: ValueCodec<Reply>;
+  /** How a query and its answer travel between nodes. Absent: as MessagePack. */
+  readonly queryCodec?: ValueCodec<Query>;
+  readonly answerCodec?: ValueCodec<Answer>;
   /** Changes one key. `value` is undefined when the key is absent (or has expired). */
   command(ctx: CommandContext, value: Value | undefined, command: Command): CommandResult<Value, Reply>;
   /** Reads one key. */

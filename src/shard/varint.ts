@@ -27,6 +27,18 @@ export class VarintWriter {
     this.#length += 8;
   }
 
+  /** Bytes as they are; how many they are is for whoever writes to say. */
+  raw(bytes: Bytes): void {
+    this.#reserve(bytes.length);
+    this.#bytes.set(bytes, this.#length);
+    this.#length += bytes.length;
+  }
+
+  /** Begins anew, in the same memory. */
+  reset(): void {
+    this.#length = 0;
+  }
+
   /** What was written. */
   bytes(): Bytes {
     return copyBytes(this.#bytes, 0, this.#length);
@@ -34,7 +46,7 @@ export class VarintWriter {
 
   #reserve(bytes: number): void {
     if (this.#length + bytes <= this.#bytes.length) return;
-    const larger = freshBytes(2 * this.#bytes.length);
+    const larger = freshBytes(Math.max(2 * this.#bytes.length, this.#length + bytes));
     larger.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = larger;
   }
@@ -62,6 +74,13 @@ export class VarintReader {
       if (byte < 0x80) return value;
       unit *= 0x80;
     }
+  }
+
+  /** The next `count` bytes; fewer at the end. */
+  raw(count: number): Bytes {
+    const from = this.#at;
+    this.#at += count;
+    return this.#bytes.subarray(from, this.#at);
   }
 
   signed(): number {

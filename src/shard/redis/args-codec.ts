@@ -2,6 +2,7 @@ import { assert } from '../../base/assert.ts';
 import type { Bytes } from '../../base/bytes.ts';
 import type { ValueCodec } from '../value-module.ts';
 import type { CommandArgs } from './command-table.ts';
+import type { RedisQuery } from './handler.ts';
 
 /** How a command travels in a log: for each argument its length (LEB128: seven bits a byte, low ones first) and its bytes. */
 export const commandArgsCodec: ValueCodec<CommandArgs> = {
@@ -33,6 +34,28 @@ export const commandArgsCodec: ValueCodec<CommandArgs> = {
       at += length;
     }
     return args;
+  },
+};
+
+const SEED_BYTES = 4;
+
+/** A query: as a command, behind a byte that says whether its chance comes with it, and that. */
+export const queryArgsCodec: ValueCodec<RedisQuery> = {
+  encode(query) {
+    const args = commandArgsCodec.encode(query as CommandArgs);
+    const seedBytes = query.seed === undefined ? 0 : SEED_BYTES;
+    const bytes = new Uint8Array(1 + seedBytes + args.length);
+    if (query.seed !== undefined) {
+      bytes[0] = 1;
+      new DataView(bytes.buffer).setUint32(1, query.seed);
+    }
+    bytes.set(args, 1 + seedBytes);
+    return bytes;
+  },
+  decode(bytes) {
+    if (bytes[0] === 0) return commandArgsCodec.decode(bytes.subarray(1));
+    const seed = new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getUint32(1);
+    return Object.assign(commandArgsCodec.decode(bytes.subarray(1 + SEED_BYTES)), { seed });
   },
 };
 

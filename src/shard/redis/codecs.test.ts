@@ -2,7 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { InvariantError } from '../../base/assert.ts';
 import { utf8 } from '../../base/bytes.ts';
-import { commandArgsCodec } from './args-codec.ts';
+import { messagePack } from '../message-pack.ts';
+import { commandArgsCodec, queryArgsCodec } from './args-codec.ts';
+import { WRONG_TYPE } from './error-replies.ts';
+import { NULL_ARRAY, OK, type Reply } from './reply.ts';
+import { replyCodec } from './reply-codec.ts';
 import { type RedisValue, redisValueCodec } from './value.ts';
 
 describe('stored values', () => {
@@ -80,5 +84,52 @@ describe('commands in a log', () => {
   test('keep their layout', () => {
     expect(commandArgsCodec.encode([utf8('GET'), utf8('')])).toEqual(Uint8Array.of(3, 0x47, 0x45, 0x54, 0));
     expect(() => commandArgsCodec.decode(Uint8Array.of(3, 0x47))).toThrow(InvariantError);
+  });
+});
+
+describe('replies and queries between nodes', () => {
+  const anyText = fc.string({ maxLength: 20 });
+  const { reply: anyReply } = fc.letrec<{ reply: Reply; pair: readonly [Reply, Reply] }>((tie) => ({
+    pair: fc.tuple(tie('reply'), tie('reply')),
+    reply: fc.oneof(
+      { maxDepth: 3 },
+      fc.constantFrom<Reply>(null, OK, NULL_ARRAY, WRONG_TYPE),
+      fc.maxSafeInteger().map((value) => (value === 0 ? 0 : value)),
+      fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n }),
+      fc.uint8Array({ maxLength: 300 }),
+      fc.record({ kind: fc.constantFrom('status' as const, 'error' as const, 'double' as const), text: anyText }),
+      fc.record({ kind: fc.constant('boolean' as const), value: fc.boolean() }),
+      fc.record({
+        kind: fc.constant('verbatim' as const),
+        format: fc.constantFrom('txt' as const, 'mkd' as const),
+        text: fc.uint8Array(),
+      }),
+      fc.array(tie('reply'), { maxLength: 4 }),
+      fc.record({ kind: fc.constantFrom('set' as const, 'push' as const), items: fc.array(tie('reply'), { maxLength: 4 }) }),
+      fc.record({ kind: fc.constantFrom('map' as const, 'pairs' as const), pairs: fc.array(tie('pair'), { maxLength: 3 }) }),
+    ),
+  }));
+
+  test('come back as they were, and what is known by identity as the same object', () => {
+    fc.assert(
+      fc.property(anyReply, (reply) => {
+        expect(replyCodec.decode(replyCodec.encode(reply))).toEqual(reply);
+      }),
+    );
+    for (const shared of [OK, NULL_ARRAY, WRONG_TYPE]) expect(replyCodec.decode(replyCodec.encode(shared))).toBe(shared);
+  });
+
+  test('of sessions written before the codec was there are still read', () => {
+    expect(replyCodec.decode(messagePack<Reply>().encode([1, OK]))).toEqual([1, OK]);
+  });
+
+  test('bring the chance of a query along', () => {
+    const anyArgs = fc.array(fc.uint8Array({ maxLength: 200 }), { minLength: 1, maxLength: 5 });
+    fc.assert(
+      fc.property(anyArgs, fc.option(fc.integer({ min: 0, max: 0xffff_ffff })), (args, seed) => {
+        const decoded = queryArgsCodec.decode(queryArgsCodec.encode(seed === null ? args : Object.assign([...args], { seed })));
+        expect({ args: [...decoded], seed: decoded.seed }).toEqual({ args, seed: seed ?? undefined });
+      }),
+    );
   });
 });

@@ -1,7 +1,7 @@
 import { assert } from '../../base/assert.ts';
 import { MIB } from '../../base/units.ts';
 import type { ManyContext, ManyQueryContext, ValueModule } from '../value-module.ts';
-import { commandArgsCodec } from './args-codec.ts';
+import { commandArgsCodec, queryArgsCodec } from './args-codec.ts';
 import { BIT_MANY_WRITES, BIT_READS, BIT_WRITES } from './bit-commands.ts';
 import { BLOCKING_WRITES } from './blocking-commands.ts';
 import { COMMAND_INDEX_END, type CommandArgs, everySpec, isSpec, keysOf, resolveCommand } from './command-table.ts';
@@ -24,6 +24,7 @@ import { LIST_MANY_WRITES, LIST_READS, LIST_WRITES } from './list-commands.ts';
 import { loadOfCommand, loadOfReply } from './load.ts';
 import { asStringOrNil, KEY_MANY_READS, KEY_MANY_WRITES, mSetNxOne, mSetOne } from './many-key-commands.ts';
 import type { Reply, TaggedReply } from './reply.ts';
+import { replyCodec } from './reply-codec.ts';
 import { SET_MANY_READS } from './set-algebra.ts';
 import { SET_MANY_WRITES, SET_READS, SET_WRITES } from './set-commands.ts';
 import { SORT_READS, SORT_WRITES } from './sort.ts';
@@ -111,6 +112,9 @@ export function createRedisModule(options: RedisModuleOptions = {}): RedisModule
     name: 'redis',
     codec: redisValueCodec,
     commandCodec: commandArgsCodec,
+    replyCodec,
+    queryCodec: queryArgsCodec,
+    answerCodec: replyCodec,
     command(ctx, value, args) {
       const handler = doorWrite(args) ?? resolve(writes, args);
       if (typeof handler !== 'function') return { reply: handler, value };
