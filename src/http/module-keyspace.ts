@@ -1,22 +1,22 @@
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { Keyspace } from '../node/keyspace.ts';
-import type { AnyKeyspaceRuntime } from '../node/sweeper.ts';
+import type { ServedKeyspace } from '../node/store-host.ts';
 import type { RequestId } from '../shard/request-id.ts';
 import type { HttpKeyspace, ScanPage, ShardStatus } from './http-store.ts';
 
 /** A keyspace of a value module that is not Redis's: commands and queries in JSON instead of values in bytes. */
 export class ModuleHttpKeyspace implements HttpKeyspace {
-  readonly #runtime: AnyKeyspaceRuntime;
+  readonly #runtime: ServedKeyspace;
   readonly #keyspace: Keyspace<never, never, unknown, never, unknown>;
 
-  constructor(runtime: AnyKeyspaceRuntime) {
+  constructor(runtime: ServedKeyspace) {
     this.#runtime = runtime;
-    this.#keyspace = new Keyspace(runtime, () => runtime.shardStats());
+    this.#keyspace = new Keyspace(runtime);
   }
 
   /** Whether it stands on `runtime`: a keyspace that was taken away and made again has another. */
-  isOf(runtime: AnyKeyspaceRuntime): boolean {
+  isOf(runtime: ServedKeyspace): boolean {
     return this.#runtime === runtime;
   }
 

@@ -1,5 +1,5 @@
 import { KeyfleetError } from '../base/errors.ts';
-import type { StoreNode } from '../node/store-node.ts';
+import type { StoreHost } from '../node/store-host.ts';
 import type { Durability, StorageStats } from '../storage/storage.ts';
 import type { HttpKeyspace, HttpStore } from './http-store.ts';
 import { ModuleHttpKeyspace } from './module-keyspace.ts';
@@ -8,11 +8,11 @@ import { nodeShardAdmin, type ShardAdmin } from './shard-admin.ts';
 
 /** A node's keyspaces as the HTTP door serves them: Redis's as strings, those of other value modules by commands and queries. */
 export class NodeHttpStore implements HttpStore {
-  readonly #node: StoreNode;
+  readonly #node: StoreHost;
   readonly #keyspaces = new Map<string, RedisHttpKeyspace>();
   readonly #modules = new Map<string, ModuleHttpKeyspace>();
 
-  constructor(node: StoreNode) {
+  constructor(node: StoreHost) {
     this.#node = node;
   }
 
@@ -42,12 +42,7 @@ export class NodeHttpStore implements HttpStore {
     }
     let keyspace = this.#keyspaces.get(name);
     if (!keyspace?.isOf(runtime as unknown as RedisHandle)) {
-      keyspace = new RedisHttpKeyspace(runtime as unknown as RedisHandle, () =>
-        runtime.shards.map(({ machine }) => {
-          const { id, range, keyCount, sizeBytes } = machine.state;
-          return { id: String(id), from: range.from, to: range.to, keyCount, sizeBytes, load: machine.load };
-        }),
-      );
+      keyspace = new RedisHttpKeyspace(runtime as unknown as RedisHandle);
       this.#keyspaces.set(name, keyspace);
     }
     return keyspace;
@@ -64,7 +59,7 @@ export class NodeHttpStore implements HttpStore {
     return runtime as unknown as RedisHandle;
   }
 
-  #served(): ReturnType<StoreNode['keyspaces']> {
+  #served(): ReturnType<StoreHost['keyspaces']> {
     return this.#node.keyspaces().filter((keyspace) => keyspace.module.name === 'redis');
   }
 }

@@ -18,12 +18,10 @@ export type RedisHandle = KeyspaceHandle<RedisValue, CommandArgs, Reply, Command
 /** The keyspace that RESP serves, as the HTTP door sees it: the same strings. */
 export class RedisHttpKeyspace implements HttpKeyspace {
   readonly #handle: RedisHandle;
-  readonly #shards: () => readonly ShardStatus[];
   readonly #answers = new Answers();
 
-  constructor(handle: RedisHandle, shards: () => readonly ShardStatus[]) {
+  constructor(handle: RedisHandle) {
     this.#handle = handle;
-    this.#shards = shards;
   }
 
   /** Whether it stands on `handle`: a keyspace that was taken away and made again has another. */
@@ -48,7 +46,7 @@ export class RedisHttpKeyspace implements HttpKeyspace {
   }
 
   shards(): readonly ShardStatus[] {
-    return this.#shards();
+    return this.#handle.shardStats().map((shard) => ({ ...shard, id: String(shard.id) }));
   }
 
   async get(key: Bytes): Promise<Found | undefined> {
@@ -86,8 +84,7 @@ export class RedisHttpKeyspace implements HttpKeyspace {
   }
 
   async scan(options: { readonly cursor: number; readonly limit: number }): Promise<ScanPage> {
-    const { records, next } = this.#handle.scan(options);
-    await this.#handle.whenShownIsDurable();
+    const { records, next } = await this.#handle.scan(options);
     const nowMs = Date.now();
     return {
       next,

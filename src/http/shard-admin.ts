@@ -1,4 +1,4 @@
-import type { StoreNode } from '../node/store-node.ts';
+import type { StoreHost } from '../node/store-host.ts';
 import type { Workflow } from '../shard/meta/shard-map.ts';
 import type { KeyspacePolicy } from '../shard/policy.ts';
 
@@ -43,7 +43,7 @@ export interface ShardAdmin {
 }
 
 /** Of a keyspace that the node serves. */
-export function nodeShardAdmin(node: StoreNode, name: string): ShardAdmin | undefined {
+export function nodeShardAdmin(node: StoreHost, name: string): ShardAdmin | undefined {
   const keyspace = node.keyspaces().find((one) => one.name === name);
   if (!keyspace) return undefined;
   const workflows = node.workflows(name);

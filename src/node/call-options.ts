@@ -1,5 +1,6 @@
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import type { RequestId } from '../shard/request-id.ts';
+import type { ReadMode } from './keyspace-handle.ts';
 
 // How long a call may take and how often it is tried. One process on one disk has little to wait for, so the defaults let an answer come when
 // it comes and report errors at once; they cost nothing then.
@@ -26,7 +27,7 @@ export interface CommandOptions extends CallOptions {
 
 export interface QueryOptions extends CallOptions {
   /** `lease` and `barrier`: linearizable, one way or the other. `local`: what this process sees now, which a crash may yet undo. Default: `lease`. */
-  readonly read?: 'lease' | 'barrier' | 'local';
+  readonly read?: ReadMode;
 }
 
 /** What holds where a call says nothing else. */

@@ -41,11 +41,23 @@ export { MemoryStorage } from '../storage/memory.ts';
 export type { Durability, Storage, StorageStats } from '../storage/storage.ts';
 export { CALL_DEFAULTS, type CallOptions, type CommandOptions, type QueryOptions } from './call-options.ts';
 export { type AllKeysOptions, type InRange, Keyspace, type KeyspaceOf } from './keyspace.ts';
-export type { KeyspaceHandle, ReplySink, ScannedRecord } from './keyspace-handle.ts';
+export type {
+  AskOptions,
+  KeyspaceCounts,
+  KeyspaceHandle,
+  MaybePromise,
+  ReadMode,
+  ReplySink,
+  ScannedPage,
+  ScannedRecord,
+  ScanOptions,
+  ShardStats,
+} from './keyspace-handle.ts';
 export type { BegunWorkflow, KeyspaceWorkflows } from './keyspace-workflows.ts';
 export type { AnsweredQuery, CommittedCommand, FencingToken, LeaderHook } from './leader-hook.ts';
 export { loadModule } from './load-module.ts';
 export { type OpenStoreOptions, openStore, type StoreLocation } from './open-store.ts';
 export { Session, type SessionOptions } from './session.ts';
 export { type KeyspaceDefinitions, type KeyspaceInfo, type Shard, Store } from './store.ts';
-export type { KeyspaceOptions, KeyspaceStats, NodeLimits, NodeStats, ShardStats } from './store-node.ts';
+export type { ServedKeyspace, StoreHost, WorkflowControl } from './store-host.ts';
+export type { KeyspaceOptions, KeyspaceStats, NodeLimits, NodeStats } from './store-node.ts';

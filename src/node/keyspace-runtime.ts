@@ -1,33 +1,26 @@
-import type { Bytes } from '../base/bytes.ts';
+import { type Bytes, equalBytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { LocalLog, LocalShard } from '../log/local.ts';
 import type { PositionScheme } from '../shard/position-scheme.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
 import type { RequestId } from '../shard/request-id.ts';
 import { faulted, ShardMovedError } from '../shard/shard-moved-error.ts';
-import type { ShardStatus } from '../shard/shard-state.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import type { Storage } from '../storage/storage.ts';
 import { tellingSink } from './answer-teller.ts';
-import type { KeyspaceHandle, ScannedRecord } from './keyspace-handle.ts';
+import type {
+  AskOptions,
+  KeyspaceCounts,
+  KeyspaceHandle,
+  MaybePromise,
+  ScannedPage,
+  ScannedRecord,
+  ScanOptions,
+  ShardStats,
+} from './keyspace-handle.ts';
 import { ParkedRequests } from './parked-requests.ts';
 import { RecordScanner } from './record-scan.ts';
 import { ShardTable } from './shard-table.ts';
-
-export interface ShardStats {
-  readonly id: number;
-  readonly from: number;
-  readonly to: number;
-  readonly keyCount: number;
-  readonly sizeBytes: number;
-  readonly expiringCount: number;
-  /** The number of its last entry. */
-  readonly applied: number;
-  /** Work done since the start, in units of one small command. */
-  readonly load: number;
-  /** Only `serving` for longer than milliseconds; see docs/protocol/split.md and merge.md for the others. */
-  readonly status: ShardStatus;
-}
 
 export interface KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer> {
   readonly name: string;
@@ -50,6 +43,7 @@ export interface KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer> {
 /** A keyspace served by this process: routes each key to its shard. */
 export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements KeyspaceHandle<Value, Command, Reply, Query, Answer> {
   readonly name: string;
+  readonly isLocal = true;
   readonly id: number;
   readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
   readonly scheme: PositionScheme;
@@ -110,7 +104,7 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     else this.#park(shard, position, sink, token, () => this.submit(key, command, sink, token, request));
   }
 
-  ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number): void {
+  ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number, options?: AskOptions): void {
     if (key.length > this.#maxKeyBytes || this.#refusal) {
       sink.failed(token, this.#whyNot(key));
       return;
@@ -118,16 +112,14 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     const position = this.scheme.position(key);
     const shard = this.#shardAt(position);
     const { machine } = shard;
+    if (options?.read === 'local') {
+      this.#look(sink, token, () => machine.query(key, position, query, this.#now()));
+      return;
+    }
     const tell = this.#onAnswer;
     if (machine.isServing)
       this.#log.ask(shard, key, position, query, tell ? tellingSink(sink, (answer) => tell(key, query, answer)) : sink, token);
     else this.#park(shard, position, sink, token, () => this.ask(key, query, sink, token));
-  }
-
-  peek(key: Bytes, query: Query): Answer {
-    if (key.length > this.#maxKeyBytes || this.#refusal) throw this.#whyNot(key);
-    const position = this.scheme.position(key);
-    return this.#shardAt(position).machine.query(key, position, query, this.#now());
   }
 
   submitMany(keys: readonly Bytes[], command: Command, sink: ReplySink<Reply>, token: number, request?: RequestId): void {
@@ -136,27 +128,48 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     else if (shard) this.#park(shard, undefined, sink, token, () => this.submitMany(keys, command, sink, token, request));
   }
 
-  askMany(keys: readonly Bytes[], query: Query, sink: ReplySink<Answer>, token: number): void {
+  askMany(keys: readonly Bytes[], query: Query, sink: ReplySink<Answer>, token: number, options?: AskOptions): void {
     const shard = this.#shardOfAll(keys, sink, token);
-    if (shard?.machine.isServing) this.#log.askMany(shard, keys[0]!, query, sink, token);
+    if (shard && options?.read === 'local') this.#look(sink, token, () => shard.machine.queryMany(keys[0]!, query, this.#now()));
+    else if (shard?.machine.isServing) this.#log.askMany(shard, keys[0]!, query, sink, token);
     else if (shard) this.#park(shard, undefined, sink, token, () => this.askMany(keys, query, sink, token));
   }
 
-  scan(options: { readonly cursor: number; readonly limit: number; readonly end?: number }): {
-    readonly records: readonly ScannedRecord<Value>[];
-    readonly next: number | undefined;
-  } {
-    if (this.#refusal) throw this.#refusal;
-    return this.#scanner.page({ ...options, table: this.shards[0]!.machine.state.table, nowMs: this.#now() });
+  /** Answers with what is there now, durable or not. */
+  #look(sink: ReplySink<Answer>, token: number, query: () => Answer): void {
+    let answer: Answer;
+    try {
+      answer = query();
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      sink.failed(token, error);
+      return;
+    }
+    sink.settled(token, answer);
   }
 
-  whenShownIsDurable(): Promise<void> | undefined {
-    return this.#log.whenDurable(this.shards);
+  scan(options: ScanOptions): MaybePromise<ScannedPage<Value>> {
+    if (this.#refusal) throw this.#refusal;
+    return this.#whenDurable(this.#scanner.page({ ...options, table: this.shards[0]!.machine.state.table, nowMs: this.#now() }));
+  }
+
+  sample(unit: number): MaybePromise<ScannedRecord<Value> | undefined> {
+    if (this.#refusal) throw this.#refusal;
+    return this.#whenDurable(this.#sample(unit));
+  }
+
+  counts(): MaybePromise<KeyspaceCounts> {
+    const { keyCount, sizeBytes, expiringCount } = this;
+    return this.#whenDurable({ keyCount, sizeBytes, expiringCount });
+  }
+
+  /** `shown` as soon as all of it is durable, since nobody may be told of what a crash could undo: at once but for a moment after a write. */
+  #whenDurable<T>(shown: T): MaybePromise<T> {
+    return this.#log.whenDurable(this.shards)?.then(() => shown) ?? shown;
   }
 
   /** Chooses a shard by its count of keys, then a place between its first and its last position: O(1), and fair enough for RANDOMKEY. */
-  sample(unit: number): ScannedRecord<Value> | undefined {
-    if (this.#refusal) throw this.#refusal;
+  #sample(unit: number): ScannedRecord<Value> | undefined {
     let at = unit * this.keyCount;
     let index = 0;
     for (; index < this.shards.length - 1; index++) {
@@ -189,6 +202,12 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     for (const listener of this.#listeners) listener(key);
   };
 
+  watch(keys: readonly Bytes[], listener: () => void): () => void {
+    return this.onChange((changed) => {
+      if (changed === undefined || keys.some((key) => equalBytes(key, changed))) listener();
+    });
+  }
+
   get keyCount(): number {
     let sum = 0;
     for (const { machine } of this.shards) sum += machine.state.keyCount;
@@ -207,7 +226,6 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     return sum;
   }
 
-  /** The shards as they are now, in order of position. */
   shardStats(): ShardStats[] {
     return this.shards.map(({ machine }) => {
       const { id, range, keyCount, sizeBytes, expiringCount, applied, status } = machine.state;

@@ -3,8 +3,7 @@ import { KeyfleetError } from '../base/errors.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import { type CallOptions, type CommandOptions, callWithRetries, type QueryOptions } from './call-options.ts';
-import type { KeyspaceHandle, ScannedRecord } from './keyspace-handle.ts';
-import type { ShardStats } from './store-node.ts';
+import type { KeyspaceCounts, KeyspaceHandle, ScannedPage, ScannedRecord, ScanOptions, ShardStats } from './keyspace-handle.ts';
 
 const PAGE = 256;
 /** Keys of a command on all keys that are in flight at once. */
@@ -28,25 +27,23 @@ export interface AllKeysOptions extends CallOptions {
 /** A named set of keys whose values are those of one value module. A key is text or bytes; text stands for its UTF-8 bytes. */
 export class Keyspace<Value, Command, Reply, Query, Answer> implements AsyncIterable<ScannedRecord<Value>> {
   readonly #handle: KeyspaceHandle<Value, Command, Reply, Query, Answer>;
-  readonly #shards: () => readonly ShardStats[];
   readonly #replies = new Waiters<Reply>();
   readonly #answers = new Waiters<Answer>();
 
-  constructor(handle: KeyspaceHandle<Value, Command, Reply, Query, Answer>, shards: () => readonly ShardStats[]) {
+  constructor(handle: KeyspaceHandle<Value, Command, Reply, Query, Answer>) {
     this.#handle = handle;
-    this.#shards = shards;
   }
 
   get name(): string {
     return this.#handle.name;
   }
 
-  /** Keys, those included that have expired and are not yet removed. Exact. */
+  /** Keys, those included that have expired and are not yet removed. Exact on one machine; in a cluster as last heard, see {@link counts}. */
   get keyCount(): number {
     return this.#handle.keyCount;
   }
 
-  /** Keys and values. */
+  /** Keys and values; exact as {@link keyCount} is. */
   get sizeBytes(): number {
     return this.#handle.sizeBytes;
   }
@@ -64,10 +61,8 @@ export class Keyspace<Value, Command, Reply, Query, Answer> implements AsyncIter
 
   /** Reads one key. Linearizable by default: sees every change whose promise has resolved, and shows none that could still be lost. */
   query(key: string | Bytes, query: Query, options?: QueryOptions): Promise<Answer> {
-    const attempt = (): Promise<Answer> => this.#answers.add((sink, token) => this.#handle.ask(bytesOf(key), query, sink, token));
-    if (!options) return attempt();
-    const local = async (): Promise<Answer> => this.#handle.peek(bytesOf(key), query);
-    return callWithRetries(options.read === 'local' ? local : attempt, options, { isRepeatable: true, changes: false });
+    const attempt = (): Promise<Answer> => this.#answers.add((sink, token) => this.#handle.ask(bytesOf(key), query, sink, token, options));
+    return options ? callWithRetries(attempt, options, { isRepeatable: true, changes: false }) : attempt();
   }
 
   /** Changes several keys at once, all or nothing. @throws as {@link command}; KF_CROSS_SLOT when they are not in one slot; KF_NOT_SUPPORTED. */
@@ -77,14 +72,20 @@ export class Keyspace<Value, Command, Reply, Query, Answer> implements AsyncIter
     return options ? callWithRetries(attempt, options, { isRepeatable: options.request !== undefined, changes: true }) : attempt();
   }
 
-  queryMany(keys: readonly (string | Bytes)[], query: Query, options?: CallOptions): Promise<Answer> {
-    const attempt = (): Promise<Answer> => this.#answers.add((sink, token) => this.#handle.askMany(keys.map(bytesOf), query, sink, token));
+  queryMany(keys: readonly (string | Bytes)[], query: Query, options?: QueryOptions): Promise<Answer> {
+    const attempt = (): Promise<Answer> =>
+      this.#answers.add((sink, token) => this.#handle.askMany(keys.map(bytesOf), query, sink, token, options));
     return options ? callWithRetries(attempt, options, { isRepeatable: true, changes: false }) : attempt();
   }
 
-  /** The shards as they are now, in order of position. */
+  /** What is there, exactly; in a cluster all leaders are asked. @throws as {@link query}. */
+  async counts(): Promise<KeyspaceCounts> {
+    return this.#handle.counts();
+  }
+
+  /** The shards in order of position, as they are now; in a cluster as last heard. */
   shards(): readonly ShardStats[] {
-    return this.#shards();
+    return this.#handle.shardStats();
   }
 
   /** The keys at the positions of a shard (or of any range), in order of position; also when it is split or merged meanwhile. */
@@ -102,7 +103,7 @@ export class Keyspace<Value, Command, Reply, Query, Answer> implements AsyncIter
     let keyCount = 0;
     let cursor: number | undefined = shard.from;
     while (cursor !== undefined) {
-      const { records, next }: Awaited<ReturnType<typeof this.scan>> = await this.scan({ cursor, end: shard.to, limit: ALL_KEYS_PAGE });
+      const { records, next }: ScannedPage<Value> = await this.scan({ cursor, end: shard.to, limit: ALL_KEYS_PAGE });
       // Submitted in one go they join one batch.
       await Promise.all(records.map(({ key }) => this.command(key, command, callOptions)));
       keyCount += records.length;
@@ -121,13 +122,8 @@ export class Keyspace<Value, Command, Reply, Query, Answer> implements AsyncIter
    * One page of records from `cursor` on, 0 at first, and before position `end`; `next` is where to go on. Resolves when what the page shows is
    * durable.
    */
-  async scan(options: { readonly cursor: number; readonly limit: number; readonly end?: number }): Promise<{
-    readonly records: readonly ScannedRecord<Value>[];
-    readonly next: number | undefined;
-  }> {
-    const page = this.#handle.scan(options);
-    await this.#handle.whenShownIsDurable();
-    return page;
+  async scan(options: ScanOptions): Promise<ScannedPage<Value>> {
+    return this.#handle.scan(options);
   }
 
   /** Removes every key. Costs the same however many there are. */
@@ -140,7 +136,7 @@ export class Keyspace<Value, Command, Reply, Query, Answer> implements AsyncIter
       throw new KeyfleetError('KF_BAD_OPTION', `[${from}, ${to}) is no range of positions`);
     let cursor: number | undefined = from;
     while (cursor !== undefined) {
-      const page: Awaited<ReturnType<typeof this.scan>> = await this.scan({ cursor, end: to, limit: PAGE });
+      const page: ScannedPage<Value> = await this.scan({ cursor, end: to, limit: PAGE });
       yield* page.records;
       cursor = page.next;
       // So that a long iteration over memory lets others have their turn.

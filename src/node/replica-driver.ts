@@ -10,6 +10,7 @@ import type { ShardMachine } from '../shard/shard-machine.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { GroupCommit } from './group-commit.ts';
+import type { ReadMode } from './keyspace-handle.ts';
 import type { NodeClock } from './node-clock.ts';
 
 /** How replicas of a shard talk to each other. Messages may be lost, late and doubled. */
@@ -19,6 +20,8 @@ export interface ReplicaPeers {
   /** The data of the shard must come from another replica; this driver is of no more use. */
   wantSnapshot(): void;
 }
+
+export type { ReadMode } from './keyspace-handle.ts';
 
 export interface ReplicaDriverOptions<Value, Command, Reply, Query, Answer> {
   readonly self: string;
@@ -34,8 +37,6 @@ export interface ReplicaDriverOptions<Value, Command, Reply, Query, Answer> {
   readonly timing?: Partial<ReplicaTiming>;
   readonly limits?: Partial<ReplicaLimits>;
 }
-
-export type ReadMode = 'lease' | 'barrier' | 'local';
 
 /** Entries that are handed over at a time when the log is read. */
 const READ_BATCH = 64;

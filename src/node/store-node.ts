@@ -37,11 +37,13 @@ import type { Storage, StorageStats } from '../storage/storage.ts';
 import { answerTeller } from './answer-teller.ts';
 import { checkedModule } from './checked-module.ts';
 import { checkHook, HookRunner } from './hook-runner.ts';
-import { KeyspaceRuntime, type ShardStats } from './keyspace-runtime.ts';
+import type { ShardStats } from './keyspace-handle.ts';
+import { KeyspaceRuntime } from './keyspace-runtime.ts';
 import { KeyspaceWorkflows } from './keyspace-workflows.ts';
 import type { LeaderHook } from './leader-hook.ts';
 import { RecordScanner } from './record-scan.ts';
 import { ShardWorkflows } from './shard-workflows.ts';
+import type { StoreHost } from './store-host.ts';
 import { type AnyKeyspaceRuntime, Sweeper } from './sweeper.ts';
 
 // A node: one storage, the meta shard, and the shards of the keyspaces that this process serves. Doors and the Store for users stand on it.
@@ -109,9 +111,9 @@ export interface NodeStats {
   readonly storage: StorageStats;
 }
 
-export type { ShardStats } from './keyspace-runtime.ts';
+export type { ShardStats } from './keyspace-handle.ts';
 
-export class StoreNode {
+export class StoreNode implements StoreHost {
   readonly nodeId: string;
   readonly storage: Storage;
   readonly #log: LocalLog;

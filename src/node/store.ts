@@ -5,9 +5,10 @@ import type { PositionSchemeName } from '../shard/position-scheme.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import type { CommandOptions, QueryOptions } from './call-options.ts';
 import { type AllKeysOptions, Keyspace, type KeyspaceOf } from './keyspace.ts';
-import type { KeyspaceWorkflows } from './keyspace-workflows.ts';
+import type { ShardStats } from './keyspace-handle.ts';
 import { Session, type SessionOptions } from './session.ts';
-import type { KeyspaceOptions, NodeStats, ShardStats, StoreNode } from './store-node.ts';
+import type { StoreHost, WorkflowControl } from './store-host.ts';
+import type { KeyspaceOptions, NodeStats, StoreNode } from './store-node.ts';
 
 // The store for TypeScript users: promises and iteration over what a node offers with sinks and cursors.
 
@@ -38,13 +39,15 @@ export interface KeyspaceInfo {
   readonly isServed: boolean;
 }
 
-export class Store<Definitions extends KeyspaceDefinitions = Record<never, never>> implements AsyncDisposable {
+export class Store<Definitions extends KeyspaceDefinitions = Record<never, never>, Host extends StoreHost = StoreNode>
+  implements AsyncDisposable
+{
   /** What the store stands on; doors use it. */
-  readonly node: StoreNode;
+  readonly node: Host;
   readonly #keyspaces = new Map<string, Keyspace<never, never, unknown, never, unknown>>();
 
   /** Use `openStore`. */
-  constructor(node: StoreNode) {
+  constructor(node: Host) {
     this.node = node;
   }
 
@@ -61,7 +64,7 @@ export class Store<Definitions extends KeyspaceDefinitions = Record<never, never
    */
   async registerKeyspace<V, C, R, Q, A>(name: string, options: KeyspaceOptions<V, C, R, Q, A>): Promise<Keyspace<V, C, R, Q, A>> {
     const runtime = await this.node.registerKeyspace(name, options);
-    const keyspace = new Keyspace(runtime, () => runtime.shardStats());
+    const keyspace = new Keyspace(runtime);
     this.#keyspaces.set(name, keyspace as unknown as Keyspace<never, never, unknown, never, unknown>);
     return keyspace;
   }
@@ -96,7 +99,7 @@ export class Store<Definitions extends KeyspaceDefinitions = Record<never, never
   }
 
   /** The splits and merges of a keyspace: those under way, and those asked for by hand. @throws KF_NO_KEYSPACE. */
-  workflows(keyspace: keyof Definitions & string): KeyspaceWorkflows {
+  workflows(keyspace: keyof Definitions & string): WorkflowControl {
     return this.node.workflows(keyspace);
   }
 

@@ -1,7 +1,7 @@
 import { type Bytes, fromUtf8, utf8 } from '../../src/base/bytes.ts';
 import type { KeyfleetError } from '../../src/base/errors.ts';
 import { Prng } from '../../src/base/prng.ts';
-import type { ReplySink, ScannedRecord } from '../../src/node/keyspace-handle.ts';
+import type { KeyspaceCounts, ReplySink, ScannedPage, ScannedRecord, ShardStats } from '../../src/node/keyspace-handle.ts';
 import type { RedisKeyspace } from '../../src/resp/door.ts';
 import { errorReply, OK, type Reply } from '../../src/shard/redis/reply.ts';
 
@@ -14,6 +14,7 @@ export type Delivery = 'now' | 'later';
  */
 export class FakeKeyspace implements RedisKeyspace<Bytes> {
   readonly name = 'default';
+  readonly isLocal = true;
   readonly values = new Map<string, Bytes>();
   /** The requests of the many-forms, as they came. */
   readonly many: string[] = [];
@@ -42,10 +43,6 @@ export class FakeKeyspace implements RedisKeyspace<Bytes> {
     this.#answer(command, sink, token);
   }
 
-  peek(): Reply {
-    throw new Error('the RESP door looks at nothing that is not durable');
-  }
-
   askMany(_keys: readonly Bytes[], query: readonly Bytes[], sink: ReplySink<Reply>, token: number): void {
     this.many.push(query.map(fromUtf8).join(' '));
     this.#answer(query, sink, token);
@@ -53,6 +50,10 @@ export class FakeKeyspace implements RedisKeyspace<Bytes> {
 
   /** Nothing is told: what is tested with this does not wait for changes. */
   onChange(): () => void {
+    return () => {};
+  }
+
+  watch(): () => void {
     return () => {};
   }
 
@@ -103,17 +104,18 @@ export class FakeKeyspace implements RedisKeyspace<Bytes> {
     }
   }
 
-  scan({ cursor, limit }: { readonly cursor: number; readonly limit: number }): {
-    readonly records: readonly ScannedRecord<Bytes>[];
-    readonly next: number | undefined;
-  } {
+  scan({ cursor, limit }: { readonly cursor: number; readonly limit: number }): ScannedPage<Bytes> {
     const all = [...this.values].sort(([a], [b]) => (a < b ? -1 : 1));
     const records = all.slice(cursor, cursor + limit).map(([key, value], i) => record(key, value, cursor + i));
     return { records, next: cursor + limit < all.length ? cursor + limit : undefined };
   }
 
-  whenShownIsDurable(): undefined {
-    return undefined;
+  counts(): KeyspaceCounts {
+    return { keyCount: this.keyCount, sizeBytes: this.sizeBytes, expiringCount: 0 };
+  }
+
+  shardStats(): readonly ShardStats[] {
+    return [];
   }
 
   sample(unit: number): ScannedRecord<Bytes> | undefined {

@@ -179,8 +179,8 @@ export class Conversation {
   }
 
   /** Every key, in order of position, with what it holds; and whether the counts say the same. */
-  #check(): string[] {
-    const { records } = this.users.scan({ cursor: 0, limit: 1_000 });
+  async #check(): Promise<string[]> {
+    const { records } = await this.users.scan({ cursor: 0, limit: 1_000 });
     const counted = this.users.shards.reduce((sum, { machine }) => sum + machine.state.keyCount, 0);
     const changed = records
       .filter(({ value }) => fromUtf8(value) !== 'old')

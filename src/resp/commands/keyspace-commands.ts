@@ -1,4 +1,5 @@
 import { type Bytes, fromUtf8, utf8 } from '../../base/bytes.ts';
+import type { MaybePromise, ScannedPage } from '../../node/keyspace-handle.ts';
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from '../../shard/redis/error-replies.ts';
 import { matchesGlob } from '../../shard/redis/glob.ts';
 import { parseInteger } from '../../shard/redis/integer.ts';
@@ -10,17 +11,17 @@ import { afterEarlier, type LocalCall, type LocalCommand } from '../local-comman
 // The commands over all keys: SCAN, KEYS, RANDOMKEY, DBSIZE, FLUSHDB, FLUSHALL.
 
 export const KEYSPACE_COMMANDS: readonly (readonly [string, LocalCommand])[] = [
-  ['scan', afterEarlier((call) => whenDurable(call, scan(call)))],
-  ['keys', afterEarlier(async (call) => whenDurable(call, await keys(call)))],
-  ['randomkey', afterEarlier((call) => whenDurable(call, call.door.keyspace.sample(Math.random())?.key ?? null))],
-  ['dbsize', afterEarlier((call) => whenDurable(call, call.door.keyspace.keyCount))],
+  ['scan', afterEarlier(scan)],
+  ['keys', afterEarlier(keys)],
+  ['randomkey', afterEarlier(({ door }) => when(door.keyspace.sample(Math.random()), (record) => record?.key ?? null))],
+  ['dbsize', afterEarlier(({ door }) => when(door.keyspace.counts(), ({ keyCount }) => keyCount))],
   ['flushdb', afterEarlier(flush)],
   ['flushall', afterEarlier(flush)],
 ];
 
-/** `reply` as soon as what it shows is durable, other clients' writes included: at once but for a moment after a write. */
-function whenDurable({ door }: LocalCall, reply: Reply): Reply | Promise<Reply> {
-  return door.keyspace.whenShownIsDurable()?.then(() => reply) ?? reply;
+/** The reply to what is told at once, or later. */
+function when<T>(told: MaybePromise<T>, reply: (what: T) => Reply): Reply | Promise<Reply> {
+  return told instanceof Promise ? told.then(reply) : reply(told);
 }
 
 async function flush({ door, args }: LocalCall): Promise<Reply> {
@@ -35,7 +36,7 @@ const MOST_SCANNED = 10_000;
 const POSITION_END = 0x1_0000_0000;
 
 /** The cursor is a position: all keys of one come together, so keys present all along are seen exactly once. */
-function scan({ door, args }: LocalCall): Reply {
+function scan({ door, args }: LocalCall): Reply | Promise<Reply> {
   const cursor = parseScanCursor(args[1]!);
   if (cursor === undefined) return INVALID_CURSOR;
   let pattern: Bytes | undefined;
@@ -54,14 +55,15 @@ function scan({ door, args }: LocalCall): Reply {
     else return SYNTAX_ERROR;
   }
   if (cursor >= POSITION_END) return [utf8('0'), []];
-  const { records, next } = door.keyspace.scan({ cursor: Number(cursor), limit });
-  const found: Bytes[] = [];
-  for (const record of records) {
-    if (pattern && !matchesGlob(pattern, record.key)) continue;
-    if (type !== undefined && door.info.typeOf(record.value) !== type) continue;
-    found.push(record.key);
-  }
-  return [utf8(String(next ?? 0)), found];
+  return when(door.keyspace.scan({ cursor: Number(cursor), limit }), ({ records, next }) => {
+    const found: Bytes[] = [];
+    for (const record of records) {
+      if (pattern && !matchesGlob(pattern, record.key)) continue;
+      if (type !== undefined && door.info.typeOf(record.value) !== type) continue;
+      found.push(record.key);
+    }
+    return [utf8(String(next ?? 0)), found];
+  });
 }
 
 /** `*` matches everything. */
@@ -75,7 +77,7 @@ async function keys({ door, args }: LocalCall): Promise<Reply> {
   const all = isAll(pattern);
   const found: Bytes[] = [];
   for (let cursor: number | undefined = 0; cursor !== undefined; ) {
-    const step: ReturnType<typeof door.keyspace.scan> = door.keyspace.scan({ cursor, limit: 1_000 });
+    const step: ScannedPage<unknown> = await door.keyspace.scan({ cursor, limit: 1_000 });
     for (const { key } of step.records) if (all || matchesGlob(pattern, key)) found.push(key);
     cursor = step.next;
     if (cursor !== undefined) await new Promise<void>((resolve) => setImmediate(resolve));

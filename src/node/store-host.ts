@@ -1,0 +1,38 @@
+import type { KeyspaceRecord } from '../shard/meta-module.ts';
+import type { KeyspacePolicy } from '../shard/policy.ts';
+import type { Storage } from '../storage/storage.ts';
+import type { KeyspaceHandle } from './keyspace-handle.ts';
+import type { KeyspaceWorkflows } from './keyspace-workflows.ts';
+import type { KeyspaceOptions, NodeStats } from './store-node.ts';
+
+/** A keyspace that a node serves. */
+export interface ServedKeyspace extends KeyspaceHandle<never, never, unknown, never, unknown> {
+  readonly id: number;
+  readonly module: { readonly name: string };
+}
+
+/** The splits and merges of one keyspace. */
+export type WorkflowControl = Pick<KeyspaceWorkflows, 'running' | 'split' | 'merge' | 'cancel' | 'loadPerSecond'>;
+
+/** What a `Store` and the HTTP door stand on: one machine (`StoreNode`), or a node of a cluster. */
+export interface StoreHost {
+  readonly nodeId: string;
+  /** This process's own; in a cluster not all the data. */
+  readonly storage: Storage;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  /** Serves a keyspace, and makes it first if there is none of that name. */
+  registerKeyspace<V, C, R, Q, A>(name: string, options: KeyspaceOptions<V, C, R, Q, A>): Promise<KeyspaceHandle<V, C, R, Q, A>>;
+  deregisterKeyspace(name: string): Promise<void>;
+  /** @throws KF_NO_KEYSPACE. */
+  getPolicy(name: string): KeyspacePolicy;
+  setPolicy(name: string, change: Partial<KeyspacePolicy>): Promise<KeyspacePolicy>;
+  /** All keyspaces that there are, served or not, by name. */
+  keyspaceRecords(): readonly KeyspaceRecord[];
+  /** Those that are served here. */
+  keyspaces(): readonly ServedKeyspace[];
+  /** @throws KF_NO_KEYSPACE. */
+  workflows(name: string): WorkflowControl;
+  stats(): NodeStats;
+  close(): Promise<void>;
+}
