@@ -2,12 +2,13 @@ import { assert } from '../base/assert.ts';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import type { AnyLocalShard, LocalLog } from '../log/local.ts';
 import type { ControlCommand } from '../shard/control-command.ts';
-import { hookCursorKey, stateKey } from '../shard/key-layout.ts';
+import { garbageKey, hookCursorKey, stateKey } from '../shard/key-layout.ts';
 import { decide, excessOf, measureOf, type ShardSize } from '../shard/meta/decide.ts';
 import type { MapChange, Workflow } from '../shard/meta/shard-map.ts';
 import { nextStep, type WorkflowStep } from '../shard/meta/workflow-step.ts';
 import { type KeyspaceRecord, type MetaCommand, type MetaReply, mapOf } from '../shard/meta-module.ts';
-import { removeCounts } from '../shard/slot-counts.ts';
+import type { BornShard } from '../shard/shard-control.ts';
+import { countsRange } from '../shard/slot-counts.ts';
 import type { Storage } from '../storage/storage.ts';
 import { LoadMeter } from './load-meter.ts';
 import { ShardTable } from './shard-table.ts';
@@ -27,8 +28,10 @@ export interface ShardWorkflowsOptions {
   /** The meta shard's record of a keyspace that there is. */
   readonly record: (name: string) => KeyspaceRecord;
   readonly runMeta: (command: MetaCommand) => MetaReply;
-  /** A shard of a keyspace whose state is in storage. */
-  readonly open: (keyspace: AnyKeyspaceRuntime, id: number) => AnyLocalShard;
+  /** A shard that has just been cut from another. */
+  readonly open: (keyspace: AnyKeyspaceRuntime, born: BornShard) => AnyLocalShard;
+  /** Storage holds garbage to remove at leisure. */
+  readonly onGarbage: () => void;
   /** Asked before each step is taken; false: not by this node, not now. For tests that die there. */
   readonly mayTake?: (step: WorkflowStep) => boolean;
   /** Between two looks; 0: none by itself. */
@@ -173,9 +176,11 @@ export class ShardWorkflows {
         log.atomically((batch) => {
           runMeta({ kind: 'change-map', name, change: step.change });
           batch.delete(stateKey(step.shard));
-          removeCounts(batch, step.shard);
+          const counts = countsRange(step.shard);
+          batch.put(garbageKey(counts.from), counts.to);
           batch.delete(hookCursorKey(step.shard));
         });
+        this.#options.onGarbage();
         this.#setMembers(
           keyspace,
           keyspace.table.members().filter(({ machine }) => machine.state.id !== step.shard),
@@ -186,10 +191,11 @@ export class ShardWorkflows {
   #append(keyspace: AnyKeyspaceRuntime, id: number, command: ControlCommand): void {
     const { log, open, storage } = this.#options;
     const shard = keyspace.table.member(id)!;
-    const outcome = log.control(shard, command);
+    log.control(shard, command);
     const members = [...keyspace.table.members()];
-    if (command.kind === 'split-mark' && outcome === 'done') {
-      const child = open(keyspace, command.child);
+    const { born } = shard.machine;
+    if (born) {
+      const child = open(keyspace, born);
       // What it shows was written by its parent, in batches up to this one.
       child.lastWrite = storage.openNumber;
       members.push(child);

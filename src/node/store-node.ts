@@ -28,9 +28,9 @@ import {
 } from '../shard/meta-module.ts';
 import { type KeyspacePolicy, MAX_SHARD_COUNT } from '../shard/policy.ts';
 import { evenStarts, type PositionScheme, type PositionSchemeName, positionScheme } from '../shard/position-scheme.ts';
-import { ShardMachine } from '../shard/shard-machine.ts';
+import { ShardMachine, type ShardMachineOptions } from '../shard/shard-machine.ts';
 import { COUNTS_UNKNOWN, decodeShardState, encodeShardState, newShardState, type ShardState } from '../shard/shard-state.ts';
-import { removeCounts } from '../shard/slot-counts.ts';
+import { countsRange, removeCounts, type SlotCounts } from '../shard/slot-counts.ts';
 import { recountSlots } from '../shard/slot-recount.ts';
 import type { ValueCodec, ValueModule } from '../shard/value-module.ts';
 import type { Storage, StorageStats } from '../storage/storage.ts';
@@ -165,7 +165,8 @@ export class StoreNode implements StoreHost {
       now,
       record: (name) => this.#keyspaceRecord(name),
       runMeta: (command) => this.#runMeta(command),
-      open: (keyspace, id) => this.#openShard(keyspace.name, id, keyspace.module, keyspace.scheme, keyspace.id),
+      open: (keyspace, { id, counts }) => this.#openShard(keyspace.name, id, keyspace.module, keyspace.scheme, keyspace.id, counts),
+      onGarbage: () => this.#sweeper.noteGarbage(),
       everyMs: options.workflowEveryMs ?? 100,
       ...(options.mayTakeStep ? { mayTake: options.mayTakeStep } : {}),
       onError: onBackgroundError,
@@ -260,7 +261,8 @@ export class StoreNode implements StoreHost {
       this.#log.atomically((batch) => {
         for (const id of shardIdsOf(mapOf(keyspace))) {
           batch.delete(stateKey(id));
-          removeCounts(batch, id);
+          const counts = countsRange(id);
+          batch.put(garbageKey(counts.from), counts.to);
           batch.delete(hookCursorKey(id));
         }
         this.#leaveTable(batch, keyspace.table);
@@ -409,10 +411,15 @@ export class StoreNode implements StoreHost {
     module: ValueModule<V, C, R, Q, A>,
     scheme: PositionScheme,
     keyspaceId: number,
+    counts?: SlotCounts,
   ): LocalShard<V, C, R, Q, A> {
     const state = this.storage.get(stateKey(id));
     if (!state) throw new KeyfleetError('KF_DATA_DAMAGED', `the state of shard ${id} of keyspace ${keyspace} is missing`);
-    return this.#shard(this.#withCounts(decodeShardState(state), scheme), module, scheme, keyspaceId);
+    const table = (): AnyKeyspaceRuntime['table'] | undefined => this.#keyspaces.get(keyspace)?.table;
+    return this.#shard(this.#withCounts(decodeShardState(state), scheme), module, scheme, keyspaceId, {
+      counts,
+      countsOf: (shard) => table()?.member(shard)?.machine.counts,
+    });
   }
 
   #shard<V, C, R, Q, A>(
@@ -420,6 +427,7 @@ export class StoreNode implements StoreHost {
     module: ValueModule<V, C, R, Q, A>,
     scheme?: PositionScheme,
     keyspaceId = 0,
+    known: Pick<ShardMachineOptions<V, C, R, Q, A>, 'counts' | 'countsOf'> = {},
   ): LocalShard<V, C, R, Q, A> {
     const { storage } = this;
     // The limit is for users' values: the map of a keyspace's shards is none.
@@ -434,6 +442,7 @@ export class StoreNode implements StoreHost {
       maxValueBytes,
       keyspaceId,
       ...(scheme ? { slotShift: scheme.slotShift } : {}),
+      ...known,
       onGarbage: () => this.#sweeper.noteGarbage(),
     });
     return { machine, lastWrite: 0 };

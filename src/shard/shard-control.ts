@@ -15,6 +15,15 @@ export interface ControlSubject {
   readonly state: ShardState;
   counts: SlotCounts;
   readonly storage: ShardStorage;
+  /** The counts of another shard as they are now, where they are at hand; else those that are stored, which are the same. */
+  readonly countsOf?: ((shard: number) => SlotCounts | undefined) | undefined;
+  /** What a split has cut off: the child, and what is in it. */
+  born?: BornShard | undefined;
+}
+
+export interface BornShard {
+  readonly id: number;
+  readonly counts: SlotCounts;
 }
 
 /**
@@ -96,6 +105,7 @@ function split(subject: ControlSubject, command: ControlCommand & { kind: 'split
     peerSeq: state.applied,
   };
   right.writeAll(storage, child, 0);
+  subject.born = { id: child, counts: right };
   storage.put(stateKey(child), encodeShardState(born));
   state.range = { from: state.range.from, to: at };
   replaceCounts(subject, counts.cut(state.range));
@@ -115,7 +125,7 @@ function merge(subject: ControlSubject, command: ControlCommand & { kind: 'merge
   state.nowMs = Math.max(state.nowMs, right.nowMs);
   state.nextGeneration = Math.max(state.nextGeneration, right.nextGeneration);
   state.sessionsExpiredBeforeMs = Math.max(state.sessionsExpiredBeforeMs, right.sessionsExpiredBeforeMs);
-  const taken = SlotCounts.load(storage, { ...right, shift: counts.shift, since: right.countsSince });
+  const taken = subject.countsOf?.(id) ?? SlotCounts.load(storage, { ...right, shift: counts.shift, since: right.countsSince });
   replaceCounts(subject, counts.joined(taken, state.range));
   subject.counts.writeFrom(storage, state.id, state.applied, taken.firstSlot);
   return enter(state, op, 'committed', id);

@@ -3,17 +3,18 @@ import type { Bytes } from '../base/bytes.ts';
 import type { KeyfleetError } from '../base/errors.ts';
 import { ChangeLedger } from './change-ledger.ts';
 import type { ControlCommand, ControlOutcome } from './control-command.ts';
-import { type Entry, type EntryCommand, f64Bytes, KIND_COMMAND, KIND_COMMAND_MANY, type OnceCommand } from './entry.ts';
+import { type Entry, f64Bytes, KIND_COMMAND, KIND_COMMAND_MANY, type OnceCommand } from './entry.ts';
 import { EntryDraft } from './entry-draft.ts';
 import { hookCursorKey, stateKey } from './key-layout.ts';
 import { standingOf } from './leadership.ts';
 import type { Ran } from './many-records.ts';
 import { messagePack } from './message-pack.ts';
 import { ModuleRunner } from './module-runner.ts';
-import { type Applied, isOursAlone, type Outcome, outcomeOf, told } from './outcome.ts';
+import { type Applied, type Outcome, outcomeOf, told } from './outcome.ts';
 import type { RequestId } from './request-id.ts';
+import { runLogged } from './run-logged.ts';
 import { fingerprintOf, Sessions } from './sessions.ts';
-import { applyControl, waitsFor } from './shard-control.ts';
+import { applyControl, type BornShard, type ControlSubject, waitsFor } from './shard-control.ts';
 import { faulted, ShardMovedError } from './shard-moved-error.ts';
 import type { RecordDuties } from './shard-record.ts';
 import { encodeShardState, type ShardState } from './shard-state.ts';
@@ -41,6 +42,10 @@ export interface ShardMachineOptions<Value, Command, Reply, Query, Answer> {
   readonly keyspaceId?: number;
   /** The slot of a position p is `p >>> slotShift`; absent: the shard keeps no counts by slot, and is never split nor merged. */
   readonly slotShift?: number;
+  /** The shard's counts by slot, where they are at hand, see {@link ShardMachine.born}. Default: those that are stored. */
+  readonly counts?: SlotCounts | undefined;
+  /** The counts of other shards of this process, so that a merge need not read them back. */
+  readonly countsOf?: (shard: number) => SlotCounts | undefined;
   /** Told when storage holds garbage to remove at leisure, see record-cells.ts. */
   readonly onGarbage?: () => void;
   /** Told what each closed entry was; only then are commands kept until then. */
@@ -59,6 +64,8 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   readonly #stateKey: Bytes;
   #state: ShardState;
   #counts: SlotCounts | undefined;
+  readonly #countsOf: ((shard: number) => SlotCounts | undefined) | undefined;
+  #born: BornShard | undefined;
   /** The positions that it serves now; none unless it is serving. */
   #from = 0;
   #to = 0;
@@ -70,13 +77,16 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   #load = 0;
 
   constructor(options: ShardMachineOptions<Value, Command, Reply, Query, Answer>) {
-    const { storage, module, positionOf, state, maxValueBytes, keyspaceId = 0, slotShift, onGarbage, onEntry } = options;
+    const { storage, module, positionOf, state, maxValueBytes, keyspaceId = 0, slotShift, counts, countsOf, onGarbage, onEntry } = options;
     this.#storage = storage;
     this.#module = module;
     this.#positionOf = positionOf;
     this.#state = { ...state };
     this.#draft = new EntryDraft(module.commandCodec, onEntry !== undefined);
-    if (slotShift !== undefined) this.#counts = SlotCounts.load(storage, { ...state, shift: slotShift, since: state.countsSince });
+    this.#countsOf = countsOf;
+    if (slotShift !== undefined) {
+      this.#counts = counts ?? SlotCounts.load(storage, { ...state, shift: slotShift, since: state.countsSince });
+    }
     this.#look();
     this.#stateKey = stateKey(state.id);
     this.#onEntry = onEntry;
@@ -110,6 +120,11 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   get counts(): SlotCounts {
     assert(this.#counts !== undefined, () => `shard ${this.#state.id} keeps no counts by slot`);
     return this.#counts;
+  }
+
+  /** The child of the split that was its last step, until another entry is run: its machine takes the counts over. */
+  get born(): BornShard | undefined {
+    return this.#born;
   }
 
   /** It runs commands and queries for its range; else it redirects all of them. */
@@ -332,10 +347,12 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     state.hash = this.#draft.hash();
     state.nowMs = this.#entryNowMs;
     let outcome: ControlOutcome = 'done';
+    this.#born = undefined;
     if (control) {
-      const subject = { state, counts: this.counts, storage: this.#storage };
+      const subject: ControlSubject = { state, counts: this.counts, storage: this.#storage, countsOf: this.#countsOf };
       outcome = applyControl(subject, control);
       this.#counts = subject.counts;
+      this.#born = subject.born;
       this.#look();
     }
     this.#counts?.close(this.#storage, state.id, state.applied);
@@ -358,6 +375,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     if (!this.#before) return;
     const { state, counts } = this.#before;
     this.#before = undefined;
+    this.#born = undefined;
     this.#state = { ...state };
     counts?.undo();
     this.#counts = counts;
@@ -400,7 +418,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
         this.#state.leader = entry.kind === 'resign' ? '' : entry.leader;
         this.#state.leaderSeq = seq;
         if (control) return { kind: 'applied', replies, control: this.#close(control) };
-        for (const command of entry.commands) replies.push(this.#runLogged(command));
+        for (const command of entry.commands) replies.push(runLogged(this, this.#positionOf, command));
       }
       // A log's entry counts even when it changed nothing.
       this.#close();
@@ -426,39 +444,6 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   /** The time that a query at `nowMs` sees. */
   #queryNow(nowMs: number): number {
     return Math.max(nowMs, this.#open ? this.#entryNowMs : this.#state.nowMs);
-  }
-
-  #runLogged(command: EntryCommand<Command>): Reply | Error | undefined {
-    try {
-      switch (command.kind) {
-        case 'command': {
-          const { key, request } = command;
-          const position = this.#positionOf(key);
-          return request ? this.runOnce(request, key, position, command.command) : this.run(key, position, command.command);
-        }
-        case 'command-many': {
-          const { key, request } = command;
-          return request ? this.runManyOnce(request, key, command.command) : this.runMany(key, command.command);
-        }
-        case 'expire-sessions':
-          this.expireSessions(command.beforeMs);
-          return undefined;
-        case 'hook-done':
-          this.hookDone(command.seq);
-          return undefined;
-        case 'expire-keys':
-          this.expireKeys(command.keys);
-          return undefined;
-        case 'clear':
-          this.clear(command.table);
-          return undefined;
-        case 'control':
-          return undefined;
-      }
-    } catch (error) {
-      if (isOursAlone(error)) throw error;
-      return error as Error;
-    }
   }
 
   #begin(): void {

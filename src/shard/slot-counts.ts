@@ -143,15 +143,18 @@ export class SlotCounts {
 
   /** Writes everything as of entry `seq` for a shard of which nothing is stored. */
   writeAll(storage: ShardStorage, id: number, seq: number): void {
+    const out = new VarintWriter();
     for (let block = 0; block < this.#blockCount; block++) {
-      if (!this.#isEmptyBlock(block)) this.#writeBlock(storage, id, seq, block);
+      if (!this.#isEmptyBlock(block)) this.#writeBlock(storage, id, seq, block, out);
       this.#dirty[block] = 0;
     }
   }
 
   /** Writes, as of entry `seq`, the blocks from slot `from` on: also empty ones, over what they may have held once. */
   writeFrom(storage: ShardStorage, id: number, seq: number, from: number): void {
-    for (let block = this.#blockOf(from - this.firstSlot); block < this.#blockCount; block++) this.#writeBlock(storage, id, seq, block);
+    const out = new VarintWriter();
+    for (let block = this.#blockOf(from - this.firstSlot); block < this.#blockCount; block++)
+      this.#writeBlock(storage, id, seq, block, out);
   }
 
   /** What has been added so far will not be undone any more. */
@@ -244,16 +247,16 @@ export class SlotCounts {
     this.#expiring[slot]! += expiring;
   }
 
-  /** Adds the counts of `other` where both have slots, and which blocks of it are still to be written. */
+  /** Takes the counts of `other` where both have slots, and which blocks of it are still to be written. */
   #copyFrom(other: SlotCounts): void {
     const first = Math.max(this.firstSlot, other.firstSlot);
     const end = Math.min(this.endSlot, other.endSlot);
-    for (let slot = first; slot < end; slot++) {
-      const from = slot - other.firstSlot;
-      const to = slot - this.firstSlot;
-      this.#shift(to, other.#keys[from]!, other.#bytes[from]!, other.#expiring[from]!);
-      this.#load[to]! += other.#load[from]!;
-    }
+    const to = first - this.firstSlot;
+    const part = (counts: Float64Array): Float64Array => counts.subarray(first - other.firstSlot, end - other.firstSlot);
+    this.#keys.set(part(other.#keys), to);
+    this.#bytes.set(part(other.#bytes), to);
+    this.#expiring.set(part(other.#expiring), to);
+    this.#load.set(part(other.#load), to);
     for (let block = first >>> BLOCK_BITS; block <= (end - 1) >>> BLOCK_BITS; block++) {
       if (other.#dirty[block - (other.firstSlot >>> BLOCK_BITS)]) this.#dirty[block - (this.firstSlot >>> BLOCK_BITS)] = 1;
     }
@@ -271,8 +274,8 @@ export class SlotCounts {
     return true;
   }
 
-  #writeBlock(storage: ShardStorage, id: number, seq: number, block: number): void {
-    const out = new VarintWriter();
+  #writeBlock(storage: ShardStorage, id: number, seq: number, block: number, out = new VarintWriter()): void {
+    out.clear();
     out.float(seq);
     const [from, to] = this.#slotsOf(block);
     for (let slot = from; slot < to; slot++) {

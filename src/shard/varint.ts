@@ -6,6 +6,11 @@ export class VarintWriter {
   #bytes = freshBytes(256);
   #length = 0;
 
+  /** Begins anew. */
+  clear(): void {
+    this.#length = 0;
+  }
+
   unsigned(value: number): void {
     this.#reserve(8);
     let rest = value;

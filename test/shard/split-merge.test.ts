@@ -18,7 +18,13 @@ const TABLE = 4;
 const WHOLE = { from: 0, to: 0x1_0000_0000 };
 
 type Machine = ReturnType<typeof machineOf>;
-function machineOf(storage: MemoryStorage, id: number, onEntry: (entry: Entry<PlainCommand>, seq: number) => void = () => {}) {
+type Counts = { readonly counts?: SlotCounts | undefined; readonly countsOf?: (id: number) => SlotCounts | undefined };
+function machineOf(
+  storage: MemoryStorage,
+  id: number,
+  onEntry: (entry: Entry<PlainCommand>, seq: number) => void = () => {},
+  known: Counts = {},
+) {
   const state = decodeShardState(storage.get(stateKey(id))!);
   return new ShardMachine({
     storage,
@@ -27,6 +33,7 @@ function machineOf(storage: MemoryStorage, id: number, onEntry: (entry: Entry<Pl
     state,
     maxValueBytes: 1_000,
     slotShift: SHIFT,
+    ...known,
     onEntry,
   });
 }
@@ -92,7 +99,7 @@ class Shards {
     const op = this.#nextOp++;
     const child = this.#nextId++;
     expect(this.step(parent, { kind: 'split-mark', op, at, child })).toBe('done');
-    const born = this.#open(child);
+    const born = this.#open(child, parent.born!.counts);
     const { peer, peerSeq } = born.state;
     expect(this.step(born, { kind: 'genesis', op, parent: peer, parentSeq: peerSeq })).toBe('done');
   }
@@ -112,10 +119,13 @@ class Shards {
     for (const id of [...this.machines.keys()]) this.#open(id);
   }
 
-  #open(id: number): Machine {
-    const machine = machineOf(this.storage, id, (entry, seq) => {
+  /** Counts are handed from machine to machine, as in a node; whoever runs the logs reads those that are stored. */
+  #open(id: number, counts?: SlotCounts): Machine {
+    const onEntry = (entry: Entry<PlainCommand>, seq: number): void => {
       this.entries.push({ id, seq, bytes: encodeEntry(entry, plainBytes.commandCodec) });
-    });
+    };
+    const countsOf = (other: number): SlotCounts | undefined => this.machines.get(other)?.counts;
+    const machine = machineOf(this.storage, id, onEntry, { counts, countsOf });
     this.machines.set(id, machine);
     return machine;
   }

@@ -1,0 +1,45 @@
+import type { Bytes } from '../base/bytes.ts';
+import type { EntryCommand } from './entry.ts';
+import { isOursAlone } from './outcome.ts';
+import type { ShardMachine } from './shard-machine.ts';
+
+/**
+ * Runs a command of an entry of the log, which is open: its reply, or what the module threw. (A step of a workflow is run with its entry.)
+ * @throws what the storage throws.
+ */
+export function runLogged<Value, Command, Reply, Query, Answer>(
+  machine: ShardMachine<Value, Command, Reply, Query, Answer>,
+  positionOf: (key: Bytes) => number,
+  command: EntryCommand<Command>,
+): Reply | Error | undefined {
+  try {
+    switch (command.kind) {
+      case 'command': {
+        const { key, request } = command;
+        const position = positionOf(key);
+        return request ? machine.runOnce(request, key, position, command.command) : machine.run(key, position, command.command);
+      }
+      case 'command-many': {
+        const { key, request } = command;
+        return request ? machine.runManyOnce(request, key, command.command) : machine.runMany(key, command.command);
+      }
+      case 'expire-sessions':
+        machine.expireSessions(command.beforeMs);
+        return undefined;
+      case 'hook-done':
+        machine.hookDone(command.seq);
+        return undefined;
+      case 'expire-keys':
+        machine.expireKeys(command.keys);
+        return undefined;
+      case 'clear':
+        machine.clear(command.table);
+        return undefined;
+      case 'control':
+        return undefined;
+    }
+  } catch (error) {
+    if (isOursAlone(error)) throw error;
+    return error as Error;
+  }
+}
