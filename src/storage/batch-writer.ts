@@ -64,9 +64,9 @@ export class BatchWriter {
     undo.used = this.#used;
     undo.closed = this.#closed.length;
     if (this.#used + bytes > this.#limit) this.#makeRoom(bytes);
-    const keyAt = writeOperation(this.#chunk, this.#used, value ? PUT : DELETE, key, value);
+    writeOperation(this.#chunk, this.#used, value ? PUT : DELETE, key, value);
+    this.#memtable.set(this.#used, undo);
     this.#used += bytes;
-    this.#memtable.set(keyAt, key.length, value?.length, undo);
   }
 
   rollback(writeCount: number): void {

@@ -7,6 +7,7 @@ import { fromUtf8, utf8 } from '../base/bytes.ts';
 import { isKeyfleetError } from '../base/errors.ts';
 import { Prng } from '../base/prng.ts';
 import { KIB } from '../base/units.ts';
+import { DELETE, OPERATION_HEADER_BYTES } from './journal-format.ts';
 import { replayJournal } from './journal-replay.ts';
 import { type LmdbStorage, openStorage } from './lmdb.ts';
 import type { Durability } from './storage.ts';
@@ -85,11 +86,12 @@ function recovered(run: Run, contents: ReadonlyMap<string, Buffer>): { readonly 
     files: new MemoryFiles(contents),
     dir: join(run.dir, 'journal'),
     flushed: 0,
-    apply: (bytes, keyAt, keyBytes, valueBytes) => {
-      const valueAt = keyAt + keyBytes;
+    apply: (bytes, at, length) => {
+      const keyAt = at + OPERATION_HEADER_BYTES;
+      const valueAt = keyAt + bytes.readUInt16LE(at + 1);
       const key = bytes.toString('latin1', keyAt, valueAt);
-      if (valueBytes === undefined) state.delete(key);
-      else state.set(key, bytes.toString('latin1', valueAt, valueAt + valueBytes));
+      if (bytes[at] === DELETE) state.delete(key);
+      else state.set(key, bytes.toString('latin1', valueAt, at + length));
     },
     onBatch: () => {},
   });

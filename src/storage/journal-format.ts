@@ -102,8 +102,8 @@ export function findWitness(bytes: Buffer, at: number, id: number, number: Commi
   return undefined;
 }
 
-/** Writes one operation at `at` and returns where its key begins, the value right behind. The caller has made sure of room. */
-export function writeOperation(bytes: Buffer, at: number, kind: number, key: Bytes, value: Bytes | undefined): number {
+/** Writes one operation at `at`. The caller has made sure of room. */
+export function writeOperation(bytes: Buffer, at: number, kind: number, key: Bytes, value: Bytes | undefined): void {
   const keyBytes = key.length;
   const valueBytes = value ? value.length : 0;
   bytes[at] = kind;
@@ -116,7 +116,6 @@ export function writeOperation(bytes: Buffer, at: number, kind: number, key: Byt
   const keyAt = at + OPERATION_HEADER_BYTES;
   copyInto(bytes, keyAt, key);
   if (value) copyInto(bytes, keyAt + keyBytes, value);
-  return keyAt;
 }
 
 /** `set` crosses into C++ and wins only on more than a few bytes. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { KeyfleetError } from '../base/errors.ts';
 import type { Files } from './files.ts';
-import { DELETE, decodeRecord, decodeSegmentHeader, findWitness, OPERATION_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './journal-format.ts';
+import { decodeRecord, decodeSegmentHeader, findWitness, OPERATION_HEADER_BYTES, SEGMENT_HEADER_BYTES } from './journal-format.ts';
 import { type Segment, segmentId } from './segments.ts';
 import type { CommitNumber } from './storage.ts';
 
@@ -12,8 +12,8 @@ import type { CommitNumber } from './storage.ts';
 // - damage: a later record, or the header of a later segment, says that the missing batch had been synced. We refuse to go on.
 // Damage to the very last group that was written cannot be told from a torn tail, in this as in any journal.
 
-/** One operation, its key and behind it its value still in the file's bytes. */
-export type Apply = (bytes: Buffer, keyAt: number, keyBytes: number, valueBytes: number | undefined) => void;
+/** One operation, where it lies in the file's bytes. */
+export type Apply = (bytes: Buffer, at: number, length: number) => void;
 
 export interface Replayed {
   /** The last whole batch, at least `flushed`. */
@@ -107,14 +107,10 @@ function applyOperations(path: string, part: { bytes: Buffer; start: number; end
   const { bytes, end } = part;
   let at = part.start;
   while (at < end) {
-    const kind = bytes[at]!;
-    const keyBytes = bytes.readUInt16LE(at + 1);
-    const valueBytes = bytes.readUInt32LE(at + 3);
-    const keyAt = at + OPERATION_HEADER_BYTES;
-    const valueAt = keyAt + keyBytes;
-    if (valueAt + valueBytes > end) throw damaged(path, at, 'an operation does not end in its record');
-    apply(bytes, keyAt, keyBytes, kind === DELETE ? undefined : valueBytes);
-    at = valueAt + valueBytes;
+    const length = OPERATION_HEADER_BYTES + bytes.readUInt16LE(at + 1) + bytes.readUInt32LE(at + 3);
+    if (at + length > end) throw damaged(path, at, 'an operation does not end in its record');
+    apply(bytes, at, length);
+    at += length;
   }
 }
 

@@ -5,7 +5,7 @@ import { keyHash } from './key-hash.ts';
 import { LayeredScan, type Layers } from './layered-scan.ts';
 import type { LmdbTable, TableRange } from './lmdb-table.ts';
 import type { Memtable } from './memtable.ts';
-import type { CommitNumber, ScanOptions, StoragePair, StorageSnapshot } from './storage.ts';
+import type { CommitNumber, ScanOptions, StoragePair, StorageSnapshot, ValueViewer } from './storage.ts';
 
 /** Frozen memtables over an LMDB read transaction: what was there when it was taken. */
 export class LmdbSnapshot implements StorageSnapshot {
@@ -47,6 +47,12 @@ export class LmdbSnapshot implements StorageSnapshot {
       if (found !== undefined) return found === 'deleted' ? undefined : found;
     }
     return key.length === 0 ? undefined : this.#table.get(key, transaction);
+  }
+
+  show(key: Bytes, viewer: ValueViewer): boolean {
+    const value = this.get(key);
+    if (value) viewer.view(value, 0, value.length);
+    return value !== undefined;
   }
 
   has(key: Bytes): boolean {

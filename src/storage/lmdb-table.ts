@@ -7,7 +7,7 @@ import { MIB } from '../base/units.ts';
 import { storageFailed } from './commit-progress.ts';
 import { areSettled, hear, lmdbFailure, withSystemCode } from './lmdb-failure.ts';
 import type { Memtable } from './memtable.ts';
-import { type CommitNumber, MAX_KEY_BYTES } from './storage.ts';
+import { type CommitNumber, MAX_KEY_BYTES, type ValueViewer } from './storage.ts';
 
 // The bottom of the storage: one LMDB environment, read synchronously, written only by flushing whole memtables.
 //
@@ -129,6 +129,16 @@ export class LmdbTable {
     const copy = Buffer.allocUnsafe(bytes);
     for (let i = 0; i < bytes; i++) copy[i] = shared[i]!;
     return copy;
+  }
+
+  /** As {@link StorageReader.show}. */
+  show(key: string | Bytes, viewer: ValueViewer, transaction?: Transaction): boolean {
+    const options = transaction ? { transaction } : undefined;
+    const shared = this.#reads.getBinaryFast(key, options);
+    if (shared === undefined) return false;
+    const bytes = this.#reads.lastSize;
+    viewer.view(bytes > SMALL_BYTES ? this.#reads.getBinary(key, options)! : shared, 0, bytes);
+    return true;
   }
 
   has(key: string | Bytes, transaction?: Transaction): boolean {

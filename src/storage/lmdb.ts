@@ -25,6 +25,7 @@ import {
   type StoragePair,
   type StorageSnapshot,
   type StorageStats,
+  type ValueViewer,
 } from './storage.ts';
 
 // The storage port on disk. The argument, the drawing and the crash points: docs/protocol/storage.md.
@@ -108,10 +109,10 @@ export class LmdbStorage implements Storage {
         files,
         dir: journalDir,
         flushed,
-        apply: (bytes, keyAt, keyBytes, valueBytes) => {
+        apply: (bytes, at, length) => {
           if (active.chunks.at(-1) !== bytes) active.chunks.push(bytes);
-          active.set(keyAt, keyBytes, valueBytes);
-          replayedBytes += keyBytes + (valueBytes ?? 0);
+          active.set(at);
+          replayedBytes += length;
         },
         onBatch: (number) => {
           active.lastNumber = number;
@@ -211,6 +212,15 @@ export class LmdbStorage implements Storage {
       if (found !== undefined) return found === 'deleted' ? undefined : found;
     }
     return key.length === 0 ? undefined : this.#table.get(key);
+  }
+
+  show(key: Bytes, viewer: ValueViewer): boolean {
+    const hash = keyHash(key);
+    for (const memtable of this.#memtables) {
+      const known = memtable.show(key, hash, viewer);
+      if (known !== undefined) return known;
+    }
+    return key.length > 0 && this.#table.show(key, viewer);
   }
 
   has(key: Bytes): boolean {

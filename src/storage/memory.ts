@@ -1,5 +1,5 @@
 import { assert } from '../base/assert.ts';
-import type { Bytes } from '../base/bytes.ts';
+import { type Bytes, copyBytes } from '../base/bytes.ts';
 import { CommitProgress, storageFailed } from './commit-progress.ts';
 import { fromLatin1, latin1 } from './latin1.ts';
 import { type KeyCursor, OrderedKeys } from './ordered-keys.ts';
@@ -12,6 +12,7 @@ import {
   type StorageReader,
   type StorageSnapshot,
   type StorageStats,
+  type ValueViewer,
 } from './storage.ts';
 
 // The storage port in memory: for tests, simulation and stores that need not outlive their process.
@@ -73,6 +74,12 @@ export class MemoryStorage implements Storage {
     return this.#values.get(latin1(key));
   }
 
+  show(key: Bytes, viewer: ValueViewer): boolean {
+    const value = this.get(key);
+    if (value) viewer.view(value, 0, value.length);
+    return value !== undefined;
+  }
+
   has(key: Bytes): boolean {
     return this.#values.has(latin1(key));
   }
@@ -82,7 +89,7 @@ export class MemoryStorage implements Storage {
   }
 
   put(key: Bytes, value: Bytes): void {
-    this.#write(key, value);
+    this.#write(key, copyBytes(value));
   }
 
   delete(key: Bytes): void {
@@ -268,6 +275,12 @@ class MemorySnapshot implements StorageSnapshot, StorageReader {
 
   get(key: Bytes): Bytes | undefined {
     return this.#get(latin1(key));
+  }
+
+  show(key: Bytes, viewer: ValueViewer): boolean {
+    const value = this.get(key);
+    if (value) viewer.view(value, 0, value.length);
+    return value !== undefined;
   }
 
   has(key: Bytes): boolean {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Prng } from '../base/prng.ts';
+import { DELETE, OPERATION_HEADER_BYTES, PUT, writeOperation } from './journal-format.ts';
 import { keyHash } from './key-hash.ts';
 import { Memtable, UndoLog } from './memtable.ts';
 import { byCodeUnit } from './ordered-keys.ts';
@@ -17,9 +18,10 @@ class Writer {
 
   write(key: string, value: string | undefined): void {
     this.undo.used = this.#used;
-    this.memtable.chunks.at(-1)!.write(key + (value ?? ''), this.#used, 'latin1');
-    this.memtable.set(this.#used, key.length, value?.length, this.undo);
-    this.#used += key.length + (value?.length ?? 0);
+    const valueBytes = value === undefined ? undefined : Buffer.from(value, 'latin1');
+    writeOperation(this.memtable.chunks.at(-1)!, this.#used, valueBytes ? PUT : DELETE, Buffer.from(key, 'latin1'), valueBytes);
+    this.memtable.set(this.#used, this.undo);
+    this.#used += OPERATION_HEADER_BYTES + key.length + (value?.length ?? 0);
   }
 
   rollback(length: number): void {
@@ -28,10 +30,21 @@ class Writer {
   }
 }
 
+class Viewer {
+  seen: string | undefined;
+
+  view(bytes: Uint8Array, from: number, to: number): void {
+    this.seen = Buffer.from(bytes.subarray(from, to)).toString('latin1');
+  }
+}
+
 function look(memtable: Memtable, key: string): string | undefined {
   const bytes = Buffer.from(key, 'latin1');
   const found = memtable.find(bytes, keyHash(bytes));
   expect(memtable.knows(bytes, keyHash(bytes))).toBe(found === undefined ? undefined : found !== 'deleted');
+  const viewer = new Viewer();
+  expect(memtable.show(bytes, keyHash(bytes), viewer)).toBe(memtable.knows(bytes, keyHash(bytes)));
+  expect(viewer.seen).toEqual(found instanceof Uint8Array ? Buffer.from(found).toString('latin1') : undefined);
   const peeked = memtable.peek(key);
   expect(typeof peeked === 'object' ? peeked.toString('latin1') : peeked).toBe(
     found instanceof Uint8Array ? Buffer.from(found).toString('latin1') : found,

@@ -1,39 +1,39 @@
 import type { Bytes } from '../base/bytes.ts';
+import { DELETE, OPERATION_HEADER_BYTES } from './journal-format.ts';
 import { keyHash } from './key-hash.ts';
 import { fromLatin1, latin1 } from './latin1.ts';
 import { type KeyCursor, OrderedKeys } from './ordered-keys.ts';
-import type { CommitNumber } from './storage.ts';
+import type { CommitNumber, ValueViewer } from './storage.ts';
 
 // The newest writes, in memory, laid over what is below: other memtables and at the bottom LMDB.
 //
-// Neither key nor value is an object of its own: both lie where they were written for the journal, one behind the other, in one of the
-// memtable's chunks, and a slot says where. So a put allocates nothing, the garbage collector has nothing to trace, and the journal writes
+// Neither key nor value is an object of its own: both lie where they were written for the journal, as operations of its format, in one of the
+// memtable's chunks, and a cell says where. So a put allocates nothing, the garbage collector has nothing to trace, and the journal writes
 // straight from the chunks. A reader gets a copy, as chunks are pinned memory and a rollback uses its bytes again.
 //
-//   cells   [hash │ slot + 1] …            open addressing, linear probing, at most half full; the hash is compared before the key
-//   slots   [chunk │ key at │ key length │ value length] …      in the order in which keys were new
-//   chunks  … key │ value …
+//   cells   [hash │ slot + 1 │ chunk │ operation at] …    open addressing, linear probing, at most half full; the hash is compared before the key
+//   chunks  … kind, lengths │ key │ value …
+//   slots   [chunk │ operation at] …                      the first operation of each key, in the order in which keys were new
 //
-// A slot goes only when its first write is rolled back, and then it is the last one: taking back insertions in reverse order leaves linear
-// probing as it was before them. Keys in order: see ordered-keys.ts; the first `#ordered` slots are there.
+// A look-up so meets memory in two places, the cell and the operation, which is what it costs when there are more keys than the processor
+// caches. A slot goes only when its first write is rolled back, and then it is the last one: taking back insertions in reverse order leaves
+// linear probing as it was before them. Keys in order: see ordered-keys.ts; the first `#ordered` slots are there.
 
-/** Length of a value that is a deletion, and what a slot without an earlier write says of it. */
-const DELETED = -1;
-const NOTHING = -2;
 const NONE = -1;
 const FIRST_SLOTS = 256;
-const SLOT = 4;
-const KEY_AT = 1;
-const KEY_BYTES = 2;
-const VALUE_BYTES = 3;
+const SLOT = 2;
+const CELL = 4;
+const SLOT_OF = 1;
+const CHUNK = 2;
+const AT = 3;
 /** Room for each key beyond its bytes, for the bound on memory: cells, slot, and the string in the order, which the flush makes at the latest. */
-const KEY_OVERHEAD_BYTES = 96;
+const KEY_OVERHEAD_BYTES = 104;
 
 /** What a memtable knows of a key: a value, a deletion, or nothing (then look below). */
 export type Found = Bytes | 'deleted' | undefined;
 
 export class Memtable {
-  /** The chunks that keys and values lie in; the writer of the open batch adds to them. */
+  /** The chunks that operations lie in; the writer of the open batch adds to them. */
   readonly chunks: Buffer[] = [];
   /** The last closed batch in it. */
   lastNumber: CommitNumber;
@@ -42,6 +42,7 @@ export class Memtable {
   #count = 0;
   #slots: Int32Array<ArrayBuffer>;
   #cells: Int32Array<ArrayBuffer>;
+  /** One less than the number of cells. */
   #mask: number;
   #keyBytes = 0;
 
@@ -51,7 +52,7 @@ export class Memtable {
     let slots = FIRST_SLOTS;
     while (slots < expected) slots *= 2;
     this.#slots = new Int32Array(slots * SLOT);
-    this.#cells = new Int32Array(slots * 4);
+    this.#cells = new Int32Array(slots * 2 * CELL);
     this.#mask = slots * 2 - 1;
   }
 
@@ -71,76 +72,88 @@ export class Memtable {
     return bytes;
   }
 
-  /** `hash`: the {@link keyHash} of `key`. Cost: three or four looks into memory, one copy. */
+  /** `hash`: the {@link keyHash} of `key`. Cost: two looks into memory, one copy. */
   find(key: Bytes, hash: number): Found {
-    const slot = this.#slotOf(key, 0, key.length, hash);
-    if (slot === NONE) return undefined;
-    const at = slot * SLOT;
-    const length = this.#slots[at + VALUE_BYTES]!;
-    if (length < 0) return 'deleted';
-    return copyOf(this.chunks[this.#slots[at]!]!, this.#slots[at + KEY_AT]! + this.#slots[at + KEY_BYTES]!, length);
+    const cell = this.#cellOf(key, 0, key.length, hash);
+    if (cell === NONE) return undefined;
+    const chunk = this.chunks[this.#cells[cell + CHUNK]!]!;
+    const at = this.#cells[cell + AT]!;
+    return isDeletion(chunk, at) ? 'deleted' : copyOf(chunk, valueAt(chunk, at), valueBytes(chunk, at));
   }
 
   /** As `find`, without the value: true for a value, false for a deletion. */
   knows(key: Bytes, hash: number): boolean | undefined {
-    const slot = this.#slotOf(key, 0, key.length, hash);
-    return slot === NONE ? undefined : this.#slots[slot * SLOT + VALUE_BYTES]! >= 0;
+    const cell = this.#cellOf(key, 0, key.length, hash);
+    return cell === NONE ? undefined : !isDeletion(this.chunks[this.#cells[cell + CHUNK]!]!, this.#cells[cell + AT]!);
+  }
+
+  /** As `knows`; the value is shown to `viewer`, where it lies. */
+  show(key: Bytes, hash: number, viewer: ValueViewer): boolean | undefined {
+    const cell = this.#cellOf(key, 0, key.length, hash);
+    if (cell === NONE) return undefined;
+    const chunk = this.chunks[this.#cells[cell + CHUNK]!]!;
+    const at = this.#cells[cell + AT]!;
+    if (isDeletion(chunk, at)) return false;
+    const from = valueAt(chunk, at);
+    viewer.view(chunk, from, from + valueBytes(chunk, at));
+    return true;
   }
 
   /** As `find`, for a key as the order has it; the value is a view of the chunk, see {@link copyOf}. */
   peek(name: string): Buffer | 'deleted' | undefined {
     const key = fromLatin1(name);
-    const slot = this.#slotOf(key, 0, key.length, keyHash(key));
-    if (slot === NONE) return undefined;
-    const at = slot * SLOT;
-    const length = this.#slots[at + VALUE_BYTES]!;
-    if (length < 0) return 'deleted';
-    const valueAt = this.#slots[at + KEY_AT]! + this.#slots[at + KEY_BYTES]!;
-    return this.chunks[this.#slots[at]!]!.subarray(valueAt, valueAt + length);
+    const cell = this.#cellOf(key, 0, key.length, keyHash(key));
+    if (cell === NONE) return undefined;
+    const chunk = this.chunks[this.#cells[cell + CHUNK]!]!;
+    const at = this.#cells[cell + AT]!;
+    if (isDeletion(chunk, at)) return 'deleted';
+    const from = valueAt(chunk, at);
+    return chunk.subarray(from, from + valueBytes(chunk, at));
   }
 
-  /**
-   * Takes note of what was written at `keyAt` of the last chunk: a key, and right behind it a value of `valueBytes`, or (undefined) that it
-   * is deleted. What was there before goes to `undo`.
-   */
-  set(keyAt: number, keyBytes: number, valueBytes: number | undefined, undo?: UndoLog): void {
+  /** Takes note of the operation that was written at `at` of the last chunk. What was there before goes to `undo`. */
+  set(at: number, undo?: UndoLog): void {
     const chunk = this.chunks.length - 1;
     const bytes = this.chunks[chunk]!;
-    const hash = keyHash(bytes, keyAt, keyAt + keyBytes);
-    let slot = this.#slotOf(bytes, keyAt, keyBytes, hash);
-    let slots = this.#slots;
-    if (slot === NONE) {
-      slot = this.#newSlot(keyBytes, hash);
-      slots = this.#slots;
-      undo?.push(slot, 0, 0, NOTHING);
-    } else undo?.push(slot, slots[slot * SLOT]!, slots[slot * SLOT + KEY_AT]!, slots[slot * SLOT + VALUE_BYTES]!);
-    const at = slot * SLOT;
-    slots[at] = chunk;
-    slots[at + KEY_AT] = keyAt;
-    slots[at + KEY_BYTES] = keyBytes;
-    slots[at + VALUE_BYTES] = valueBytes ?? DELETED;
+    const keyAt = at + OPERATION_HEADER_BYTES;
+    const length = keyBytes(bytes, at);
+    const hash = keyHash(bytes, keyAt, keyAt + length);
+    const cell = this.#cellOf(bytes, keyAt, length, hash);
+    if (cell === NONE) {
+      const slot = this.#newSlot(chunk, at, length, hash);
+      undo?.push(slot, 0, NOTHING);
+      return;
+    }
+    const cells = this.#cells;
+    undo?.push(cells[cell + SLOT_OF]! - 1, cells[cell + CHUNK]!, cells[cell + AT]!);
+    cells[cell + CHUNK] = chunk;
+    cells[cell + AT] = at;
   }
 
   /** Makes a slot what it was before a {@link set}, the last one not yet taken back. */
-  restore(slot: number, chunk: number, keyAt: number, valueBytes: number): void {
-    const slots = this.#slots;
-    const at = slot * SLOT;
-    if (valueBytes === NOTHING) {
-      this.#dropLast();
+  restore(slot: number, chunk: number, at: number): void {
+    const cell = this.#cellOfSlot(slot);
+    const cells = this.#cells;
+    if (at !== NOTHING) {
+      cells[cell + CHUNK] = chunk;
+      cells[cell + AT] = at;
       return;
     }
-    slots[at] = chunk;
-    slots[at + KEY_AT] = keyAt;
-    slots[at + VALUE_BYTES] = valueBytes;
+    const length = this.#keyBytesOf(slot);
+    cells.fill(0, cell, cell + CELL);
+    this.#count--;
+    this.#keyBytes -= length + KEY_OVERHEAD_BYTES;
+    // The order keeps the key: whoever meets it there finds nothing here.
+    if (this.#ordered > slot) this.#ordered = slot;
   }
 
   /** Puts up to `limit` new keys in their places; true when all are. */
   settle(limit = Number.POSITIVE_INFINITY): boolean {
     const end = Math.min(this.#count, this.#ordered + limit);
     for (; this.#ordered < end; this.#ordered++) {
-      const at = this.#ordered * SLOT;
-      const keyAt = this.#slots[at + KEY_AT]!;
-      this.#order.add(latin1(this.chunks[this.#slots[at]!]!, keyAt, keyAt + this.#slots[at + KEY_BYTES]!));
+      const chunk = this.chunks[this.#slots[this.#ordered * SLOT]!]!;
+      const at = this.#slots[this.#ordered * SLOT + 1]!;
+      this.#order.add(latin1(chunk, at + OPERATION_HEADER_BYTES, valueAt(chunk, at)));
     }
     this.#order.settle();
     return this.#ordered === this.#count;
@@ -150,69 +163,89 @@ export class Memtable {
     return this.#order.cursor(reverse);
   }
 
-  #slotOf(key: Bytes, from: number, length: number, hash: number): number {
+  /** Where in the cells that of a key begins, or NONE. */
+  #cellOf(key: Bytes, from: number, length: number, hash: number): number {
     const cells = this.#cells;
     const mask = this.#mask;
-    for (let cell = hash & mask; ; cell = (cell + 1) & mask) {
-      const slot = cells[2 * cell + 1]! - 1;
-      if (slot < 0) return NONE;
-      if (cells[2 * cell] === hash && this.#isKey(slot, key, from, length)) return slot;
+    for (let index = hash & mask; ; index = (index + 1) & mask) {
+      const cell = index * CELL;
+      if (cells[cell + SLOT_OF] === 0) return NONE;
+      if (cells[cell] === hash && isKey(this.chunks[cells[cell + CHUNK]!]!, cells[cell + AT]!, key, from, length)) return cell;
     }
   }
 
-  #isKey(slot: number, key: Bytes, from: number, length: number): boolean {
-    const slots = this.#slots;
-    const at = slot * SLOT;
-    if (slots[at + KEY_BYTES] !== length) return false;
-    const chunk = this.chunks[slots[at]!]!;
-    const keyAt = slots[at + KEY_AT]!;
-    for (let i = 0; i < length; i++) if (chunk[keyAt + i] !== key[from + i]) return false;
-    return true;
+  #cellOfSlot(slot: number): number {
+    const chunk = this.chunks[this.#slots[slot * SLOT]!]!;
+    const at = this.#slots[slot * SLOT + 1]!;
+    let index = keyHash(chunk, at + OPERATION_HEADER_BYTES, valueAt(chunk, at)) & this.#mask;
+    while (this.#cells[index * CELL + SLOT_OF] !== slot + 1) index = (index + 1) & this.#mask;
+    return index * CELL;
   }
 
-  #newSlot(keyBytes: number, hash: number): number {
-    const slot = this.#count++;
-    if (slot * SLOT === this.#slots.length) {
+  #keyBytesOf(slot: number): number {
+    return keyBytes(this.chunks[this.#slots[slot * SLOT]!]!, this.#slots[slot * SLOT + 1]!);
+  }
+
+  #newSlot(chunk: number, at: number, length: number, hash: number): number {
+    if (this.#count * SLOT === this.#slots.length) {
       this.#slots = grown(this.#slots);
       this.#growCells();
     }
-    this.#enter(hash, slot);
-    this.#keyBytes += keyBytes + KEY_OVERHEAD_BYTES;
+    const slot = this.#count++;
+    this.#slots[slot * SLOT] = chunk;
+    this.#slots[slot * SLOT + 1] = at;
+    this.#enter(hash, slot, chunk, at);
+    this.#keyBytes += length + KEY_OVERHEAD_BYTES;
     return slot;
   }
 
-  #enter(hash: number, slot: number): void {
+  #enter(hash: number, slot: number, chunk: number, at: number): void {
     const cells = this.#cells;
-    let cell = hash & this.#mask;
-    while (cells[2 * cell + 1] !== 0) cell = (cell + 1) & this.#mask;
-    cells[2 * cell] = hash;
-    cells[2 * cell + 1] = slot + 1;
+    let index = hash & this.#mask;
+    while (cells[index * CELL + SLOT_OF] !== 0) index = (index + 1) & this.#mask;
+    const cell = index * CELL;
+    cells[cell] = hash;
+    cells[cell + SLOT_OF] = slot + 1;
+    cells[cell + CHUNK] = chunk;
+    cells[cell + AT] = at;
   }
 
   /** In the order of the slots, so that the last one entered is the last slot. */
   #growCells(): void {
     const old = this.#cells;
-    const hashes = new Int32Array(this.#count);
-    for (let i = 0; i < old.length; i += 2) if (old[i + 1] !== 0) hashes[old[i + 1]! - 1] = old[i]!;
+    const cellOf = new Int32Array(this.#count);
+    for (let cell = 0; cell < old.length; cell += CELL) if (old[cell + SLOT_OF] !== 0) cellOf[old[cell + SLOT_OF]! - 1] = cell;
     this.#cells = new Int32Array(old.length * 2);
-    this.#mask = old.length - 1;
-    for (let slot = 0; slot < this.#count - 1; slot++) this.#enter(hashes[slot]!, slot);
+    this.#mask = 2 * this.#mask + 1;
+    for (let slot = 0; slot < this.#count; slot++) {
+      const cell = cellOf[slot]!;
+      this.#enter(old[cell]!, slot, old[cell + CHUNK]!, old[cell + AT]!);
+    }
   }
+}
 
-  #dropLast(): void {
-    const slot = --this.#count;
-    const at = slot * SLOT;
-    const keyAt = this.#slots[at + KEY_AT]!;
-    const keyBytes = this.#slots[at + KEY_BYTES]!;
-    const cells = this.#cells;
-    let cell = keyHash(this.chunks[this.#slots[at]!]!, keyAt, keyAt + keyBytes) & this.#mask;
-    while (cells[2 * cell + 1] !== slot + 1) cell = (cell + 1) & this.#mask;
-    cells[2 * cell] = 0;
-    cells[2 * cell + 1] = 0;
-    this.#keyBytes -= keyBytes + KEY_OVERHEAD_BYTES;
-    // The order keeps the key: whoever meets it there finds nothing here.
-    if (this.#ordered > slot) this.#ordered = slot;
-  }
+function keyBytes(chunk: Buffer, at: number): number {
+  return chunk[at + 1]! | (chunk[at + 2]! << 8);
+}
+
+function valueAt(chunk: Buffer, at: number): number {
+  return at + OPERATION_HEADER_BYTES + keyBytes(chunk, at);
+}
+
+function valueBytes(chunk: Buffer, at: number): number {
+  return (chunk[at + 3]! | (chunk[at + 4]! << 8) | (chunk[at + 5]! << 16) | (chunk[at + 6]! << 24)) >>> 0;
+}
+
+function isDeletion(chunk: Buffer, at: number): boolean {
+  return chunk[at] === DELETE;
+}
+
+/** Whether the operation at `at` of `chunk` is about the key at `from` of `key`. */
+function isKey(chunk: Buffer, at: number, key: Bytes, from: number, length: number): boolean {
+  if (keyBytes(chunk, at) !== length) return false;
+  const keyAt = at + OPERATION_HEADER_BYTES;
+  for (let i = 0; i < length; i++) if (chunk[keyAt + i] !== key[from + i]) return false;
+  return true;
 }
 
 function grown(array: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
@@ -229,6 +262,9 @@ export function copyOf(source: Buffer, offset: number, length: number): Buffer {
   return copy;
 }
 
+/** In place of where an operation lies: there was none. */
+const NOTHING = -1;
+
 /** What the open batch overwrote, oldest first: per write a slot with its old content, and where the batch ended before the write. */
 export class UndoLog {
   #entries = new Int32Array(FIRST_SLOTS * STRIDE);
@@ -241,16 +277,15 @@ export class UndoLog {
     return this.#count;
   }
 
-  push(slot: number, chunk: number, keyAt: number, valueBytes: number): void {
+  push(slot: number, chunk: number, operationAt: number): void {
     const at = this.#count++ * STRIDE;
     if (at === this.#entries.length) this.#entries = grown(this.#entries);
     const entries = this.#entries;
     entries[at] = slot;
     entries[at + 1] = chunk;
-    entries[at + 2] = keyAt;
-    entries[at + 3] = valueBytes;
-    entries[at + 4] = this.used;
-    entries[at + 5] = this.closed;
+    entries[at + 2] = operationAt;
+    entries[at + 3] = this.used;
+    entries[at + 4] = this.closed;
   }
 
   clear(): void {
@@ -261,10 +296,10 @@ export class UndoLog {
   pop(memtable: Memtable): void {
     const at = --this.#count * STRIDE;
     const entries = this.#entries;
-    memtable.restore(entries[at]!, entries[at + 1]!, entries[at + 2]!, entries[at + 3]!);
-    this.used = entries[at + 4]!;
-    this.closed = entries[at + 5]!;
+    memtable.restore(entries[at]!, entries[at + 1]!, entries[at + 2]!);
+    this.used = entries[at + 3]!;
+    this.closed = entries[at + 4]!;
   }
 }
 
-const STRIDE = 6;
+const STRIDE = 5;

@@ -27,6 +27,14 @@ function read(reader: StorageReader, key: string): string | undefined {
   return value && fromUtf8(value);
 }
 
+/** The value of `key` as a viewer sees it. */
+function shown(reader: StorageReader, key: Bytes): string | undefined {
+  let seen: string | undefined;
+  const isThere = reader.show(key, { view: (bytes, from, to) => (seen = toHex(bytes.subarray(from, to))) });
+  expect(isThere).toBe(seen !== undefined);
+  return seen;
+}
+
 /** Every adapter of the storage port passes this suite. */
 export function describeStorage(name: string, adapter: StorageUnderTest): void {
   describe(name, () => {
@@ -379,6 +387,7 @@ async function playAgainstModel(
         const found = storage.get(one.key);
         expect(found && toHex(found)).toBe(expected && toHex(expected));
         expect(storage.has(one.key)).toBe(expected !== undefined);
+        expect(shown(storage, one.key)).toBe(expected && toHex(expected));
         break;
       }
       case 'scan':

@@ -20,10 +20,18 @@ export function checkKey(key: Bytes): void {
   assert(key.length > 0 && key.length <= MAX_KEY_BYTES, () => `a storage key has 1 to ${MAX_KEY_BYTES} bytes, this one ${key.length}`);
 }
 
+/** Whoever wants to look at a value without having it copied. */
+export interface ValueViewer {
+  /** The value is `bytes[from … to)`, as long as the call lasts: what is kept must be copied. It must not read from the storage. */
+  view(bytes: Bytes, from: number, to: number): void;
+}
+
 /** What reads offer, over the live state or over a snapshot. */
 export interface StorageReader {
   /** The value of `key`, or undefined. The bytes must not be changed, and are the caller's to keep. */
   get(key: Bytes): Bytes | undefined;
+  /** Shows the value of `key` to `viewer` where it lies, before it returns: a read without a copy. False when there is none. */
+  show(key: Bytes, viewer: ValueViewer): boolean;
   has(key: Bytes): boolean;
   /**
    * The pairs with `from <= key < to`, in byte-wise order (backwards with `reverse`), at most `limit`.
@@ -47,7 +55,7 @@ export interface StoragePair {
 }
 
 export interface Storage extends StorageReader {
-  /** Adds to the open batch. The bytes are the storage's from here on. @throws KF_DISK_FULL, KF_STORAGE_FAILED; then nothing changed. */
+  /** Adds to the open batch. Key and value are copied. @throws KF_DISK_FULL, KF_STORAGE_FAILED; then nothing changed. */
   put(key: Bytes, value: Bytes): void;
   delete(key: Bytes): void;
   /** Where the open batch stands now; for {@link rollback}. */
