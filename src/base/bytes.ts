@@ -42,10 +42,22 @@ export function concatBytes(...parts: readonly Bytes[]): Bytes {
 
 /** Bytes of one's own with what stands in `bytes` from `from` up to `to`. (`slice` is not that: a Buffer's shares its memory.) */
 export function copyBytes(bytes: Bytes, from = 0, to = bytes.length): Uint8Array {
-  const copy = freshBytes(to - from);
-  copy.set(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to));
+  const length = to - from;
+  const copy = freshBytes(length);
+  if (length > LOOP_BYTES) copy.set(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to));
+  else for (let i = 0; i < length; i++) copy[i] = bytes[from + i]!;
   return copy;
 }
+
+/** Copies all of `bytes` to `target`, from `at` on. */
+export function putBytes(target: Uint8Array, at: number, bytes: Bytes): void {
+  const { length } = bytes;
+  if (length > LOOP_BYTES) target.set(bytes, at);
+  else for (let i = 0; i < length; i++) target[at + i] = bytes[i]!;
+}
+
+/** Up to so many bytes a loop is quicker than a call to `set`, which leaves JavaScript. */
+const LOOP_BYTES = 48;
 
 const SLAB_BYTES = 8 * 1024;
 const SLICE_LIMIT = 1024;

@@ -1,4 +1,5 @@
 import type { Bytes } from '../base/bytes.ts';
+import type { InPlaceCodec } from './value-module.ts';
 
 // The hash that chains a shard's entries: hash(n) = H(hash(n-1), entry n). It tells replicas apart that were fed different entries, by
 // accident; it is not meant against an enemy. The round of MurmurHash3_x86_128, fed piecewise through a buffer so that the cost of a small
@@ -51,6 +52,19 @@ export class ChainHash {
       else this.#buffer.set(count === bytes.length ? bytes : bytes.subarray(from, from + count), this.#length);
       this.#length += count;
       from += count;
+    }
+  }
+
+  /** Adds the `size` bytes that `codec` makes of `value`. */
+  addEncoded<T>(codec: InPlaceCodec<T>, value: T, size: number): void {
+    if (this.#length + size > BUFFER_BYTES) this.#absorb();
+    if (this.#length + size > BUFFER_BYTES) {
+      const bytes = new Uint8Array(size);
+      codec.encode(value, bytes, 0);
+      this.add(bytes);
+    } else {
+      codec.encode(value, this.#buffer, this.#length);
+      this.#length += size;
     }
   }
 

@@ -1,12 +1,13 @@
 import type { Bytes } from '../base/bytes.ts';
 import { ChainHash } from './chain-hash.ts';
 import { type Entry, type EntryCommand, encodeEntryHeader, hashCommand, hashKeyed, KIND_COMMAND, KIND_COMMAND_MANY } from './entry.ts';
-import type { ValueCodec } from './value-module.ts';
+import { inPlace } from './in-place-codec.ts';
+import type { InPlaceCodec, ValueCodec } from './value-module.ts';
 
 /** The open entry of a shard that orders commands by running them: its hash so far, and its commands where somebody wants them. */
 export class EntryDraft<Command> {
   readonly #chain = new ChainHash();
-  readonly #codec: ValueCodec<Command>;
+  readonly #codec: InPlaceCodec<Command>;
   readonly #keeps: boolean;
   #header: Omit<Entry<Command>, 'commands'> | undefined;
   #kept: EntryCommand<Command>[] = [];
@@ -14,7 +15,7 @@ export class EntryDraft<Command> {
   #isLogged = false;
 
   constructor(codec: ValueCodec<Command>, keeps: boolean) {
-    this.#codec = codec;
+    this.#codec = inPlace(codec);
     this.#keeps = keeps;
   }
 
@@ -50,7 +51,7 @@ export class EntryDraft<Command> {
   addKeyed(kind: 'command' | 'command-many', key: Bytes, command: Command): void {
     this.#count++;
     if (this.#isLogged) return;
-    hashKeyed(this.#chain, kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY, key, this.#codec.encode(command));
+    hashKeyed(this.#chain, kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY, key, command, this.#codec);
     if (this.#keeps) this.#kept.push({ kind, key, command });
   }
 

@@ -4,7 +4,7 @@ import type { ChainHash } from './chain-hash.ts';
 import { CONTROL_BYTES, type ControlCommand, decodeControl, encodeControl, isControlKind } from './control-command.ts';
 import { encodeRequestId, type RequestId } from './request-id.ts';
 import { leaderBytes } from './shard-state.ts';
-import type { ValueCodec } from './value-module.ts';
+import type { InPlaceCodec, ValueCodec } from './value-module.ts';
 
 // An entry of a shard's log: what the leader ordered in one go. All replicas run the same entries and so come to the same state.
 //
@@ -88,16 +88,17 @@ export function encodeEntryHeader(entry: Omit<Entry<unknown>, 'commands'>): Byte
 }
 
 /** Adds a command without a request id; see {@link hashCommand}. */
-export function hashKeyed(hash: ChainHash, kind: number, key: Bytes, body: Bytes): void {
+export function hashKeyed<Command>(hash: ChainHash, kind: number, key: Bytes, command: Command, codec: InPlaceCodec<Command>): void {
   hash.addByte(kind);
   hash.addU32(key.length);
   hash.add(key);
-  hash.addU32(body.length);
-  hash.add(body);
+  const size = codec.size(command);
+  hash.addU32(size);
+  hash.addEncoded(codec, command, size);
 }
 
 /** Adds a command to the hash of its entry, byte for byte as {@link encodeEntry} writes it. */
-export function hashCommand<Command>(hash: ChainHash, command: EntryCommand<Command>, codec: ValueCodec<Command>): void {
+export function hashCommand<Command>(hash: ChainHash, command: EntryCommand<Command>, codec: InPlaceCodec<Command>): void {
   switch (command.kind) {
     case 'command':
     case 'command-many':
@@ -105,7 +106,7 @@ export function hashCommand<Command>(hash: ChainHash, command: EntryCommand<Comm
         hash.addByte(KIND_REQUEST);
         hash.add(encodeRequestId(command.request));
       }
-      hashKeyed(hash, command.kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY, command.key, codec.encode(command.command));
+      hashKeyed(hash, command.kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY, command.key, command.command, codec);
       return;
     case 'expire-keys':
       hashExpireKeys(hash, command.keys);

@@ -1,22 +1,24 @@
 import type { ReplySink } from './reply-sink.ts';
 
-// The answers that wait for one batch to become durable: flat lists instead of a promise or a closure for each.
+// The answers that wait for one batch to become durable: flat lists instead of a promise or a closure for each, used again for the next batch.
 
 export class HeldAnswers {
-  #sinks: ReplySink<never>[] = [];
-  #tokens: number[] = [];
-  #answers: unknown[] = [];
-  #areWrites: boolean[] = [];
+  readonly #sinks: (ReplySink<never> | undefined)[] = [];
+  readonly #tokens: number[] = [];
+  readonly #answers: unknown[] = [];
+  readonly #areWrites: boolean[] = [];
+  #count = 0;
 
   get count(): number {
-    return this.#sinks.length;
+    return this.#count;
   }
 
   add<T>(sink: ReplySink<T>, token: number, answer: T, isWrite: boolean): void {
-    this.#sinks.push(sink as ReplySink<never>);
-    this.#tokens.push(token);
-    this.#answers.push(answer);
-    this.#areWrites.push(isWrite);
+    const at = this.#count++;
+    this.#sinks[at] = sink as ReplySink<never>;
+    this.#tokens[at] = token;
+    this.#answers[at] = answer;
+    this.#areWrites[at] = isWrite;
   }
 
   /** Tells every answer, in the order of adding, and is empty then. A sink that throws stops no other: its error is thrown once all have been told. */
@@ -30,22 +32,19 @@ export class HeldAnswers {
   }
 
   #tell(tell: (sink: ReplySink<never>, token: number, answer: unknown, isWrite: boolean) => void): void {
-    const sinks = this.#sinks;
-    const tokens = this.#tokens;
-    const answers = this.#answers;
-    const areWrites = this.#areWrites;
     let thrown: { readonly error: unknown } | undefined;
-    for (let i = 0; i < sinks.length; i++) {
+    for (let i = 0; i < this.#count; i++) {
+      const sink = this.#sinks[i]!;
+      const answer = this.#answers[i];
+      this.#sinks[i] = undefined;
+      this.#answers[i] = undefined;
       try {
-        tell(sinks[i]!, tokens[i]!, answers[i], areWrites[i]!);
+        tell(sink, this.#tokens[i]!, answer, this.#areWrites[i]!);
       } catch (error) {
         thrown ??= { error };
       }
     }
-    this.#sinks = [];
-    this.#tokens = [];
-    this.#answers = [];
-    this.#areWrites = [];
+    this.#count = 0;
     if (thrown) throw thrown.error;
   }
 }

@@ -1,5 +1,6 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { type Bytes, concatBytes, copyBytes, freshBytes } from '../base/bytes.ts';
+import type { SizedBytes } from './sized-bytes.ts';
 
 // Where things lie in storage. One ordered space, cut into tables by a leading number:
 //
@@ -41,14 +42,15 @@ export const SESSION_TABLE = 1;
 export const META_TABLE = 2;
 export const FIRST_TABLE = 4;
 
-/** The storage key of a record: fresh bytes, the storage's to keep. Cost: one allocation, for keys that are not cut. */
-export function recordKey(table: number, position: number, key: Bytes): Bytes {
+/** The storage key of a record, written into bytes of `into`, or into its own. */
+export function recordKey(table: number, position: number, key: Bytes, into?: SizedBytes): Bytes {
   const length = key.length;
   let zeros = 0;
   if (length > KEY_LIMIT) return cutKey(table, position, key);
   for (let i = 0; i < length; i++) if (key[i] === 0) zeros++;
   if (length + zeros > KEY_LIMIT) return cutKey(table, position, key);
-  const out = freshBytes(10 + length + zeros);
+  const bytes = 10 + length + zeros;
+  const out = into ? into.take(bytes) : freshBytes(bytes);
   putU32(out, 0, table);
   putU32(out, 4, position);
   let at = 8;
@@ -62,6 +64,7 @@ export function recordKey(table: number, position: number, key: Bytes): Bytes {
       if (byte === 0) out[at++] = ZERO;
     }
   }
+  out[at] = 0;
   out[at + 1] = RECORD;
   return out;
 }

@@ -5,6 +5,7 @@ import { openMany, openManyForQuery, type Ran } from './many-records.ts';
 import { type RecordDuties, RecordView, ShardRecord } from './shard-record.ts';
 import type { ShardState } from './shard-state.ts';
 import type { ShardStorage } from './shard-storage.ts';
+import { SizedBytes } from './sized-bytes.ts';
 import type { ValueModule } from './value-module.ts';
 
 export interface ModuleRunnerOptions<Value, Command, Reply, Query, Answer> {
@@ -31,8 +32,8 @@ export class ModuleRunner<Value, Command, Reply, Query, Answer> {
     const { storage, module, duties } = options;
     this.#options = options;
     this.#module = module;
-    this.#record = new ShardRecord(storage, module.codec, duties);
-    this.#view = new RecordView(storage, module.codec);
+    this.#record = new ShardRecord(storage, module.codec, duties, new SizedBytes());
+    this.#view = new RecordView(storage, module.codec, new SizedBytes());
   }
 
   command(state: ShardState, nowMs: number, key: Bytes, position: number, command: Command): Reply {

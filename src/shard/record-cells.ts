@@ -23,12 +23,16 @@ export class StoredCellReader implements CellReader {
   protected readonly reader: ShardReader;
   protected readonly owner: CellOwner;
   #prefix: Bytes | undefined;
-  #prefixOf: Bytes | undefined;
   #prefixGeneration = 0;
 
   constructor(reader: ShardReader, owner: CellOwner) {
     this.reader = reader;
     this.owner = owner;
+  }
+
+  /** The owner has become another record. */
+  forget(): void {
+    this.#prefix = undefined;
   }
 
   get(cell: Bytes): Bytes | undefined {
@@ -61,8 +65,7 @@ export class StoredCellReader implements CellReader {
 
   protected prefix(): Bytes {
     const { storageKey, generation } = this.owner;
-    if (this.#prefix && this.#prefixOf === storageKey && this.#prefixGeneration === generation) return this.#prefix;
-    this.#prefixOf = storageKey;
+    if (this.#prefix && this.#prefixGeneration === generation) return this.#prefix;
     this.#prefixGeneration = generation;
     return (this.#prefix = cellPrefix(storageKey, generation));
   }

@@ -1,5 +1,5 @@
 import { assert } from '../base/assert.ts';
-import { type Bytes, freshBytes } from '../base/bytes.ts';
+import { type Bytes, copyBytes } from '../base/bytes.ts';
 
 // A record in storage: [flags u8][expireAtMs f64]?[cell generation u40]?[sizeBytes f64]?[key length u32, key]?[the module's value ...]
 // What is absent costs nothing, so a plain value has one byte of header.
@@ -20,35 +20,27 @@ export interface RecordHeader {
   key: Bytes | undefined;
 }
 
-export function encodeRecord(header: RecordHeader, body: Bytes): Bytes {
+/** The length of the record of a value that takes `bodyBytes`. */
+export function recordBytes(header: RecordHeader, bodyBytes: number): number {
+  let length = 1 + bodyBytes;
+  if (header.expireAtMs !== undefined) length += 8;
+  if (header.generation !== 0) length += 5;
+  if (header.sizeBytes !== bodyBytes) length += 8;
+  if (header.key !== undefined) length += 4 + header.key.length;
+  return length;
+}
+
+/** Writes a record's header to the beginning of `out`, which has the length of {@link recordBytes}; returns where the value goes. */
+export function encodeRecordHeader(header: RecordHeader, bodyBytes: number, out: Bytes): number {
   const { expireAtMs, generation, sizeBytes, key } = header;
-  const hasSize = sizeBytes !== body.length;
-  if (expireAtMs === undefined && generation === 0 && !hasSize && key === undefined) {
-    const out = freshBytes(1 + body.length);
-    out.set(body, 1);
-    return out;
-  }
-  let length = 1 + body.length;
-  let flags = 0;
-  if (expireAtMs !== undefined) {
-    flags |= HAS_EXPIRY;
-    length += 8;
-  }
-  if (generation !== 0) {
-    flags |= HAS_CELLS;
-    length += 5;
-  }
-  if (hasSize) {
-    flags |= HAS_SIZE;
-    length += 8;
-  }
-  if (key !== undefined) {
-    flags |= HAS_KEY;
-    length += 4 + key.length;
-  }
-  const out = freshBytes(length);
-  const view = new DataView(out.buffer, out.byteOffset, length);
-  out[0] = flags;
+  const hasSize = sizeBytes !== bodyBytes;
+  out[0] =
+    (expireAtMs === undefined ? 0 : HAS_EXPIRY) |
+    (generation === 0 ? 0 : HAS_CELLS) |
+    (hasSize ? HAS_SIZE : 0) |
+    (key === undefined ? 0 : HAS_KEY);
+  if (out[0] === 0) return 1;
+  const view = new DataView(out.buffer, out.byteOffset, out.length);
   let at = 1;
   if (expireAtMs !== undefined) {
     view.setFloat64(at, expireAtMs);
@@ -68,23 +60,22 @@ export function encodeRecord(header: RecordHeader, body: Bytes): Bytes {
     out.set(key, at + 4);
     at += 4 + key.length;
   }
-  out.set(body, at);
-  return out;
+  return at;
 }
 
-/** Reads the header of `stored` into `into`, which may be used again; returns where the module's value begins. */
-export function decodeRecordHeader(stored: Bytes, into: RecordHeader): number {
-  const flags = stored[0];
+/** Reads the header of the record in `stored[from … to)` into `into`, which may be used again; returns where the module's value begins. */
+export function decodeRecordHeader(stored: Bytes, into: RecordHeader, from = 0, to: number = stored.length): number {
+  const flags = stored[from];
   assert(flags !== undefined && flags < 16, () => `a record with flags ${flags}`);
   into.expireAtMs = undefined;
   into.generation = 0;
   into.key = undefined;
   if (flags === 0) {
-    into.sizeBytes = stored.length - 1;
-    return 1;
+    into.sizeBytes = to - from - 1;
+    return from + 1;
   }
   const view = new DataView(stored.buffer, stored.byteOffset, stored.length);
-  let at = 1;
+  let at = from + 1;
   if (flags & HAS_EXPIRY) {
     into.expireAtMs = view.getFloat64(at);
     at += 8;
@@ -100,9 +91,9 @@ export function decodeRecordHeader(stored: Bytes, into: RecordHeader): number {
   }
   if (flags & HAS_KEY) {
     const length = view.getUint32(at);
-    into.key = stored.slice(at + 4, at + 4 + length);
+    into.key = copyBytes(stored, at + 4, at + 4 + length);
     at += 4 + length;
   }
-  into.sizeBytes = sizeBytes < 0 ? stored.length - at : sizeBytes;
+  into.sizeBytes = sizeBytes < 0 ? to - at : sizeBytes;
   return at;
 }

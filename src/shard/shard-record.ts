@@ -1,16 +1,20 @@
 import { assert } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
+import { inPlace } from './in-place-codec.ts';
 import { expiryKey, isCut, recordKey } from './key-layout.ts';
-import { decodeRecordHeader, encodeRecord, type RecordHeader } from './record.ts';
+import { decodeRecordHeader, encodeRecordHeader, type RecordHeader, recordBytes } from './record.ts';
 import { type CellOwner, dropGeneration, StoredCellReader, StoredCells, tooLarge } from './record-cells.ts';
-import type { ShardReader, ShardStorage } from './shard-storage.ts';
-import type { CommandContext, QueryContext, ValueCodec } from './value-module.ts';
+import type { ShardReader, ShardStorage, ValueViewer } from './shard-storage.ts';
+import { SizedBytes } from './sized-bytes.ts';
+import type { CommandContext, InPlaceCodec, QueryContext, ValueCodec } from './value-module.ts';
 
 const NO_BYTES: Bytes = new Uint8Array(0);
+/** Where records are put together. Storage copies them. */
+const records = new SizedBytes();
 
 /** One record as a query sees it. Used again for the next: {@link load} makes it another record. */
-export class RecordView<Value> implements QueryContext, CellOwner {
+export class RecordView<Value> implements QueryContext, CellOwner, ValueViewer {
   readonly cells: StoredCellReader;
   key: Bytes = NO_BYTES;
   position = 0;
@@ -21,22 +25,27 @@ export class RecordView<Value> implements QueryContext, CellOwner {
   generation = 0;
   /** Undefined when the key is absent or has expired. */
   value: Value | undefined;
-  protected readonly codec: ValueCodec<Value>;
-  readonly #reader: ShardReader;
-  /** What storage holds, expired or not. */
-  protected stored: Bytes | undefined;
-  protected bodyAt = 0;
+  /** Storage holds a record here, though perhaps an expired one. */
+  exists = false;
+  protected readonly codec: InPlaceCodec<Value>;
+  /** What storage says of the record, expired or not. Of none: nothing. */
   protected readonly header: RecordHeader = { expireAtMs: undefined, generation: 0, sizeBytes: 0, key: undefined };
+  readonly #reader: ShardReader;
+  readonly #keys: SizedBytes | undefined;
 
-  constructor(reader: ShardReader, codec: ValueCodec<Value>) {
+  /** `keys`: where storage keys are written; absent: to bytes of their own, for a view that is loaded once. */
+  constructor(reader: ShardReader, codec: ValueCodec<Value>, keys?: SizedBytes) {
     this.#reader = reader;
-    this.codec = codec;
+    this.#keys = keys;
+    this.codec = inPlace(codec);
     this.cells = new StoredCellReader(reader, this);
   }
 
+  /** Looks the record up. */
   load(table: number, position: number, key: Bytes, nowMs: number): void {
-    const storageKey = recordKey(table, position, key);
+    const storageKey = recordKey(table, position, key, this.#keys);
     this.storageKey = storageKey;
+    this.cells.forget();
     this.key = key;
     this.position = position;
     this.nowMs = nowMs;
@@ -44,16 +53,17 @@ export class RecordView<Value> implements QueryContext, CellOwner {
     this.expireAtMs = undefined;
     this.sizeBytes = 0;
     this.generation = 0;
-    const stored = this.#reader.get(storageKey);
-    this.stored = stored;
-    if (stored === undefined) return;
-    const header = this.header;
-    this.bodyAt = decodeRecordHeader(stored, header);
-    if (header.expireAtMs !== undefined && header.expireAtMs <= nowMs) return;
+    this.exists = this.#reader.show(storageKey, this);
+  }
+
+  view(stored: Bytes, from: number, to: number): void {
+    const { header } = this;
+    const bodyAt = decodeRecordHeader(stored, header, from, to);
+    if (header.expireAtMs !== undefined && header.expireAtMs <= this.nowMs) return;
     this.expireAtMs = header.expireAtMs;
     this.sizeBytes = header.sizeBytes;
     this.generation = header.generation;
-    this.value = this.codec.decode(stored.subarray(this.bodyAt));
+    this.value = this.codec.decode(stored, bodyAt, to);
   }
 }
 
@@ -79,8 +89,8 @@ export class ShardRecord<Value> extends RecordView<Value> implements CommandCont
   readonly #storage: ShardStorage;
   readonly #duties: RecordDuties;
 
-  constructor(storage: ShardStorage, codec: ValueCodec<Value>, duties: RecordDuties) {
-    super(storage, codec);
+  constructor(storage: ShardStorage, codec: ValueCodec<Value>, duties: RecordDuties, keys?: SizedBytes) {
+    super(storage, codec, keys);
     this.#storage = storage;
     this.#duties = {
       ...duties,
@@ -97,16 +107,6 @@ export class ShardRecord<Value> extends RecordView<Value> implements CommandCont
     super.load(table, position, key, nowMs);
   }
 
-  /** Storage holds a record here, though perhaps an expired one. */
-  get exists(): boolean {
-    return this.stored !== undefined;
-  }
-
-  /** When the record in storage expires, expired or not. */
-  get storedExpireAtMs(): number | undefined {
-    return this.stored && this.header.expireAtMs;
-  }
-
   /**
    * Makes `value` the record's, or removes it, and adds what changed to `counts`. `expireAtMs`: a time, null for never, undefined for as
    * before. Throws what storage throws, KF_VALUE_TOO_LARGE, or what the codec throws; the caller undoes the writes then.
@@ -117,7 +117,7 @@ export class ShardRecord<Value> extends RecordView<Value> implements CommandCont
       this.#remove(counts);
       return;
     }
-    const { stored, header } = this;
+    const { exists, header } = this;
     const live = this.value !== undefined;
     const same = live && value === this.value;
     if (
@@ -128,21 +128,21 @@ export class ShardRecord<Value> extends RecordView<Value> implements CommandCont
     ) {
       return;
     }
-    assert(stored !== undefined || !same, () => 'an absent record with a value');
-    const body = same ? stored!.subarray(this.bodyAt) : this.codec.encode(value);
-    if (body.length > this.#duties.maxValueBytes) throw tooLarge(body.length, this.#duties.maxValueBytes);
-    const size = sizeBytes ?? (same ? header.sizeBytes : body.length);
+    assert(exists || !same, () => 'an absent record with a value');
+    const bodyBytes = this.codec.size(value);
+    if (bodyBytes > this.#duties.maxValueBytes) throw tooLarge(bodyBytes, this.#duties.maxValueBytes);
+    const size = sizeBytes ?? (same ? header.sizeBytes : bodyBytes);
     if (!Number.isSafeInteger(size) || size < 0)
       throw new KeyfleetError('KF_BAD_RESULT', `a value module says that a value has ${size} bytes`);
     this.#duties.onWrite();
-    if (stored === undefined) {
-      counts.keys++;
-      counts.bytes += this.key.length + size;
-    } else {
+    const storedExpiry = exists ? header.expireAtMs : undefined;
+    if (exists) {
       counts.bytes += size - header.sizeBytes;
       if (!live && header.generation !== 0) this.#dropCells(header.generation);
+    } else {
+      counts.keys++;
+      counts.bytes += this.key.length + size;
     }
-    const storedExpiry = stored === undefined ? undefined : header.expireAtMs;
     if (storedExpiry !== expiry) {
       if (storedExpiry !== undefined) {
         this.#storage.delete(expiryKey(this.storageKey, storedExpiry));
@@ -153,15 +153,21 @@ export class ShardRecord<Value> extends RecordView<Value> implements CommandCont
         counts.expiring++;
       }
     }
-    const key = isCut(this.storageKey) ? this.key : undefined;
-    this.#storage.put(this.storageKey, encodeRecord({ expireAtMs: expiry, generation: this.generation, sizeBytes: size, key }, body));
+    // What storage said is not asked for any more: the header becomes that of the new record.
+    header.expireAtMs = expiry;
+    header.generation = this.generation;
+    header.sizeBytes = size;
+    header.key = isCut(this.storageKey) ? this.key : undefined;
+    const record = records.take(recordBytes(header, bodyBytes));
+    this.codec.encode(value, record, encodeRecordHeader(header, bodyBytes, record));
+    this.#storage.put(this.storageKey, record);
   }
 
   #remove(counts: CountChange): void {
-    const { stored, header } = this;
+    const { exists, header } = this;
     // Cells that the command wrote before it decided that there is no value.
-    if (this.generation !== 0 && (stored === undefined || this.generation !== header.generation)) this.#dropCells(this.generation);
-    if (stored === undefined) return;
+    if (this.generation !== 0 && (!exists || this.generation !== header.generation)) this.#dropCells(this.generation);
+    if (!exists) return;
     this.#duties.onWrite();
     if (header.generation !== 0) this.#dropCells(header.generation);
     if (header.expireAtMs !== undefined) {

@@ -33,6 +33,16 @@ export interface ValueCodec<T> {
   encode(value: T): Bytes;
   /** `bytes` may be kept. */
   decode(bytes: Bytes): T;
+  /** The same without bytes of their own, for a codec whose speed matters; must agree with the above. */
+  readonly inPlace?: InPlaceCodec<T>;
+}
+
+export interface InPlaceCodec<T> {
+  /** How many bytes {@link encode} writes. It is called next, for the same value. */
+  size(value: T): number;
+  encode(value: T, target: Bytes, at: number): void;
+  /** Reads `bytes[from … to)`, which do not stay as they are: what is kept must be copied. */
+  decode(bytes: Bytes, from: number, to: number): T;
 }
 
 export interface QueryContext {

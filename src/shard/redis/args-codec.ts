@@ -1,5 +1,5 @@
 import { assert } from '../../base/assert.ts';
-import type { Bytes } from '../../base/bytes.ts';
+import { type Bytes, copyBytes, putBytes } from '../../base/bytes.ts';
 import type { ValueCodec } from '../value-module.ts';
 import type { CommandArgs } from './command-table.ts';
 import type { RedisQuery } from './handler.ts';
@@ -7,34 +7,12 @@ import type { RedisQuery } from './handler.ts';
 /** How a command travels in a log: for each argument its length (LEB128: seven bits a byte, low ones first) and its bytes. */
 export const commandArgsCodec: ValueCodec<CommandArgs> = {
   encode(args) {
-    let length = 0;
-    for (const arg of args) length += varintBytes(arg.length) + arg.length;
-    const bytes = new Uint8Array(length);
-    let at = 0;
-    for (const arg of args) {
-      let rest = arg.length;
-      for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes[at++] = (rest & 0x7f) | 0x80;
-      bytes[at++] = rest;
-      bytes.set(arg, at);
-      at += arg.length;
-    }
+    const bytes = new Uint8Array(size(args));
+    encodeInto(args, bytes, 0);
     return bytes;
   },
-  decode(bytes) {
-    const args: Bytes[] = [];
-    let at = 0;
-    while (at < bytes.length) {
-      let length = 0;
-      let unit = 1;
-      for (; bytes[at]! >= 0x80; at++, unit *= 0x80) length += (bytes[at]! & 0x7f) * unit;
-      length += bytes[at]! * unit;
-      at++;
-      assert(at + length <= bytes.length, () => 'a command ends inside an argument');
-      args.push(bytes.subarray(at, at + length));
-      at += length;
-    }
-    return args;
-  },
+  decode,
+  inPlace: { size, encode: encodeInto, decode: (bytes, from, to) => decode(copyBytes(bytes, from, to)) },
 };
 
 const SEED_BYTES = 4;
@@ -58,6 +36,40 @@ export const queryArgsCodec: ValueCodec<RedisQuery> = {
     return Object.assign(commandArgsCodec.decode(bytes.subarray(1 + SEED_BYTES)), { seed });
   },
 };
+
+function size(args: CommandArgs): number {
+  let bytes = 0;
+  for (let i = 0; i < args.length; i++) bytes += varintBytes(args[i]!.length) + args[i]!.length;
+  return bytes;
+}
+
+function encodeInto(args: CommandArgs, target: Bytes, from: number): void {
+  let at = from;
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i]!;
+    let rest = arg.length;
+    for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) target[at++] = (rest & 0x7f) | 0x80;
+    target[at++] = rest;
+    putBytes(target, at, arg);
+    at += arg.length;
+  }
+}
+
+function decode(bytes: Bytes): CommandArgs {
+  const args: Bytes[] = [];
+  let at = 0;
+  while (at < bytes.length) {
+    let length = 0;
+    let unit = 1;
+    for (; bytes[at]! >= 0x80; at++, unit *= 0x80) length += (bytes[at]! & 0x7f) * unit;
+    length += bytes[at]! * unit;
+    at++;
+    assert(at + length <= bytes.length, () => 'a command ends inside an argument');
+    args.push(bytes.subarray(at, at + length));
+    at += length;
+  }
+  return args;
+}
 
 function varintBytes(value: number): number {
   let count = 1;

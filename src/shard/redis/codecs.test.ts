@@ -1,13 +1,28 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { InvariantError } from '../../base/assert.ts';
-import { utf8 } from '../../base/bytes.ts';
+import { type Bytes, utf8 } from '../../base/bytes.ts';
 import { messagePack } from '../message-pack.ts';
+import type { ValueCodec } from '../value-module.ts';
 import { commandArgsCodec, queryArgsCodec } from './args-codec.ts';
+import type { CommandArgs } from './command-table.ts';
 import { WRONG_TYPE } from './error-replies.ts';
 import { NULL_ARRAY, OK, type Reply } from './reply.ts';
 import { replyCodec } from './reply-codec.ts';
 import { type RedisValue, redisValueCodec } from './value.ts';
+
+/** The same by way of its work in place: in the middle of bytes that are other ones afterwards. */
+function throughOthers<T>(codec: ValueCodec<T>, value: T): { readonly written: Bytes; readonly read: T } {
+  const { size, encode, decode } = codec.inPlace!;
+  const length = size(value);
+  const others = new Uint8Array(length + 12).fill(0xa5);
+  encode(value, others, 5);
+  expect([...others.subarray(0, 5), ...others.subarray(5 + length)]).toEqual(new Array(12).fill(0xa5));
+  const written = others.slice(5, 5 + length);
+  const read = decode(others, 5, 5 + length);
+  others.fill(0xa5);
+  return { written, read };
+}
 
 describe('stored values', () => {
   test('come back as they were', () => {
@@ -21,7 +36,9 @@ describe('stored values', () => {
     );
     fc.assert(
       fc.property(anyValue, (value) => {
-        expect(redisValueCodec.decode(redisValueCodec.encode(value))).toEqual(value);
+        const bytes = redisValueCodec.encode(value);
+        expect(redisValueCodec.decode(bytes)).toEqual(value);
+        expect(throughOthers(redisValueCodec, value)).toEqual({ written: bytes, read: value });
       }),
     );
   });
@@ -54,8 +71,11 @@ describe('stored values', () => {
       { kind: 'list', length: 0x1_0000_0002, head: -(2 ** 40), isWide: false },
       { kind: 'set', memberCount: 7, isWide: false },
       { kind: 'zset', memberCount: 0x1_0000_0002, isWide: false, height: 6 },
-    ] as const)
-      expect(redisValueCodec.decode(redisValueCodec.encode(value))).toEqual(value);
+    ] as const) {
+      const bytes = redisValueCodec.encode(value);
+      expect(redisValueCodec.decode(bytes)).toEqual(value);
+      expect(throughOthers(redisValueCodec, value)).toEqual({ written: bytes, read: value });
+    }
   });
 
   test('of an unknown kind stop the process that reads them', () => {
@@ -68,7 +88,9 @@ describe('commands in a log', () => {
   test('come back as they were', () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { minLength: 1 }), (args) => {
-        expect(commandArgsCodec.decode(commandArgsCodec.encode(args))).toEqual(args);
+        const bytes = commandArgsCodec.encode(args);
+        expect(commandArgsCodec.decode(bytes)).toEqual(args);
+        expect(throughOthers<CommandArgs>(commandArgsCodec, args)).toEqual({ written: bytes, read: args });
       }),
     );
   });

@@ -1,5 +1,5 @@
 import { assert } from '../../base/assert.ts';
-import { type Bytes, freshBytes } from '../../base/bytes.ts';
+import { type Bytes, copyBytes, freshBytes, putBytes } from '../../base/bytes.ts';
 import type { ValueCodec } from '../value-module.ts';
 
 /**
@@ -77,58 +77,75 @@ const SORTED_SET_BYTES = SUMMARY_BYTES + 1;
  */
 export const redisValueCodec: ValueCodec<RedisValue> = {
   encode(value) {
-    if (isString(value)) {
-      const bytes = freshBytes(value.length + 1);
-      bytes[0] = STRING_TAG;
-      bytes.set(value, 1);
-      return bytes;
-    }
-    switch (value.kind) {
-      case 'hash':
-        return summary(HASH_TAG, value.isWide, value.fieldCount, SUMMARY_BYTES);
-      case 'list': {
-        const bytes = summary(LIST_TAG, false, value.length, LIST_BYTES);
-        new DataView(bytes.buffer).setFloat64(SUMMARY_BYTES, value.head);
-        return bytes;
-      }
-      case 'set':
-        return summary(SET_TAG, value.isWide, value.memberCount, SUMMARY_BYTES);
-      case 'zset': {
-        const bytes = summary(SORTED_SET_TAG, value.isWide, value.memberCount, SORTED_SET_BYTES);
-        bytes[SUMMARY_BYTES] = value.height;
-        return bytes;
-      }
-    }
+    const bytes = freshBytes(sizeOf(value));
+    encodeInto(value, bytes, 0);
+    return bytes;
   },
-  decode(bytes) {
-    const tag = bytes[0];
-    if (tag === STRING_TAG) return bytes.subarray(1);
-    assert(bytes.length >= SUMMARY_BYTES, () => `a Redis value of ${bytes.length} bytes begins with ${tag}`);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    const count = view.getUint32(2) * 0x1_0000_0000 + view.getUint32(6);
-    const isWide = (bytes[1]! & WIDE) !== 0;
-    switch (tag) {
-      case HASH_TAG:
-        return { kind: 'hash', fieldCount: count, isWide };
-      case LIST_TAG:
-        return { kind: 'list', length: count, head: view.getFloat64(SUMMARY_BYTES), isWide: false };
-      case SET_TAG:
-        return { kind: 'set', memberCount: count, isWide };
-      default:
-        assert(tag === SORTED_SET_TAG, () => `no Redis value begins with ${tag}`);
-        return { kind: 'zset', memberCount: count, isWide, height: bytes[SUMMARY_BYTES]! };
-    }
+  decode: (bytes) => (bytes[0] === STRING_TAG ? bytes.subarray(1) : decodeSummary(bytes, 0, bytes.length)),
+  inPlace: {
+    size: sizeOf,
+    encode: encodeInto,
+    decode: (bytes, from, to) => (bytes[from] === STRING_TAG ? copyBytes(bytes, from + 1, to) : decodeSummary(bytes, from, to)),
   },
 };
 
-function summary(tag: number, isWide: boolean, count: number, length: number): Bytes {
-  const bytes = new Uint8Array(length);
-  const view = new DataView(bytes.buffer);
-  bytes[0] = tag;
-  bytes[1] = isWide ? WIDE : 0;
-  view.setUint32(2, Math.floor(count / 0x1_0000_0000));
-  view.setUint32(6, count >>> 0);
-  return bytes;
+function sizeOf(value: RedisValue): number {
+  if (isString(value)) return value.length + 1;
+  return value.kind === 'list' ? LIST_BYTES : value.kind === 'zset' ? SORTED_SET_BYTES : SUMMARY_BYTES;
+}
+
+function encodeInto(value: RedisValue, target: Bytes, at: number): void {
+  if (isString(value)) {
+    target[at] = STRING_TAG;
+    putBytes(target, at + 1, value);
+    return;
+  }
+  switch (value.kind) {
+    case 'hash':
+      encodeSummary(target, at, HASH_TAG, value.isWide, value.fieldCount);
+      return;
+    case 'list':
+      encodeSummary(target, at, LIST_TAG, false, value.length);
+      viewOf(target).setFloat64(at + SUMMARY_BYTES, value.head);
+      return;
+    case 'set':
+      encodeSummary(target, at, SET_TAG, value.isWide, value.memberCount);
+      return;
+    case 'zset':
+      encodeSummary(target, at, SORTED_SET_TAG, value.isWide, value.memberCount);
+      target[at + SUMMARY_BYTES] = value.height;
+  }
+}
+
+function encodeSummary(target: Bytes, at: number, tag: number, isWide: boolean, count: number): void {
+  target[at] = tag;
+  target[at + 1] = isWide ? WIDE : 0;
+  const view = viewOf(target);
+  view.setUint32(at + 2, Math.floor(count / 0x1_0000_0000));
+  view.setUint32(at + 6, count >>> 0);
+}
+
+function decodeSummary(bytes: Bytes, from: number, to: number): CollectionValue {
+  const tag = bytes[from];
+  assert(to - from >= SUMMARY_BYTES, () => `a Redis value of ${to - from} bytes begins with ${tag}`);
+  const view = viewOf(bytes);
+  const count = view.getUint32(from + 2) * 0x1_0000_0000 + view.getUint32(from + 6);
+  const isWide = (bytes[from + 1]! & WIDE) !== 0;
+  switch (tag) {
+    case HASH_TAG:
+      return { kind: 'hash', fieldCount: count, isWide };
+    case LIST_TAG:
+      return { kind: 'list', length: count, head: view.getFloat64(from + SUMMARY_BYTES), isWide: false };
+    case SET_TAG:
+      return { kind: 'set', memberCount: count, isWide };
+    default:
+      assert(tag === SORTED_SET_TAG, () => `no Redis value begins with ${tag}`);
+      return { kind: 'zset', memberCount: count, isWide, height: bytes[from + SUMMARY_BYTES]! };
+  }
+}
+
+function viewOf(bytes: Bytes): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 /** The size of a stored string, in the terms of `sizeBytes`. */
