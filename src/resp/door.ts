@@ -1,7 +1,17 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Bytes } from '../base/bytes.ts';
 import type { KeyspaceHandle } from '../node/keyspace-handle.ts';
-import { COMMANDS, type CommandArgs, type CommandSpec, everySpec, isSpec, keysOf, resolveCommand } from '../shard/redis/command-table.ts';
+import {
+  COMMANDS,
+  type CommandArgs,
+  type CommandSpec,
+  everySpec,
+  findCommand,
+  isSpec,
+  keysOf,
+  nameOf,
+  resolveCommand,
+} from '../shard/redis/command-table.ts';
 import { CROSS_SLOT } from '../shard/redis/error-replies.ts';
 import { errorReply, OK, type Reply, type TaggedReply } from '../shard/redis/reply.ts';
 import { BlockedClients } from './blocked-clients.ts';
@@ -103,7 +113,9 @@ export class Door {
 
   /** Starts the request that the connection's scanner has just found. */
   request(conn: Connection): void {
-    const args = conn.scanner.args();
+    const { scanner } = conn;
+    const command = findCommand(scanner.bytes, scanner.starts[0], scanner.ends[0]);
+    const args = scanner.args(0, command && nameOf(command));
     const spec = resolveCommand(args);
     this.stats.commands++;
     if (!isSpec(spec)) {

@@ -94,7 +94,7 @@ describe('commands over several keys', () => {
     const { client, keyspace } = await serve({ delivery: 'later' });
     const one = await client();
     expect(await one.call('MSET', 'a', '1', 'b', '2', '{b}x', '3', 'c', '4')).toBe('+OK');
-    expect(keyspace.many).toEqual(['MSET b 2 {b}x 3']);
+    expect(keyspace.many).toEqual(['mset b 2 {b}x 3']);
     expect(await one.call('MGET', 'c', 'a', 'missing', '{b}x', 'a', 'b')).toEqual(['4', '1', null, '3', '1', '2']);
     expect(await one.call('EXISTS', 'a', 'a', 'c', 'missing')).toBe(3);
     expect(await one.call('DEL', 'a', 'c', 'missing', '{b}x')).toBe(3);
@@ -105,7 +105,7 @@ describe('commands over several keys', () => {
     const { client, keyspace } = await serve();
     const one = await client();
     await one.call('MSET', '{t}a', '1', '{t}b', '2');
-    expect(keyspace.many).toEqual(['MSET {t}a 1 {t}b 2']);
+    expect(keyspace.many).toEqual(['mset {t}a 1 {t}b 2']);
   });
 
   test('are refused across slots where they cannot be split', async () => {

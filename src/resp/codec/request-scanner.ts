@@ -114,11 +114,12 @@ export class RequestScanner {
     return this.bytes.subarray(this.starts[i], this.ends[i]);
   }
 
-  /** The arguments from `from` on, short ones copied: see {@link arg}. */
-  args(from = 0): Bytes[] {
+  /** The arguments from `from` on, short ones copied: see {@link arg}. With a `first`, that stands in for the first of them. */
+  args(from = 0, first?: Bytes): Bytes[] {
     const args = new Array<Bytes>(this.argCount - from);
     const { bytes, starts, ends } = this;
-    for (let i = from; i < this.argCount; i++) {
+    if (first !== undefined) args[0] = first;
+    for (let i = first === undefined ? from : from + 1; i < this.argCount; i++) {
       const start = starts[i]!;
       const length = ends[i]! - start;
       if (length > COPIED_BYTES) {

@@ -1,4 +1,4 @@
-import type { Bytes } from '../../base/bytes.ts';
+import { type Bytes, utf8 } from '../../base/bytes.ts';
 import { BITMAP_ROWS } from './commands/bitmap-rows.ts';
 import type { CommandArgs, CommandGroup, CommandSpec } from './commands/command-spec.ts';
 import { CONNECTION_ROWS } from './commands/connection-rows.ts';
@@ -69,23 +69,44 @@ function hashTable(specs: Iterable<CommandSpec>): ReadonlyMap<number, readonly C
   return table;
 }
 
-/** The command called `name`, in any case; undefined when there is none. Allocates nothing. */
-export function findCommand(name: Bytes): CommandSpec | undefined {
+/** The command whose name, in any case, is `bytes[from … to)`; undefined when there is none. Allocates nothing. */
+export function findCommand(bytes: Bytes, from = 0, to: number = bytes.length): CommandSpec | undefined {
   let hash = 0;
-  for (let i = 0; i < name.length; i++) hash = (Math.imul(hash, 31) + lowerCase(name[i]!)) | 0;
+  for (let i = from; i < to; i++) hash = (Math.imul(hash, 31) + lowerCase(bytes[i]!)) | 0;
   const specs = byHash.get(hash);
   if (specs === undefined) return undefined;
-  for (let i = 0; i < specs.length; i++) if (isName(name, specs[i]!.name)) return specs[i];
+  for (let i = 0; i < specs.length; i++) if (isName(specs[i]!.name, bytes, from, to)) return specs[i];
   return undefined;
+}
+
+/** The name of a command that knows which one it names, so that nobody need look it up again. */
+class CommandName extends Uint8Array {
+  readonly command: CommandSpec;
+
+  static get [Symbol.species](): Uint8ArrayConstructor {
+    return Uint8Array;
+  }
+
+  constructor(command: CommandSpec) {
+    super(utf8(command.name));
+    this.command = command;
+  }
+}
+
+const names: readonly CommandName[] = everySpec().map((spec) => new CommandName(spec));
+
+/** The name of a command, the same bytes each time; as the first of its arguments {@link resolveCommand} knows it without looking. */
+export function nameOf(command: CommandSpec): Bytes {
+  return names[command.index]!;
 }
 
 function lowerCase(byte: number): number {
   return byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte;
 }
 
-function isName(bytes: Bytes, name: string): boolean {
-  if (bytes.length !== name.length) return false;
-  for (let i = 0; i < bytes.length; i++) if (lowerCase(bytes[i]!) !== name.charCodeAt(i)) return false;
+function isName(name: string, bytes: Bytes, from = 0, to: number = bytes.length): boolean {
+  if (to - from !== name.length) return false;
+  for (let i = from; i < to; i++) if (lowerCase(bytes[i]!) !== name.charCodeAt(i - from)) return false;
   return true;
 }
 
@@ -94,11 +115,12 @@ function isName(bytes: Bytes, name: string): boolean {
  * (`kind` is `error`, which no spec has): an unknown command or subcommand, a wrong number of arguments. Allocates only for those.
  */
 export function resolveCommand(args: CommandArgs): CommandSpec | TaggedReply {
-  const command = findCommand(args[0]!);
+  const name = args[0]!;
+  const command = name instanceof CommandName ? name.command : findCommand(name);
   if (command === undefined) return unknownCommandError(args);
   if (command.subcommands.size === 0 || args.length === 1) return hasArity(command, args) ? command : wrongArityError(command.name);
-  for (const [name, subcommand] of command.subcommands)
-    if (isName(args[1]!, name)) return hasArity(subcommand, args) ? subcommand : wrongArityError(subcommand.name);
+  for (const [subname, subcommand] of command.subcommands)
+    if (isName(subname, args[1]!)) return hasArity(subcommand, args) ? subcommand : wrongArityError(subcommand.name);
   return unknownSubcommandError(command.name, args[1]!);
 }
 
