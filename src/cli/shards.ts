@@ -49,9 +49,13 @@ function showWorkflow(workflow: ShardsReport['workflows'][number]): string {
     case 'split':
       return `${op}: shard ${workflow.parent} is being cut at ${showPosition(workflow.at)}; what is above becomes shard ${workflow.child}`;
     case 'merge':
-      return `${op}: shard ${workflow.left} is taking over shard ${workflow.right}`;
+      return workflow.gathers
+        ? `${op}: shard ${workflow.left} is to take over shard ${workflow.right}, which comes to its nodes first`
+        : `${op}: shard ${workflow.left} is taking over shard ${workflow.right}`;
     case 'retire':
       return `${op}: shard ${workflow.shard} was taken over, and is being put away`;
+    case 'move':
+      return `${op}: shard ${workflow.shard} is being brought to node ${workflow.add}${workflow.remove === undefined ? '' : `, instead of ${workflow.remove}`}`;
   }
 }
 

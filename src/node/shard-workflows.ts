@@ -4,9 +4,10 @@ import type { AnyLocalShard, LocalLog } from '../log/local.ts';
 import type { ControlCommand } from '../shard/control-command.ts';
 import { garbageKey, hookCursorKey, stateKey } from '../shard/key-layout.ts';
 import { decide, excessOf, measureOf, type ShardSize } from '../shard/meta/decide.ts';
+import { type KeyspaceRecord, mapOf } from '../shard/meta/meta-records.ts';
 import type { MapChange, Workflow } from '../shard/meta/shard-map.ts';
 import { nextStep, type WorkflowStep } from '../shard/meta/workflow-step.ts';
-import { type KeyspaceRecord, type MetaCommand, type MetaReply, mapOf } from '../shard/meta-module.ts';
+import type { KeyspaceCommand, KeyspaceReply } from '../shard/meta-module.ts';
 import type { BornShard } from '../shard/shard-control.ts';
 import { countsRange } from '../shard/slot-counts.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -27,7 +28,7 @@ export interface ShardWorkflowsOptions {
   readonly now: () => number;
   /** The meta shard's record of a keyspace that there is. */
   readonly record: (name: string) => KeyspaceRecord;
-  readonly runMeta: (command: MetaCommand) => MetaReply;
+  readonly runMeta: (command: KeyspaceCommand) => KeyspaceReply;
   /** A shard that has just been cut from another. */
   readonly open: (keyspace: AnyKeyspaceRuntime, born: BornShard) => AnyLocalShard;
   /** Storage holds garbage to remove at leisure. */
@@ -69,7 +70,7 @@ export class ShardWorkflows {
     }
   }
 
-  /** Begins a split or a merge, or cancels one, and takes its steps. The number of the workflow, and whether it is over. @throws as {@link MetaCommand}. */
+  /** Begins a split or a merge, or cancels one, and takes its steps. The number of the workflow, and whether it is over. @throws as {@link KeyspaceCommand}. */
   async begin(keyspace: AnyKeyspaceRuntime, change: MapChange): Promise<{ readonly op: number; readonly isOver: boolean }> {
     const { name } = keyspace;
     const before = new Set(this.#workflows(name).map(({ op }) => op));

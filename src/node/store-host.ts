@@ -1,4 +1,4 @@
-import type { KeyspaceRecord } from '../shard/meta-module.ts';
+import type { KeyspaceRecord } from '../shard/meta/meta-records.ts';
 import type { KeyspacePolicy } from '../shard/policy.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { KeyspaceHandle } from './keyspace-handle.ts';

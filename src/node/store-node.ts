@@ -15,17 +15,10 @@ import {
   TABLE_STEP,
   tableStart,
 } from '../shard/key-layout.ts';
+import { type KeyspaceRecord, META_SHARD_ID, type MetaRecord, mapOf } from '../shard/meta/meta-records.ts';
 import { shardIdsOf } from '../shard/meta/shard-map.ts';
 import type { WorkflowStep } from '../shard/meta/workflow-step.ts';
-import {
-  type KeyspaceRecord,
-  META_SHARD_ID,
-  type MetaCommand,
-  type MetaRecord,
-  type MetaReply,
-  mapOf,
-  metaModule,
-} from '../shard/meta-module.ts';
+import { type KeyspaceCommand, type KeyspaceReply, type MetaCommand, type MetaReply, metaKeyOf, metaModule } from '../shard/meta-module.ts';
 import { type KeyspacePolicy, MAX_SHARD_COUNT } from '../shard/policy.ts';
 import { evenStarts, type PositionScheme, type PositionSchemeName, positionScheme } from '../shard/position-scheme.ts';
 import { ShardMachine, type ShardMachineOptions } from '../shard/shard-machine.ts';
@@ -401,8 +394,8 @@ export class StoreNode implements StoreHost {
     this.#sweeper.noteGarbage();
   }
 
-  #runMeta(command: MetaCommand): MetaReply {
-    return this.#log.inEntry(this.#meta, (machine) => machine.runMany(utf8(command.name), command));
+  #runMeta(command: KeyspaceCommand): KeyspaceReply {
+    return this.#log.inEntry(this.#meta, (machine) => machine.runMany(metaKeyOf(command), command)) as KeyspaceReply;
   }
 
   #openShard<V, C, R, Q, A>(

@@ -5,10 +5,9 @@ import { expect } from 'vitest';
 import { fromUtf8, utf8 } from '../../src/base/bytes.ts';
 import type { KeyspaceRuntime } from '../../src/node/keyspace-runtime.ts';
 import { StoreNode } from '../../src/node/store-node.ts';
-
+import { mapOf } from '../../src/shard/meta/meta-records.ts';
 import type { Workflow } from '../../src/shard/meta/shard-map.ts';
 import type { WorkflowStep } from '../../src/shard/meta/workflow-step.ts';
-import { mapOf } from '../../src/shard/meta-module.ts';
 import { type PlainAnswer, type PlainCommand, type PlainQuery, type PlainReply, plain, plainBytes } from '../../src/shard/plain-bytes.ts';
 import { openStorage } from '../../src/storage/lmdb.ts';
 import type { Storage } from '../../src/storage/storage.ts';
@@ -208,5 +207,7 @@ function showWorkflow(workflow: Workflow): string {
       return `(${workflow.op}: s${workflow.left} takes over s${workflow.right}${cancelling})`;
     case 'retire':
       return `(${workflow.op}: s${workflow.shard} is put away)`;
+    case 'move':
+      return `(${workflow.op}: s${workflow.shard} comes to ${workflow.add})`;
   }
 }

@@ -33,7 +33,7 @@ export function decide(options: {
   const changes: MapChange[] = [];
   // As many as there will be when all that has begun is done.
   let count = map.shards.length;
-  for (const { kind } of map.workflows) if (kind !== 'retire') count += kind === 'split' ? 1 : -1;
+  for (const { kind } of map.workflows) count += kind === 'split' ? 1 : kind === 'merge' ? -1 : 0;
 
   const tooLarge = map.shards
     .filter(isIdle)

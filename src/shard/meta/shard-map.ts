@@ -1,8 +1,9 @@
 import { KeyfleetError } from '../../base/errors.ts';
 import type { PositionRange } from '../shard-state.ts';
 
-// The shards of a keyspace as the meta shard has them, and the splits and merges that are under way. A shard takes part in one at a time; any
-// number go on side by side. The map changes when a workflow is done, not when it is begun: until then it says what was.
+// The shards of a keyspace as the meta shard has them, and the splits, merges and moves that are under way. A shard takes part in one at a time; any
+// number go on side by side. The map changes when a workflow is done, not when it is begun: until then it says what was. On one machine no shard has
+// replicas, and there are no moves.
 
 export interface MappedShard {
   readonly id: number;
@@ -11,6 +12,19 @@ export interface MappedShard {
   readonly restUntilMs?: number;
   /** It was cut by hand, and no policy merges it until then. */
   readonly keptUntilMs?: number;
+  /** The nodes that hold it, the one that is to lead it first. Absent on one machine. */
+  readonly replicas?: readonly string[];
+  /** Of its log; absent: 1. */
+  readonly generation?: number;
+  /** The entry behind which the log of this generation begins; absent: the shard's first. */
+  readonly basis?: LogBasis;
+}
+
+/** What the most advanced replica had run when a log was lost. */
+export interface LogBasis {
+  readonly seq: number;
+  /** Of that entry, in hexadecimal. */
+  readonly hash: string;
 }
 
 export type Workflow =
@@ -32,10 +46,37 @@ export type Workflow =
       readonly sinceMs: number;
       readonly left: number;
       readonly right: number;
+      /** The nodes of the left shard that are being brought the right one first. */
+      readonly gathers?: readonly string[];
       readonly isCancelling?: true;
     }
   /** What is left of a merge: a shard that was taken over, to be put away. */
-  | { readonly kind: 'retire'; readonly op: number; readonly sinceMs: number; readonly shard: number };
+  | {
+      readonly kind: 'retire';
+      readonly op: number;
+      readonly sinceMs: number;
+      readonly shard: number;
+      /** In a cluster: the replicas of the left shard then, and its entry behind which they need this one no more. */
+      readonly left?: number;
+      readonly leftSeq?: number;
+      readonly replicas?: readonly string[];
+      /** Of its log; absent: 1. */
+      readonly generation?: number;
+    }
+  | Move;
+
+/** A node is being brought a shard; then it is one of the shard's replicas, and another is no more. */
+export interface Move {
+  readonly kind: 'move';
+  readonly op: number;
+  readonly sinceMs: number;
+  readonly shard: number;
+  readonly add: string;
+  readonly remove?: string;
+  /** Who is to lead the shard then; absent: as before, or the next in line for who is removed. */
+  readonly first?: string;
+  readonly isByHand?: true;
+}
 
 export interface ShardMap {
   /** In order of position; together they cover it all. */
@@ -43,16 +84,36 @@ export interface ShardMap {
   readonly workflows: readonly Workflow[];
 }
 
-/** What may be done to a map. The last five are said by whoever carries a workflow out, and have no effect when it is gone. */
+/** What may be done to a map. The last six are said by whoever carries a workflow out, and have no effect when it is gone. */
 export type MapChange =
   | { readonly kind: 'split'; readonly shard: number; readonly at: number; readonly isByHand?: true }
   /** With its right neighbour. */
   | { readonly kind: 'merge'; readonly shard: number }
+  /** Brings a shard to node `add`, if any, and then takes it from node `remove`, if any; without `add` that is at once. */
+  | MoveChange
+  /** One of its replicas is to lead a shard. */
+  | { readonly kind: 'prefer'; readonly shard: number; readonly node: string }
+  /** The log of generation `generation` is lost; the next one begins behind this entry. No effect when the generation is another by now. */
+  | ({ readonly kind: 'log-lost'; readonly shard: number; readonly generation: number } & LogBasis)
+  /** Undoes what has not been decided. */
   | { readonly kind: 'cancel'; readonly op: number }
   | { readonly kind: 'split-done'; readonly op: number }
-  | { readonly kind: 'merge-done'; readonly op: number }
+  /** The nodes that hold the right shard of a merge from now on: those of the left one that are there. */
+  | { readonly kind: 'gathered'; readonly op: number; readonly nodes: readonly string[] }
+  /** `leftSeq`: an entry of the left shard at or behind the one that took the right one over. */
+  | { readonly kind: 'merge-done'; readonly op: number; readonly leftSeq?: number }
+  | { readonly kind: 'move-done'; readonly op: number }
   | { readonly kind: 'cancelled'; readonly op: number }
   | { readonly kind: 'retired'; readonly op: number };
+
+export interface MoveChange {
+  readonly kind: 'move';
+  readonly shard: number;
+  readonly add?: string;
+  readonly remove?: string;
+  readonly first?: string;
+  readonly isByHand?: true;
+}
 
 export interface MapContext {
   readonly nowMs: number;
@@ -68,8 +129,8 @@ export const REST_MS = 1_000;
 export const KEPT_MS = 3_600_000;
 
 /**
- * The map after `change`; the same one when it has no effect.
- * @throws KF_NO_SHARD, KF_SHARD_BUSY, KF_BAD_SPLIT_POINT; for `split` and `merge` only.
+ * The map after `change`; the same one when it has no effect. Which nodes there are, a map does not know.
+ * @throws KF_NO_SHARD, KF_SHARD_BUSY, KF_BAD_SPLIT_POINT, KF_BAD_MOVE; the first for `split`, `merge`, `move`, `prefer` and `log-lost`.
  */
 export function changedMap(map: ShardMap, change: MapChange, context: MapContext): ShardMap {
   switch (change.kind) {
@@ -91,16 +152,51 @@ export function changedMap(map: ShardMap, change: MapChange, context: MapContext
       const right = map.shards[map.shards.indexOf(left) + 1];
       if (!right) throw new KeyfleetError('KF_NO_SHARD', `shard ${left.id} is the last: it has no right neighbour to merge with`);
       idleShard(map, right.id);
-      return begun(map, { kind: 'merge', op: context.newOp(), sinceMs: context.nowMs, left: left.id, right: right.id });
+      const missing = (left.replicas ?? []).filter((node) => !right.replicas?.includes(node));
+      const extra = (right.replicas ?? []).some((node) => !left.replicas?.includes(node));
+      const gathers = missing.length > 0 || extra ? { gathers: missing } : {};
+      return begun(map, { kind: 'merge', op: context.newOp(), sinceMs: context.nowMs, left: left.id, right: right.id, ...gathers });
     }
-    case 'cancel':
-      return {
-        ...map,
-        workflows: map.workflows.map((one) => (one.op === change.op && one.kind !== 'retire' ? { ...one, isCancelling: true } : one)),
-      };
+    case 'move':
+      return beginMove(map, change, context);
+    case 'prefer':
+      return withReplicas(map, change.shard, (replicas) => preferring(replicas, change.node));
+    case 'log-lost': {
+      const { shard: id, generation, seq, hash } = change;
+      const { generation: present = 1 } = mappedShard(map, id);
+      if (generation !== present) return map;
+      return { ...map, shards: map.shards.map((one) => (one.id === id ? { ...one, generation: present + 1, basis: { seq, hash } } : one)) };
+    }
+    case 'cancel': {
+      const workflow = map.workflows.find(({ op }) => op === change.op);
+      if (!workflow || workflow.kind === 'retire') return map;
+      // As long as no shard's log says anything of it, to forget it is all.
+      if (workflow.kind === 'move' || (workflow.kind === 'merge' && workflow.gathers)) return over(map, workflow.op);
+      if (workflow.isCancelling) return map;
+      return { ...map, workflows: map.workflows.map((one) => (one === workflow ? { ...workflow, isCancelling: true } : one)) };
+    }
     case 'cancelled':
     case 'retired':
-      return { ...map, workflows: map.workflows.filter(({ op }) => op !== change.op) };
+      return over(map, change.op);
+    case 'gathered': {
+      const workflow = map.workflows.find(({ op }) => op === change.op);
+      if (workflow?.kind !== 'merge' || !workflow.gathers || change.nodes.length === 0) return map;
+      const { gathers: _, ...merge } = workflow;
+      const gathered = withReplicas(map, workflow.right, () => change.nodes);
+      return { ...gathered, workflows: map.workflows.map((one) => (one === workflow ? merge : one)) };
+    }
+    case 'move-done': {
+      const workflow = map.workflows.find(({ op }) => op === change.op);
+      if (workflow?.kind !== 'move') return map;
+      const { shard, add, remove, first } = workflow;
+      return over(
+        withReplicas(map, shard, (replicas) => {
+          const left = [...replicas.filter((node) => node !== remove), add];
+          return first === undefined ? left : preferring(left, first);
+        }),
+        workflow.op,
+      );
+    }
     case 'split-done': {
       const workflow = map.workflows.find(({ op }) => op === change.op);
       if (workflow?.kind !== 'split') return map;
@@ -114,7 +210,7 @@ export function changedMap(map: ShardMap, change: MapChange, context: MapContext
           const { from, to } = shard.range;
           return [
             { ...shard, range: { from, to: workflow.at }, ...rest },
-            { id: workflow.child, range: { from: workflow.at, to }, ...rest },
+            { id: workflow.child, range: { from: workflow.at, to }, ...rest, ...(shard.replicas ? { replicas: shard.replicas } : {}) },
           ];
         }),
         workflows: map.workflows.filter((one) => one !== workflow),
@@ -123,15 +219,16 @@ export function changedMap(map: ShardMap, change: MapChange, context: MapContext
     case 'merge-done': {
       const workflow = map.workflows.find(({ op }) => op === change.op);
       if (workflow?.kind !== 'merge') return map;
-      const { op, sinceMs, left, right } = workflow;
-      const end = map.shards.find(({ id }) => id === right)!.range.to;
-      const restUntilMs = context.nowMs + REST_MS;
+      const { op, sinceMs, left: leftId, right } = workflow;
+      const left = mappedShard(map, leftId);
+      const { range, generation } = mappedShard(map, right);
+      const { restUntilMs: _, keptUntilMs: __, ...kept } = left;
+      const merged: MappedShard = { ...kept, range: { from: left.range.from, to: range.to }, restUntilMs: context.nowMs + REST_MS };
+      const { replicas } = left;
+      const needed = replicas ? { left: leftId, leftSeq: change.leftSeq ?? 0, replicas, ...(generation ? { generation } : {}) } : {};
       return {
-        shards: map.shards.flatMap((shard) => {
-          if (shard.id === right) return [];
-          return [shard.id === left ? { id: left, range: { from: shard.range.from, to: end }, restUntilMs } : shard];
-        }),
-        workflows: map.workflows.map((one) => (one === workflow ? { kind: 'retire', op, sinceMs, shard: right } : one)),
+        shards: map.shards.flatMap((shard) => (shard.id === right ? [] : [shard === left ? merged : shard])),
+        workflows: map.workflows.map((one) => (one === workflow ? { kind: 'retire', op, sinceMs, shard: right, ...needed } : one)),
       };
     }
   }
@@ -145,18 +242,75 @@ export function shardIdsOf({ shards, workflows }: ShardMap): number[] {
 
 /** The shards that take part in a workflow. */
 export function busyShards({ workflows }: ShardMap): ReadonlySet<number> {
-  return new Set(workflows.flatMap((one) => (one.kind === 'split' ? [one.parent] : one.kind === 'merge' ? [one.left, one.right] : [])));
+  return new Set(
+    workflows.flatMap((one) => {
+      if (one.kind === 'split') return [one.parent];
+      if (one.kind === 'merge') return [one.left, one.right];
+      return one.kind === 'move' ? [one.shard] : [];
+    }),
+  );
 }
 
 function begun(map: ShardMap, workflow: Workflow): ShardMap {
   return { ...map, workflows: [...map.workflows, workflow] };
 }
 
-/** @throws KF_NO_SHARD, KF_SHARD_BUSY. */
-function idleShard(map: ShardMap, id: number): MappedShard {
+function over(map: ShardMap, op: number): ShardMap {
+  return map.workflows.some((one) => one.op === op) ? { ...map, workflows: map.workflows.filter((one) => one.op !== op) } : map;
+}
+
+/** @throws KF_NO_SHARD, KF_SHARD_BUSY, KF_BAD_MOVE. */
+function beginMove(map: ShardMap, change: MoveChange, { newOp, nowMs }: MapContext): ShardMap {
+  const { shard: id, add, remove, first, isByHand } = change;
+  const { replicas = [] } = idleShard(map, id);
+  const bad = (why: string): KeyfleetError => new KeyfleetError('KF_BAD_MOVE', `shard ${id}: ${why}; it is on ${replicas.join(', ')}`);
+  if (replicas.length === 0) throw new KeyfleetError('KF_BAD_MOVE', `shard ${id} has no replicas: it is on one machine`);
+  if (add !== undefined && replicas.includes(add)) throw bad(`node ${add} has it already`);
+  if (remove !== undefined && !replicas.includes(remove)) throw bad(`node ${remove} does not have it`);
+  if (first !== undefined && first !== add && (first === remove || !replicas.includes(first))) {
+    throw bad(`node ${first} cannot lead it, since it will not have it`);
+  }
+  if (add !== undefined) {
+    const more = {
+      ...(remove === undefined ? {} : { remove }),
+      ...(first === undefined ? {} : { first }),
+      ...(isByHand ? { isByHand } : {}),
+    };
+    return begun(map, { kind: 'move', op: newOp(), sinceMs: nowMs, shard: id, add, ...more });
+  }
+  if (remove === undefined) throw bad('a move adds a node, removes one, or both');
+  if (replicas.length === 1) throw bad(`node ${remove} is the only one that has it`);
+  return withReplicas(map, id, () => {
+    const left = replicas.filter((node) => node !== remove);
+    return first === undefined ? left : preferring(left, first);
+  });
+}
+
+/** The same map when they are as before. */
+function withReplicas(map: ShardMap, id: number, change: (replicas: readonly string[]) => readonly string[]): ShardMap {
+  const shard = mappedShard(map, id);
+  const { replicas: before = [] } = shard;
+  const replicas = change(before);
+  if (replicas.length === before.length && replicas.every((node, at) => node === before[at])) return map;
+  return { ...map, shards: map.shards.map((one) => (one === shard ? { ...shard, replicas } : one)) };
+}
+
+/** The same order, but for who is first. */
+function preferring(replicas: readonly string[], node: string): readonly string[] {
+  return replicas.includes(node) ? [node, ...replicas.filter((one) => one !== node)] : replicas;
+}
+
+/** @throws KF_NO_SHARD. */
+function mappedShard(map: ShardMap, id: number): MappedShard {
   const shard = map.shards.find((one) => one.id === id);
   if (!shard)
     throw new KeyfleetError('KF_NO_SHARD', `the keyspace has no shard ${id}; it has ${map.shards.map((one) => one.id).join(', ')}`);
-  if (busyShards(map).has(id)) throw new KeyfleetError('KF_SHARD_BUSY', `shard ${id} is being split or merged`, { retryable: true });
+  return shard;
+}
+
+/** @throws KF_NO_SHARD, KF_SHARD_BUSY. */
+function idleShard(map: ShardMap, id: number): MappedShard {
+  const shard = mappedShard(map, id);
+  if (busyShards(map).has(id)) throw new KeyfleetError('KF_SHARD_BUSY', `shard ${id} is being split, merged or moved`, { retryable: true });
   return shard;
 }

@@ -2,7 +2,7 @@ import type { ControlCommand } from '../control-command.ts';
 import type { ShardState } from '../shard-state.ts';
 import type { MapChange, Workflow } from './shard-map.ts';
 
-// The next step of a split or merge, found from what the meta shard and the shards say of themselves and from nothing else. So it does not
+// The next step of a split, merge or move, found from what the meta shard and the shards say of themselves and from nothing else. So it does not
 // matter who took the steps before, or when he died: whoever looks next goes on from there, and two who look at once do the same.
 
 export type WorkflowStep =
@@ -10,23 +10,80 @@ export type WorkflowStep =
   | { readonly kind: 'append'; readonly shard: number; readonly command: ControlCommand }
   /** A command to the meta shard. */
   | { readonly kind: 'meta'; readonly change: MapChange }
-  /** The state of a shard that was taken over goes, and the meta shard forgets it, in one batch. */
+  /**
+   * The state of a shard that was taken over goes, and the meta shard forgets it, in one batch. In a cluster: the meta shard forgets it, and then each
+   * node removes what it has of it (hosting.ts).
+   */
   | { readonly kind: 'forget'; readonly shard: number; readonly change: MapChange };
 
-/** Undefined: there is nothing to do for now, since this node has not run what has been appended, or does not have the shards. */
-export function nextStep(workflow: Workflow, stateOf: (shard: number) => ShardState | undefined): WorkflowStep | undefined {
+/** What a node has said last of its copy of a shard. */
+export interface ReplicaReport {
+  /** It has read the shard's log to its end since it has the shard, and so far it is durable. */
+  readonly isCaughtUp: boolean;
+  readonly durableSeq: number;
+}
+
+/** What is known of a cluster's nodes, by the leader of the meta shard. */
+export interface ClusterSight {
+  /** Undefined: nothing, lately. */
+  report(shard: number, node: string): ReplicaReport | undefined;
+  /** It is up or draining. */
+  isLive(node: string): boolean;
+  /** The nodes that are to have a shard; none when there is no such shard. */
+  replicas(shard: number): readonly string[];
+}
+
+/**
+ * Undefined: there is nothing to do for now, since this node has not run what has been appended, or does not have the shards. `sight`: without it, on
+ * one machine, and on nodes that do not lead the meta shard, no step is seen that depends on what other nodes have.
+ */
+export function nextStep(
+  workflow: Workflow,
+  stateOf: (shard: number) => ShardState | undefined,
+  sight?: ClusterSight,
+): WorkflowStep | undefined {
   switch (workflow.kind) {
     case 'split':
       return nextOfSplit(workflow, stateOf);
     case 'merge':
-      return nextOfMerge(workflow, stateOf);
-    case 'retire': {
-      const { op, shard } = workflow;
-      const state = stateOf(shard);
-      if (state?.status === 'frozen') return { kind: 'append', shard, command: { kind: 'retired', op } };
-      return { kind: 'forget', shard, change: { kind: 'retired', op } };
+      return workflow.gathers ? nextOfGathering(workflow, workflow.gathers, sight) : nextOfMerge(workflow, stateOf);
+    case 'retire':
+      return nextOfRetire(workflow, stateOf, sight);
+    case 'move': {
+      const { op, shard, add } = workflow;
+      return sight?.report(shard, add)?.isCaughtUp && sight.isLive(add) ? { kind: 'meta', change: { kind: 'move-done', op } } : undefined;
     }
   }
+}
+
+/** Those nodes of the left shard that live have the right one too: from now on it is theirs, and the merge is between neighbours on each of them. */
+function nextOfGathering(
+  { op, left, right }: Workflow & { kind: 'merge' },
+  gathers: readonly string[],
+  sight: ClusterSight | undefined,
+): WorkflowStep | undefined {
+  if (!sight) return undefined;
+  const has = (node: string): boolean => !gathers.includes(node) || (sight.report(right, node)?.isCaughtUp ?? false);
+  const nodes = sight.replicas(left).filter(has);
+  const missing = gathers.filter((node) => sight.isLive(node) && !nodes.includes(node));
+  if (missing.length > 0 || !nodes.some((node) => sight.isLive(node))) return undefined;
+  return { kind: 'meta', change: { kind: 'gathered', op, nodes } };
+}
+
+/** A replica of the left shard that has not run the commit needs the right one to run it. */
+function nextOfRetire(
+  workflow: Workflow & { kind: 'retire' },
+  stateOf: (shard: number) => ShardState | undefined,
+  sight: ClusterSight | undefined,
+): WorkflowStep | undefined {
+  const { op, shard, left, leftSeq = 0, replicas } = workflow;
+  const forget: WorkflowStep = { kind: 'forget', shard, change: { kind: 'retired', op } };
+  if (!replicas || left === undefined) {
+    return stateOf(shard)?.status === 'frozen' ? { kind: 'append', shard, command: { kind: 'retired', op } } : forget;
+  }
+  if (!sight) return undefined;
+  const needs = (node: string): boolean => sight.replicas(left).includes(node) && !((sight.report(left, node)?.durableSeq ?? 0) >= leftSeq);
+  return replicas.some(needs) ? undefined : forget;
 }
 
 function nextOfSplit(workflow: Workflow & { kind: 'split' }, stateOf: (shard: number) => ShardState | undefined): WorkflowStep | undefined {
@@ -59,7 +116,7 @@ function nextOfMerge(workflow: Workflow & { kind: 'merge' }, stateOf: (shard: nu
       if (rightPhase === 'none') return toRight({ kind: 'freeze', op, left });
       return toLeft({ kind: 'merge-commit', op, right, rightSeq: rightState.applied, rightHash: rightState.hash });
     case 'committed':
-      return { kind: 'meta', change: { kind: 'merge-done', op } };
+      return { kind: 'meta', change: { kind: 'merge-done', op, leftSeq: leftState.applied } };
     default:
       // The left one has decided against it; the right one hears so before the workflow is forgotten, so that no late freeze can hold it.
       if (rightPhase !== 'cancelled') return toRight({ kind: 'unfreeze', op });

@@ -1,0 +1,72 @@
+import type { ShardMap } from './shard-map.ts';
+
+// What a node is to have of a keyspace, as the map says it: the one question that each node asks of it, whenever it has changed.
+
+/**
+ * `member`: one of the shard's replicas; may lead it. `child`: a member's copy that it makes itself, of the parent's, when it runs the mark that
+ * cuts it; never to be fetched before. `joining`: is being brought the shard, and may not lead it. `leaving`: a shard that was taken over, and is
+ * needed until this node has run that itself.
+ */
+export type HostedAs = 'member' | 'child' | 'joining' | 'leaving';
+
+export interface Hosted {
+  readonly shard: number;
+  readonly as: HostedAs;
+  readonly replicas: readonly string[];
+  /** Of its log. */
+  readonly generation: number;
+}
+
+/**
+ * The shards that node `id` is to have. What it has beyond these it may remove, if the number of the shard is below the `nextShardId` of the same
+ * state of the meta shard: a younger shard may be one of which the meta shard's replica here has not yet heard.
+ */
+export function hostedBy(map: ShardMap, id: string): Hosted[] {
+  const hosted: Hosted[] = [];
+  const shards = new Map(map.shards.map((shard) => [shard.id, shard]));
+  for (const { id: shard, replicas = [], generation = 1 } of map.shards) {
+    if (replicas.includes(id)) hosted.push({ shard, as: 'member', replicas, generation });
+  }
+  for (const workflow of map.workflows) {
+    switch (workflow.kind) {
+      case 'split': {
+        const { replicas = [] } = shards.get(workflow.parent)!;
+        if (replicas.includes(id)) hosted.push({ shard: workflow.child, as: 'child', replicas, generation: 1 });
+        break;
+      }
+      case 'merge': {
+        const { replicas = [], generation = 1 } = shards.get(workflow.right)!;
+        if (workflow.gathers?.includes(id)) hosted.push({ shard: workflow.right, as: 'joining', replicas, generation });
+        break;
+      }
+      case 'retire': {
+        const { shard, replicas = [], generation = 1 } = workflow;
+        if (replicas.includes(id)) hosted.push({ shard, as: 'leaving', replicas, generation });
+        break;
+      }
+      case 'move': {
+        const { replicas = [], generation = 1 } = shards.get(workflow.shard)!;
+        if (workflow.add === id) hosted.push({ shard: workflow.shard, as: 'joining', replicas, generation });
+      }
+    }
+  }
+  return hosted;
+}
+
+/** The logs that a map needs. */
+export function logsOf(map: ShardMap): LogName[] {
+  const logs: LogName[] = [];
+  for (const { id: shard, replicas, generation = 1 } of map.shards) if (replicas) logs.push({ shard, generation });
+  for (const workflow of map.workflows) {
+    if (workflow.kind === 'split' && map.shards.some(({ id, replicas }) => id === workflow.parent && replicas)) {
+      logs.push({ shard: workflow.child, generation: 1 });
+    }
+    if (workflow.kind === 'retire' && workflow.replicas) logs.push({ shard: workflow.shard, generation: workflow.generation ?? 1 });
+  }
+  return logs;
+}
+
+export interface LogName {
+  readonly shard: number;
+  readonly generation: number;
+}
