@@ -12,17 +12,15 @@ import { type Topology, VACANT } from './topology.ts';
  * What a chain may do.
  * - `kept`: every node enters only slots it held before. Costs nothing.
  * - `direct`: nodes that gain keep all they held; the others enter only slots they held. Costs one move.
- * - `any`: everything that is legal, at the least cost.
  * - `anyhow`: everything that is legal, with the fewest exchanges.
  */
-export type ChainKind = 'kept' | 'direct' | 'any' | 'anyhow';
+export type ChainKind = 'kept' | 'direct' | 'anyhow';
 
-const FAR = 0x3fff_ffff;
 /**
  * Slots that the searches of one kind may look at: some tenths of a second. Counted and not timed, so that every machine stops at the same
- * place and makes the same table. The last kind places what is left and may look longer.
+ * place and makes the same table. What `direct` has not found, least-chains.ts finds; the last kind places what is left and may look longer.
  */
-const SEARCH_BUDGET: Readonly<Record<ChainKind, number>> = { kept: 1 << 23, direct: 1 << 23, any: 1 << 23, anyhow: 1 << 26 };
+const SEARCH_BUDGET: Readonly<Record<ChainKind, number>> = { kept: 1 << 23, direct: 1 << 23, anyhow: 1 << 26 };
 
 /** Slots looked at for each node of a search for a quick chain. */
 const QUICK_LOOKS = 1_024;
@@ -30,15 +28,14 @@ const QUICK_LOOKS = 1_024;
 /** Slots looked at for one more chain of a kind just carried out: where they are rarer than that, a search of their own costs less. */
 const REPEAT_LOOKS = 2_048;
 
-/** The end of the best chain so far. */
-interface Found {
-  cell: number;
-  node: number;
-  cost: number;
+/** The end of a chain: who enters which cell last. */
+interface ChainEnd {
+  readonly cell: number;
+  readonly node: number;
 }
 
 /** One exchange: `node` enters `cell`, where `out` is. The first link of a chain is its last exchange. */
-interface Link {
+export interface Link {
   readonly cell: number;
   readonly node: number;
   readonly out: number;
@@ -54,13 +51,11 @@ export class Matching {
   readonly previous: Int32Array;
   readonly previousCount: number;
   /** Cells whose node was not in the slot before. */
-  readonly #fresh: Uint8Array;
+  readonly fresh: Uint8Array;
   readonly held: Int32Array;
   readonly target: Int32Array;
   /** Nodes that must gain: their target is above what they held. */
   readonly gains: Uint8Array;
-  /** The least a chain can still cost; chains found at this cost need no further search. */
-  #leastCost = 0;
   /** Slots that searches of the present kind may still look at before they give up and leave the rest to the next kind. */
   #budget = 0;
   #twice = false;
@@ -74,9 +69,10 @@ export class Matching {
   readonly #endless: Uint8Array;
   /** Nodes the present search has not come to. */
   #unreached = 0;
-  readonly #previousAt: Int32Array;
-  readonly #previousSlots: Int32Array;
-  readonly #distance: Int32Array;
+  /** The slots that node n held before: `previousSlots[previousAt[n]] …`. */
+  readonly previousAt: Int32Array;
+  readonly previousSlots: Int32Array;
+  readonly #reached: Uint8Array;
   readonly #parentNode: Int32Array;
   readonly #parentCell: Int32Array;
   /** Where the last search over all slots of a node found something: the next one starts there. */
@@ -92,24 +88,24 @@ export class Matching {
     this.previousCount = previous.length / this.slotCount;
     this.target = target;
     this.held = new Int32Array(nodeCount);
-    this.#fresh = new Uint8Array(cells.length);
+    this.fresh = new Uint8Array(cells.length);
     for (let at = 0; at < cells.length; at++) {
       const node = cells[at]!;
       if (node === VACANT) continue;
       this.held[node]!++;
-      if (!this.wasIn(Math.floor(at / this.replicaCount), node)) this.#fresh[at] = 1;
+      if (!this.wasIn(Math.floor(at / this.replicaCount), node)) this.fresh[at] = 1;
     }
     this.gains = Uint8Array.from(target, (wanted, node) => (wanted > this.held[node]! ? 1 : 0));
-    this.#previousAt = new Int32Array(nodeCount + 1);
-    for (const node of previous) if (node !== VACANT) this.#previousAt[node + 1]!++;
-    for (let node = 0; node < nodeCount; node++) this.#previousAt[node + 1]! += this.#previousAt[node]!;
-    this.#previousSlots = new Int32Array(this.#previousAt[nodeCount]!);
-    const next = this.#previousAt.slice();
+    this.previousAt = new Int32Array(nodeCount + 1);
+    for (const node of previous) if (node !== VACANT) this.previousAt[node + 1]!++;
+    for (let node = 0; node < nodeCount; node++) this.previousAt[node + 1]! += this.previousAt[node]!;
+    this.previousSlots = new Int32Array(this.previousAt[nodeCount]!);
+    const next = this.previousAt.slice();
     for (let at = 0; at < previous.length; at++) {
       const node = previous[at]!;
-      if (node !== VACANT) this.#previousSlots[next[node]!++] = Math.floor(at / this.previousCount);
+      if (node !== VACANT) this.previousSlots[next[node]!++] = Math.floor(at / this.previousCount);
     }
-    this.#distance = new Int32Array(nodeCount);
+    this.#reached = new Uint8Array(nodeCount);
     this.#parentNode = new Int32Array(nodeCount);
     this.#parentCell = new Int32Array(nodeCount);
     this.#scanFrom = new Int32Array(nodeCount);
@@ -122,7 +118,7 @@ export class Matching {
     if (out !== VACANT) this.held[out]!--;
     if (node !== VACANT) this.held[node]!++;
     this.cells[at] = node;
-    this.#fresh[at] = node !== VACANT && !this.wasIn(Math.floor(at / this.replicaCount), node) ? 1 : 0;
+    this.fresh[at] = node !== VACANT && !this.wasIn(Math.floor(at / this.replicaCount), node) ? 1 : 0;
   }
 
   wasIn(slot: number, node: number): boolean {
@@ -145,14 +141,13 @@ export class Matching {
   }
 
   /**
-   * Carries out chains of one kind until there is none; each is repeated over other slots as often as it goes. `leastCost` is what a
-   * chain of kind `any` costs at least: one found at that price is taken without looking further. False when the budget was used up first.
+   * Carries out chains of one kind until there is none; each is repeated over other slots as often as it goes. False when the budget was
+   * used up first.
    */
-  settle(kind: ChainKind, leastCost = 0): boolean {
-    this.#leastCost = leastCost;
+  settle(kind: ChainKind): boolean {
     this.#budget = SEARCH_BUDGET[kind];
     this.#slots = this.#slotsWhere((at) => kind !== 'direct' || this.#isEnd(at) || this.#movable(at));
-    if (kind !== 'any') this.#settleEach(kind);
+    this.#settleEach(kind);
     for (let done = 0; done <= this.cells.length; done++) {
       if (kind !== 'kept' && done % 64 === 0) this.#renewEnds();
       const chain = this.#find(kind);
@@ -163,7 +158,7 @@ export class Matching {
   }
 
   /**
-   * Where chains have no price, those that start at one node are the quickest to find: it reaches nearly all others in a step or two.
+   * Chains that start at one node are the quickest to find: it reaches nearly all others in a step or two.
    * First by looking at few slots, then at all. Where a node finds nothing, those it reached find nothing either.
    */
   #settleEach(kind: ChainKind): void {
@@ -178,7 +173,7 @@ export class Matching {
         chain ??= this.#find(kind, node);
         if (this.#budget <= 0) return;
         if (chain !== undefined) this.#repeat(kind, chain);
-        else for (const [other, distance] of this.#distance.entries()) if (distance !== FAR) hopeless[other] = 1;
+        else for (const [other, reached] of this.#reached.entries()) if (reached === 1) hopeless[other] = 1;
       }
   }
 
@@ -192,25 +187,22 @@ export class Matching {
       const end = this.#search(kind, start);
       if (end === undefined) return undefined;
       const chain = this.#chainTo(end.cell, end.node);
-      if (this.#carryOut(chain)) return chain;
+      if (this.carryOut(chain)) return chain;
     }
     return undefined;
   }
 
-  /** The last cell of a cheapest chain and who enters it, or undefined when there is no chain. */
-  #search(kind: ChainKind, start?: number): { cell: number; node: number } | undefined {
+  /** The end of a chain with the fewest exchanges, or undefined when there is no chain. */
+  #search(kind: ChainKind, start?: number): ChainEnd | undefined {
     const { held, target } = this;
-    const distance = this.#distance.fill(FAR);
+    const reached = this.#reached.fill(0);
     const queue: number[] = [];
-    const queued = new Uint8Array(held.length);
     for (let node = 0; node < held.length; node++) {
       if (held[node]! >= target[node]! || (start ?? node) !== node) continue;
-      distance[node] = 0;
+      reached[node] = 1;
       this.#parentNode[node] = VACANT;
       queue.push(node);
-      queued[node] = 1;
     }
-    const best: Found = { cell: -1, node: -1, cost: FAR };
     this.#budget -= held.length;
     this.#unreached = held.length - queue.length;
     let slots = this.#slots;
@@ -218,28 +210,30 @@ export class Matching {
     for (let head = 0; head < queue.length; head++) {
       if (this.#budget <= 0) return undefined;
       const node = queue[head]!;
-      queued[node] = 0;
       if (kind === 'kept' || (kind === 'direct' && this.gains[node] === 0)) {
-        this.#budget -= this.#previousAt[node + 1]! - this.#previousAt[node]!;
-        for (let i = this.#previousAt[node]!; i < this.#previousAt[node + 1]!; i++)
-          if (this.#enter(kind, node, this.#previousSlots[i]!, queue, queued, best)) return best;
+        this.#budget -= this.previousAt[node + 1]! - this.previousAt[node]!;
+        for (let i = this.previousAt[node]!; i < this.previousAt[node + 1]!; i++) {
+          const cell = this.#enter(kind, node, this.previousSlots[i]!, queue);
+          if (cell >= 0) return { cell, node };
+        }
         continue;
       }
       if (this.#endless[node] === 0) {
-        if (this.#enterAny(kind, node, this.#ends, queue, queued, best)) return best;
-        if (this.#twice && kind !== 'any') this.#endless[node] = 1;
+        const cell = this.#enterAny(kind, node, this.#ends, queue);
+        if (cell >= 0) return { cell, node };
+        if (this.#twice) this.#endless[node] = 1;
       }
-      // Beyond ends, slots only lead to further nodes; when every node is reached and nothing has a price, there is nothing to find.
-      if (kind !== 'any' && this.#unreached === 0) continue;
-      if (this.#enterAny(kind, node, slots, queue, queued, best)) return best;
-      if (kind !== 'any' && this.#lookLimit === Infinity && 2 * this.#unreached < unreached) {
+      // Beyond ends, slots only lead to further nodes; when every node is reached, there is nothing to find.
+      if (this.#unreached === 0) continue;
+      const cell = this.#enterAny(kind, node, slots, queue);
+      if (cell >= 0) return { cell, node };
+      if (this.#lookLimit === Infinity && 2 * this.#unreached < unreached) {
         this.#budget -= slots.length;
-        slots = this.#slotsWhere((at) => this.cells[at] !== VACANT && distance[this.cells[at]!] === FAR, slots);
+        slots = this.#slotsWhere((at) => this.cells[at] !== VACANT && reached[this.cells[at]!] === 0, slots);
         unreached = this.#unreached;
       }
     }
-    if (kind === 'any' && best.cost < FAR) this.#leastCost = best.cost;
-    return best.cost < FAR ? best : undefined;
+    return undefined;
   }
 
   /** The slots of `among` (of all) with a cell for which `wanted` holds, in order. */
@@ -272,68 +266,45 @@ export class Matching {
   }
 
   /** {@link #enter} for a list of slots, from where the node was successful last. */
-  #enterAny(kind: ChainKind, node: number, slots: Int32Array, queue: number[], queued: Uint8Array, best: Found): boolean {
+  #enterAny(kind: ChainKind, node: number, slots: Int32Array, queue: number[]): number {
     const first = this.#scanFrom[node]! % Math.max(1, slots.length);
     const count = slots === this.#ends ? slots.length : Math.min(slots.length, this.#lookLimit);
     for (let i = 0; i < count; i++) {
       const place = first + i < slots.length ? first + i : first + i - slots.length;
-      if (!this.#enter(kind, node, slots[place]!, queue, queued, best)) {
-        if (kind === 'any' || this.#unreached > 0 || slots === this.#ends) continue;
-        this.#budget -= i;
-        return false;
-      }
-      this.#scanFrom[node] = place;
+      const cell = this.#enter(kind, node, slots[place]!, queue);
+      if (cell < 0 && (this.#unreached > 0 || slots === this.#ends)) continue;
+      if (cell >= 0) this.#scanFrom[node] = place;
       this.#budget -= i;
-      return true;
+      return cell;
     }
     this.#budget -= count;
-    return false;
+    return -1;
   }
 
-  /** Looks at every way `node` can enter `slot`. True when `best` cannot become better. */
-  #enter(kind: ChainKind, node: number, slot: number, queue: number[], queued: Uint8Array, best: Found): boolean {
-    const { cells, replicaCount, topology, held, target } = this;
+  /** Looks at every way `node` can enter `slot`. The cell where a chain can end; else −1. */
+  #enter(kind: ChainKind, node: number, slot: number, queue: number[]): number {
+    const { cells, replicaCount, topology } = this;
     const base = slot * replicaCount;
-    const priced = kind === 'any';
-    let entering = -1;
     for (let at = base; at < base + replicaCount; at++) {
       const out = cells[at]!;
-      const terminal = out === VACANT || held[out]! > target[out]!;
-      let cost = 0;
-      if (priced) {
-        if (entering < 0) entering = this.#distance[node]! + (this.wasIn(slot, node) ? 0 : 1);
-        cost = entering;
-        cost -= this.#fresh[at]!;
-      } else {
-        if (!terminal && this.#distance[out] !== FAR) continue;
-        if (kind === 'direct' && !terminal && !this.#movable(at)) continue;
-      }
-      if (terminal ? cost >= best.cost : priced && cost >= this.#distance[out]!) continue;
+      const isEnd = this.#isEnd(at);
+      if (!isEnd && (this.#reached[out] === 1 || (kind === 'direct' && !this.#movable(at)))) continue;
       if (!topology.canReplace(cells, base, at, node) || (!this.#twice && this.#passes(node, slot))) continue;
-      if (terminal) {
-        best.cell = at;
-        best.node = node;
-        best.cost = cost;
-        if (!priced || cost <= this.#leastCost) return true;
-        continue;
-      }
-      if (this.#distance[out] === FAR) this.#unreached--;
-      this.#distance[out] = cost;
+      if (isEnd) return at;
+      this.#unreached--;
+      this.#reached[out] = 1;
       this.#parentNode[out] = node;
       this.#parentCell[out] = at;
-      if (queued[out] === 0) {
-        queued[out] = 1;
-        queue.push(out);
-      }
+      queue.push(out);
     }
-    return false;
+    return -1;
   }
 
   /** In a direct chain: a copy just made can go elsewhere, and a node that lost slots can go back to one. All else stays. */
   #movable(at: number): boolean {
     const node = this.cells[at]!;
-    if (this.gains[node] === 1) return this.#fresh[at] === 1;
-    return this.held[node]! < this.#previousAt[node + 1]! - this.#previousAt[node]!;
+    if (this.gains[node] === 1) return this.fresh[at] === 1;
+    return this.held[node]! < this.previousAt[node + 1]! - this.previousAt[node]!;
   }
 
   /** Whether the chain that leads to `node` goes through `slot`. */
@@ -358,11 +329,8 @@ export class Matching {
     return chain;
   }
 
-  /**
-   * False, with nothing changed, when the chain is not legal as a whole: a priced search may have changed its first part after its
-   * last was found.
-   */
-  #carryOut(chain: readonly Link[]): boolean {
+  /** False, with nothing changed, when the chain is not legal as a whole. */
+  carryOut(chain: readonly Link[]): boolean {
     for (const [done, { cell, node, out }] of chain.entries()) {
       if (this.cells[cell] === out && this.topology.canReplace(this.cells, cell - (cell % this.replicaCount), cell, node)) {
         this.set(cell, node);
@@ -403,11 +371,11 @@ export class Matching {
         }
         links.push({ cell, node: link.node, out: link.out });
       }
-      if (!this.#carryOut(links)) return;
+      if (!this.carryOut(links)) return;
     }
   }
 
-  /** Tells apart exchanges that cost differently or that the kind of chain does not allow. */
+  /** Tells apart exchanges of which the kind of chain may allow one and not the other. */
   #price(kind: ChainKind, { node, out }: Link, slot: number): number {
     if (kind === 'anyhow') return 0;
     return (this.wasIn(slot, node) ? 1 : 0) + (out !== VACANT && this.wasIn(slot, out) ? 2 : 0);

@@ -53,6 +53,53 @@ export function fewestMoves(topology: Topology, before: readonly (readonly strin
 }
 
 /**
+ * The plain twin of `sticky` for more than a handful of nodes: the same number as {@link fewestMoves}, by a flow of least cost from nodes
+ * through (rack, slot) and (zone, slot) to slots, one unit at a time.
+ */
+export function fewestMovesByFlow(topology: Topology, before: readonly (readonly string[])[], counts: readonly number[]): number {
+  const { nodes, rackOf, zoneOfRack, zoneLimit, rackLimit, replicaCount } = topology;
+  const [nodeCount, rackCount, zoneCount] = [nodes.length, rackLimit.length, zoneLimit.length];
+  const perSlot = rackCount + zoneCount + 1;
+  const source = nodeCount + before.length * perSlot;
+  const edges: { readonly to: number; readonly cost: number; room: number }[] = [];
+  const edgesOf: number[][] = Array.from({ length: source + 2 }, () => []);
+  const connect = (from: number, to: number, room: number, cost: number): void => {
+    edgesOf[from]!.push(edges.push({ to, cost, room }) - 1);
+    edgesOf[to]!.push(edges.push({ to: from, cost: -cost, room: 0 }) - 1);
+  };
+  for (const [node, count] of counts.entries()) connect(source, node, count, 0);
+  for (const [slot, row] of before.entries()) {
+    const base = nodeCount + slot * perSlot;
+    for (const [node, { id }] of nodes.entries()) connect(node, base + rackOf[node]!, 1, row.includes(id) ? 0 : 1);
+    for (const [rack, zone] of zoneOfRack.entries()) connect(base + rack, base + rackCount + zone, rackLimit[rack]!, 0);
+    for (const [zone, limit] of zoneLimit.entries()) connect(base + rackCount + zone, base + rackCount + zoneCount, limit, 0);
+    connect(base + rackCount + zoneCount, source + 1, replicaCount, 0);
+  }
+  let [placed, moves] = [0, 0];
+  for (;;) {
+    const price = new Float64Array(source + 2).fill(Infinity);
+    const came = new Int32Array(source + 2).fill(-1);
+    price[source] = 0;
+    const queue = [source];
+    for (const at of queue)
+      for (const number of edgesOf[at]!) {
+        const { to, cost, room } = edges[number]!;
+        if (room === 0 || price[at]! + cost >= price[to]!) continue;
+        price[to] = price[at]! + cost;
+        came[to] = number;
+        queue.push(to);
+      }
+    if (price[source + 1] === Infinity) return placed === before.length * replicaCount ? moves : Infinity;
+    for (let at = source + 1; at !== source; at = edges[came[at]! ^ 1]!.to) {
+      edges[came[at]!]!.room--;
+      edges[came[at]! ^ 1]!.room++;
+    }
+    placed++;
+    moves += price[source + 1]!;
+  }
+}
+
+/**
  * The slow twin of `steadyPrimaries`: the fewest slots with another primary than before, over all choices of one replica of each row
  * in which every node leads floor or ceil of its part.
  */

@@ -23,8 +23,8 @@ export interface SlotTable {
   /** `slotCount * replicaCount` indexes into `nodeIds`. */
   readonly cells: Uint16Array;
   /**
-   * Said by `sticky`: no table with these counts copies less. False when a search used up its budget or a custom rule is in the way: then
-   * some copies, and with a custom rule the balance, may be off. Not kept in JSON.
+   * Said by `sticky`: no table with these counts copies less. False under a custom rule, where copies and balance may be off, or when a
+   * search used up its budget. Not kept in JSON.
    */
   readonly isLeast?: boolean;
 }

@@ -2,13 +2,32 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Prng } from '../../base/prng.ts';
 import { fair } from './fair.ts';
-import { aRule, fewestMoves, fewestPrimaryChanges, obeys, possible, rowsOf, someNodes } from './placement-oracle.conformance.ts';
+import {
+  aRule,
+  fewestMoves,
+  fewestMovesByFlow,
+  fewestPrimaryChanges,
+  obeys,
+  possible,
+  rowsOf,
+  someNodes,
+} from './placement-oracle.conformance.ts';
 import { diffTables } from './plan-diff.ts';
 import { anyNodes, spreadOut } from './replica-rule.ts';
-import { heldCounts, primaryCounts } from './slot-table.ts';
+import { heldCounts, primaryCounts, type SlotTable } from './slot-table.ts';
 import { sticky } from './sticky.ts';
 import { shares } from './targets.ts';
 import { Topology } from './topology.ts';
+
+/** Different nodes in each slot, by chance. */
+function tableOfChance(nodeIds: readonly string[], slotCount: number, replicaCount: number, seed: number): SlotTable {
+  const random = new Prng(seed);
+  const cells = new Uint16Array(slotCount * replicaCount);
+  for (let at = 0; at < cells.length; at++)
+    do cells[at] = random.below(nodeIds.length);
+    while (cells.subarray(at - (at % replicaCount), at).includes(cells[at]!));
+  return { slotCount, replicaCount, nodeIds, cells };
+}
 
 describe('sticky placement', () => {
   test('small clusters: no table with its counts copies less (all tables tried)', () => {
@@ -30,6 +49,30 @@ describe('sticky placement', () => {
         },
       ),
       { numRuns: 1500 },
+    );
+  });
+
+  test('any table before, racks and zones: no table with its counts copies less (a flow of least cost)', () => {
+    fc.assert(
+      fc.property(
+        someNodes(12),
+        aRule,
+        fc.integer({ min: 1, max: 30 }),
+        fc.integer({ min: 1, max: 4 }),
+        fc.integer({ min: 1, max: 4 }),
+        fc.integer(),
+        (now, rule, slotCount, oldCount, count, seed) => {
+          const topology = possible(now, count, rule);
+          fc.pre(topology !== undefined);
+          if (topology === undefined) return;
+          const before = tableOfChance([...now.map(({ id }) => id), 'gone-1', 'gone-2', 'gone-3'], slotCount, oldCount, seed);
+          const after = sticky(before, now, { replicaCount: count, rule });
+          expect(after.isLeast).toBe(true);
+          const { replicasMoved } = diffTables(before, after).totals;
+          expect(replicasMoved).toBe(fewestMovesByFlow(topology, rowsOf(before), [...heldCounts(after)]));
+        },
+      ),
+      { numRuns: 150 },
     );
   });
 
@@ -85,21 +128,35 @@ describe('sticky placement', () => {
       const zone = zones[random.below(zones.length)]!;
       return { id: `node-${i}`, weight: 1 + random.below(10), zone, rack: `r${random.below(1 + random.below(6))}` };
     });
-    const cells = new Uint16Array(slotCount * 3);
-    for (let at = 0; at < cells.length; at++)
-      do cells[at] = random.below(100);
-      while (cells.subarray(at - (at % 3), at).includes(cells[at]!));
-    return { list, before: { slotCount, replicaCount: 3, nodeIds: list.map(({ id }) => id), cells } };
+    const ids = list.map(({ id }) => id);
+    return { list, before: tableOfChance(ids, slotCount, 3, 4) };
   };
 
-  test('a table of chance is put in order within a budget, balanced to a slot, and says whether that was the least', () => {
+  test('a table of chance is put in order at the least, balanced to a slot', () => {
     const { list, before } = scrambled(16_384);
     const after = sticky(before, list);
     const held = heldCounts(after);
     for (const [node, share] of shares(new Topology(list, 3, spreadOut()), 16_384).entries())
       expect(Math.abs(held[node]! - share)).toBeLessThan(1);
-    expect(after.isLeast).toBe(false);
-    expect(sticky(after, list).isLeast).toBe(true);
+    expect(after.isLeast).toBe(true);
+  });
+
+  test('of 100 weighted nodes in zones one is swapped for another at the least, though the sum of what nodes lack is out of reach', () => {
+    const node = (number: number) => ({ id: `node-${number}`, weight: 1 + (number % 10), zone: `zone-${number % 4}` });
+    const list = Array.from({ length: 100 }, (_, number) => node(number));
+    const settled = sticky(fair(list, { slotCount: 4_096 }), list);
+    for (const [out, into] of [
+      [0, 1000],
+      [1, 1000],
+      [3, 1000],
+      [7, 1009],
+    ] as const) {
+      const after = sticky(settled, [...list.filter((_, number) => number !== out), node(into)]);
+      const { replicasMoved, minimumMoves } = diffTables(settled, after).totals;
+      expect(after.isLeast).toBe(true);
+      expect(replicasMoved).toBeGreaterThanOrEqual(minimumMoves);
+      if (out === 0) expect(replicasMoved).toBe(minimumMoves);
+    }
   });
 
   test('a node of a zone comes to 100 and goes again at the least', () => {

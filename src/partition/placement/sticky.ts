@@ -3,11 +3,12 @@
  *
  * Each node gets its share (see targets.ts) rounded up or down; nodes with too few gain, the others keep or give. Three kinds of
  * chains of exchanges, tried cheapest first, bring every node to its target: chains over previous replicas alone (free), chains in which
- * only gaining nodes copy (one copy for each missing replica: the bound), and chains at the least cost for what is left.
- * docs/placement.md has the argument, and the rare instances in which no table meets the bound.
+ * only gaining nodes copy (one copy for each missing replica: the bound), and chains in order of price for what is left.
+ * docs/placement.md has the argument, and the instances in which no table meets the bound.
  */
 import { KeyfleetError } from '../../base/errors.ts';
 import type { PartitionNode } from '../node.ts';
+import { LeastChains } from './least-chains.ts';
 import { Matching } from './matching.ts';
 import { type ReplicaRule, spreadOut } from './replica-rule.ts';
 import { checkShape, indexById, type SlotTable } from './slot-table.ts';
@@ -28,11 +29,11 @@ export type StickyTable = SlotTable & { readonly isLeast: boolean };
  * The balanced table nearest to `previous`.
  *
  * Every node ends within one slot of its exact share, and within one of a fair share of primaries. Moved replicas:
- * Σ max(0, target − held), the least there is for these targets, where `held` counts the previous replicas on nodes that are still
- * there and in slots that still obey the rule; a few more where no table meets that. With a custom rule ({@link ReplicaRule.admits}) balance
- * is best effort. Searches have a budget counted in slots: `isLeast` says whether it was enough, as it nearly always is.
+ * Σ max(0, target − held) wherever a table with these targets can have that, else the least that one can, where `held` counts the previous
+ * replicas on nodes that are still there and in slots that still obey the rule. With a custom rule ({@link ReplicaRule.admits}) balance
+ * is best effort. Searches have a budget: `isLeast` says whether it was enough.
  *
- * Cost: about 50 ms for one change of 1,000 nodes, 65,536 slots, 3 replicas.
+ * Cost: about 50 ms for one change of 1,000 nodes, 65,536 slots, 3 replicas; some 100 ms more where the sum is out of reach.
  *
  * @throws KF_TOO_FEW_NODES, KF_RULE_UNSATISFIABLE, KF_DUPLICATE_NODE, KF_BAD_WEIGHT; `previous` is never changed.
  */
@@ -51,12 +52,12 @@ export function sticky<N extends PartitionNode>(previous: SlotTable, nodes: read
   for (const node of cells) if (node !== VACANT) held[node]!++;
   const target = roundShares(topology, previous.slotCount, shares(topology, previous.slotCount), held);
   const matching = new Matching(topology, cells, before, target);
-  let isLeast = !someLeft || matching.settle('kept');
+  const chains = new LeastChains(matching);
+  let isLeast = !someLeft || matching.settle('kept') || chains.settle(0);
   handOver(matching);
-  isLeast = matching.settle('direct') && isLeast;
-  // When every gaining node still has all it held, the chains that cost one copy are the direct ones: none is left.
-  isLeast = matching.settle('any', someLeft ? 1 : 2) && isLeast;
-  isLeast = matching.settle('anyhow') && isLeast;
+  matching.settle('direct');
+  isLeast = chains.settle() && isLeast;
+  matching.settle('anyhow');
   fillAnyhow(matching);
   steadyPrimaries({
     cells,
