@@ -1,6 +1,6 @@
 import { KeyfleetError } from '../../base/errors.ts';
-import { type DropStep, Plan, type PlanStep, type PromoteStep, type PullStep } from './plan.ts';
-import { heldCounts, indexById, primaryCounts, rangeOfSlots, type SlotTable } from './slot-table.ts';
+import { type DropStep, Plan, type PlanStep, type PlanTotals, type PromoteStep, type PullStep } from './plan.ts';
+import { heldCounts, indexById, primaryCounts, type SlotTable, slotStart } from './slot-table.ts';
 
 export interface DiffOptions {
   /** Ids of nodes that cannot be read any more: never named as a source. Removed nodes that are not listed are sources of last resort. */
@@ -9,22 +9,13 @@ export interface DiffOptions {
   readonly versions?: { readonly before: number; readonly after: number };
 }
 
-/** A run of adjacent slots that one step will cover, before it has a number. */
-interface Run {
-  readonly kind: PlanStep['kind'];
-  readonly node: number;
-  readonly from: number;
-  to: number;
-  readonly sources: readonly number[];
-}
-
 /**
  * What must be copied, promoted and dropped to get from `before` to `after`. The tables may come from any algorithms, with any nodes and
  * replica counts; only the slot count must be the same. Adjacent slots with the same node and the same sources become one step.
  *
  * Which of several sources comes first is spread, so that no node sends more than it must.
  *
- * Cost: O(slots × RF²) plus the size of the plan.
+ * Cost: O(slots × RF²), some milliseconds for 65,536 slots; the steps are written out when they are first asked for.
  *
  * @throws KF_TABLE_MISMATCH when the slot counts differ.
  */
@@ -34,21 +25,95 @@ export function diffTables(before: SlotTable, after: SlotTable, options: DiffOpt
   return new Diff(before, after, new Set(options.dead ?? [])).plan(options.versions ?? { before: 0, after: 0 });
 }
 
+/** Runs of adjacent slots that one step each will cover, before they have numbers: columns, for there may be as many as replicas move. */
+class Runs {
+  /** Sources for each run. */
+  readonly width: number;
+  count = 0;
+  slotCount = 0;
+  node: Int32Array = new Int32Array(1_024);
+  from: Int32Array = new Int32Array(1_024);
+  to: Int32Array = new Int32Array(1_024);
+  /** `width` for each run, best first; −1 after the last. */
+  sources: Int32Array;
+  /** The last run of each node; −1 for none. */
+  readonly #last: Int32Array;
+
+  constructor(width: number, nodeCount: number) {
+    this.width = width;
+    this.sources = new Int32Array(1_024 * width);
+    this.#last = new Int32Array(nodeCount).fill(-1);
+  }
+
+  /** Prolongs the last run of `node` when it ends at `slot` and has these sources in any order, or begins another. The run's first source. */
+  add(node: number, slot: number, sources: Int32Array): number {
+    this.slotCount++;
+    let run = this.#last[node]!;
+    if (run < 0 || this.to[run] !== slot || !this.#hasSources(run, sources)) {
+      run = this.#begin(node, slot);
+      for (let i = 0; i < this.width; i++) this.sources[run * this.width + i] = sources[i]!;
+    }
+    this.to[run] = slot + 1;
+    return this.width === 0 ? -1 : this.sources[run * this.width]!;
+  }
+
+  /** Run numbers in order of node, then of slot. */
+  inOrder(): Int32Array {
+    const start = new Int32Array(this.#last.length + 1);
+    for (let run = 0; run < this.count; run++) start[this.node[run]! + 1]!++;
+    for (let node = 1; node < start.length; node++) start[node]! += start[node - 1]!;
+    const order = new Int32Array(this.count);
+    for (let run = 0; run < this.count; run++) order[start[this.node[run]!]!++] = run;
+    return order;
+  }
+
+  #begin(node: number, slot: number): number {
+    if (this.count === this.node.length) {
+      this.node = twice(this.node);
+      this.from = twice(this.from);
+      this.to = twice(this.to);
+      this.sources = twice(this.sources);
+    }
+    this.node[this.count] = node;
+    this.from[this.count] = slot;
+    this.#last[node] = this.count;
+    return this.count++;
+  }
+
+  #hasSources(run: number, sources: Int32Array): boolean {
+    const base = run * this.width;
+    for (let i = 0; i < this.width; i++) {
+      const source = sources[i]!;
+      if (source < 0) return this.sources[base + i]! < 0;
+      let at = base;
+      while (at < base + this.width && this.sources[at] !== source) at++;
+      if (at === base + this.width) return false;
+    }
+    return true;
+  }
+}
+
+function twice(column: Int32Array): Int32Array {
+  const longer = new Int32Array(2 * column.length);
+  longer.set(column);
+  return longer;
+}
+
 class Diff {
   readonly #before: SlotTable;
   readonly #after: SlotTable;
   /** Ids of the new table, then those only the old one has; every node below is a number of this list. */
   readonly #ids: string[];
-  readonly #oldToAll: Uint32Array;
+  readonly #oldToAll: Int32Array;
   readonly #dead: Uint8Array;
   readonly #sent: Uint32Array;
   /** The class of each source of the present slot. */
   readonly #rank: Uint8Array;
-  readonly #pulls: Run[] = [];
-  readonly #promotions: Run[] = [];
-  readonly #drops: Run[] = [];
-  readonly #openPull = new Map<number, Run>();
-  readonly #openDrop = new Map<number, Run>();
+  /** The sources of the present slot; −1 after the last. */
+  readonly #sources: Int32Array;
+  readonly #pulls: Runs;
+  readonly #promotions: Runs;
+  readonly #drops: Runs;
   #withoutSource = 0;
   #touched = 0;
 
@@ -57,36 +122,35 @@ class Diff {
     this.#after = after;
     this.#ids = [...after.nodeIds];
     const indexOf = indexById(after.nodeIds);
-    this.#oldToAll = Uint32Array.from(before.nodeIds, (id) => {
+    this.#oldToAll = Int32Array.from(before.nodeIds, (id) => {
       const known = indexOf.get(id);
       return known ?? this.#ids.push(id) - 1;
     });
     this.#dead = Uint8Array.from(this.#ids, (id) => (dead.has(id) ? 1 : 0));
     this.#sent = new Uint32Array(this.#ids.length);
     this.#rank = new Uint8Array(this.#ids.length);
+    this.#sources = new Int32Array(before.replicaCount);
+    this.#pulls = new Runs(before.replicaCount, this.#ids.length);
+    this.#promotions = new Runs(1, this.#ids.length);
+    this.#drops = new Runs(0, this.#ids.length);
   }
 
   plan(versions: { readonly before: number; readonly after: number }): Plan {
     const { slotCount } = this.#after;
     for (let slot = 0; slot < slotCount; slot++) this.#slot(slot);
-    const byNode = (a: Run, b: Run): number => a.node - b.node || a.from - b.from;
-    const runs = [...this.#pulls.sort(byNode), ...this.#promotions.sort(byNode), ...this.#drops.sort(byNode)];
-    const moved = slotsOf(this.#pulls);
-    return new Plan(
-      runs.map((run, step) => this.#step(run, step)),
-      {
-        slotCount,
-        replicas: slotCount * this.#after.replicaCount,
-        replicasMoved: moved,
-        minimumMoves: this.#minimum(heldCounts),
-        replicasDropped: slotsOf(this.#drops),
-        primariesChanged: slotsOf(this.#promotions),
-        minimumPrimaryChanges: this.#minimum(primaryCounts),
-        keyspaceShare: this.#touched / slotCount,
-        withoutSource: this.#withoutSource,
-      },
-      versions,
-    );
+    const totals: PlanTotals = {
+      slotCount,
+      replicas: slotCount * this.#after.replicaCount,
+      replicasMoved: this.#pulls.slotCount,
+      minimumMoves: this.#minimum(heldCounts),
+      replicasDropped: this.#drops.slotCount,
+      primariesChanged: this.#promotions.slotCount,
+      minimumPrimaryChanges: this.#minimum(primaryCounts),
+      keyspaceShare: this.#touched / slotCount,
+      withoutSource: this.#withoutSource,
+    };
+    const count = this.#pulls.count + this.#promotions.count + this.#drops.count;
+    return new Plan({ count, write: () => this.#steps() }, totals, versions);
   }
 
   #slot(slot: number): void {
@@ -96,25 +160,26 @@ class Diff {
     const oldTo = oldFrom + this.#before.replicaCount;
     const nowFrom = slot * this.#after.replicaCount;
     const nowTo = nowFrom + this.#after.replicaCount;
-    let sources: number[] | undefined;
+    let isTouched = false;
     for (let at = nowFrom; at < nowTo; at++) {
       const node = now[at]!;
       if (this.#holds(old, oldFrom, oldTo, node)) continue;
-      sources ??= this.#sourcesOf(slot);
-      this.#pull(node, slot, sources);
+      if (!isTouched) this.#findSources(slot);
+      isTouched = true;
+      if (this.#sources[0] === -1) this.#withoutSource++;
+      const sender = this.#pulls.add(node, slot, this.#sources);
+      if (sender >= 0) this.#sent[sender]!++;
     }
-    if (sources !== undefined) this.#touched++;
+    if (isTouched) this.#touched++;
     const oldPrimary = this.#oldToAll[old[oldFrom]!]!;
     const nowPrimary = now[nowFrom]!;
     if (oldPrimary !== nowPrimary) {
-      const last = this.#promotions.at(-1);
-      if (last !== undefined && last.to === slot && last.node === nowPrimary && last.sources[0] === oldPrimary) last.to = slot + 1;
-      else this.#promotions.push({ kind: 'promote', node: nowPrimary, from: slot, to: slot + 1, sources: [oldPrimary] });
+      this.#sources[0] = oldPrimary;
+      this.#promotions.add(nowPrimary, slot, this.#sources);
     }
     for (let at = oldFrom; at < oldTo; at++) {
       const node = this.#oldToAll[old[at]!]!;
-      if (!includes(now, nowFrom, nowTo, node))
-        extend(this.#openDrop, this.#drops, { kind: 'drop', node, from: slot, to: slot + 1, sources: [] });
+      if (!includes(now, nowFrom, nowTo, node)) this.#drops.add(node, slot, this.#sources);
     }
   }
 
@@ -124,50 +189,56 @@ class Diff {
   }
 
   /** Previous replicas that can be read: those that stay, those that drop the slot, those removed; in each class who sent least first. */
-  #sourcesOf(slot: number): number[] {
+  #findSources(slot: number): void {
     const { cells: old, replicaCount: oldCount } = this.#before;
     const { cells: now, replicaCount: nowCount, nodeIds } = this.#after;
-    const sources: number[] = [];
+    const sources = this.#sources;
+    let count = 0;
     for (let from = slot * oldCount; from < (slot + 1) * oldCount; from++) {
       const node = this.#oldToAll[old[from]!]!;
       if (this.#dead[node] === 1) continue;
       this.#rank[node] = node >= nodeIds.length ? 2 : includes(now, slot * nowCount, (slot + 1) * nowCount, node) ? 0 : 1;
-      let at = sources.length;
+      let at = count++;
       for (; at > 0 && this.#isBefore(node, sources[at - 1]!); at--) sources[at] = sources[at - 1]!;
       sources[at] = node;
     }
-    return sources;
+    sources.fill(-1, count);
   }
 
   #isBefore(a: number, b: number): boolean {
     return (this.#rank[a]! - this.#rank[b]! || this.#sent[a]! - this.#sent[b]! || a - b) < 0;
   }
 
-  #pull(node: number, slot: number, sources: readonly number[]): void {
-    if (sources.length === 0) this.#withoutSource++;
-    const open = this.#openPull.get(node);
-    if (open !== undefined && open.to === slot && sameSet(open.sources, sources)) {
-      open.to = slot + 1;
-    } else {
-      const run: Run = { kind: 'pull', node, from: slot, to: slot + 1, sources };
-      this.#openPull.set(node, run);
-      this.#pulls.push(run);
-    }
-    const sender = this.#openPull.get(node)!.sources[0];
-    if (sender !== undefined) this.#sent[sender]!++;
-  }
-
-  #step(run: Run, step: number): PlanStep {
-    const { from, to } = rangeOfSlots(run.from, run.to, this.#after.slotCount);
-    const shared = { step, node: this.#ids[run.node]!, from, to, slots: run.to - run.from };
-    switch (run.kind) {
-      case 'pull':
-        return { kind: 'pull', ...shared, sources: run.sources.map((node) => this.#ids[node]!) } satisfies PullStep;
-      case 'promote':
-        return { kind: 'promote', ...shared, previous: this.#ids[run.sources[0]!]! } satisfies PromoteStep;
-      case 'drop':
-        return { kind: 'drop', ...shared, leaving: run.node >= this.#after.nodeIds.length } satisfies DropStep;
-    }
+  /** In order of work, and within a kind in order of node. */
+  #steps(): PlanStep[] {
+    const ids = this.#ids;
+    const steps: PlanStep[] = [];
+    for (const [kind, runs] of [
+      ['pull', this.#pulls],
+      ['promote', this.#promotions],
+      ['drop', this.#drops],
+    ] as const)
+      for (const run of runs.inOrder()) {
+        const step = steps.length;
+        const number = runs.node[run]!;
+        const node = ids[number]!;
+        const slots = runs.to[run]! - runs.from[run]!;
+        const from = slotStart(runs.from[run]!, this.#after.slotCount);
+        const to = slotStart(runs.to[run]!, this.#after.slotCount);
+        if (kind === 'drop') {
+          steps.push({ kind, step, node, from, to, slots, leaving: number >= this.#after.nodeIds.length } satisfies DropStep);
+          continue;
+        }
+        const first = run * runs.width;
+        if (kind === 'promote') {
+          steps.push({ kind, step, node, from, to, slots, previous: ids[runs.sources[first]!]! } satisfies PromoteStep);
+          continue;
+        }
+        const sources: string[] = [];
+        for (let i = first; i < first + runs.width && runs.sources[i]! >= 0; i++) sources.push(ids[runs.sources[i]!]!);
+        steps.push({ kind, step, node, from, to, slots, sources } satisfies PullStep);
+      }
+    return steps;
   }
 
   /** What nodes have more of after than before, in all. */
@@ -184,22 +255,4 @@ class Diff {
 function includes(cells: Uint16Array, from: number, to: number, node: number): boolean {
   for (let at = from; at < to; at++) if (cells[at] === node) return true;
   return false;
-}
-
-function sameSet(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((node) => b.includes(node));
-}
-
-function extend(open: Map<number, Run>, runs: Run[], run: Run): void {
-  const last = open.get(run.node);
-  if (last !== undefined && last.to === run.from) {
-    last.to = run.to;
-    return;
-  }
-  open.set(run.node, run);
-  runs.push(run);
-}
-
-function slotsOf(runs: readonly Run[]): number {
-  return runs.reduce((sum, run) => sum + run.to - run.from, 0);
 }

@@ -84,6 +84,24 @@ describe('the plan between two tables', () => {
     ]);
   });
 
+  test('keeps apart adjacent slots of which one has a source more', () => {
+    const ids = ['a', 'b', 'gone', 'new'];
+    for (const rows of [
+      [
+        ['a', 'b'],
+        ['a', 'gone'],
+      ],
+      [
+        ['a', 'gone'],
+        ['a', 'b'],
+      ],
+    ]) {
+      const { steps } = diffTables(table(2, ids, rows), table(1, ids, [['new'], ['new']]), { dead: ['gone'] });
+      const pulls = steps.filter((step) => step.kind === 'pull').map(({ from, slots, sources }) => [from, slots, [...sources].sort()]);
+      expect(pulls).toEqual(rows.map((row, slot) => [slot * 2 ** 31, 1, row.filter((id) => id !== 'gone')]));
+    }
+  });
+
   test('names sources best first: replicas that stay, that drop the range, that left; never a dead one', () => {
     const before = table(3, ['gone', 'stay', 'drop'], [['gone', 'stay', 'drop']]);
     const after = table(2, ['stay', 'new', 'drop'], [['stay', 'new']]);

@@ -77,23 +77,38 @@ export interface PlanJson {
   readonly done: readonly (readonly [number, number])[];
 }
 
+/** Steps that are not written out until they are asked for: there may be as many as replicas move. */
+export interface UnwrittenSteps {
+  readonly count: number;
+  write(): readonly PlanStep[];
+}
+
 export class Plan {
   /** Version of the keyspace the plan starts from; 0 for bare tables. */
   readonly before: number;
   readonly after: number;
   readonly totals: PlanTotals;
-  /** In order of work; `steps[i].step === i`. */
-  readonly steps: readonly PlanStep[];
+  #steps: readonly PlanStep[] | UnwrittenSteps;
   readonly #done: Uint8Array;
   #doneCount = 0;
   #perNode: Map<string, NodePlan> | undefined;
 
-  constructor(steps: readonly PlanStep[], totals: PlanTotals, versions: { readonly before: number; readonly after: number }) {
-    this.steps = steps;
+  constructor(
+    steps: readonly PlanStep[] | UnwrittenSteps,
+    totals: PlanTotals,
+    versions: { readonly before: number; readonly after: number },
+  ) {
+    this.#steps = steps;
     this.totals = totals;
     this.before = versions.before;
     this.after = versions.after;
-    this.#done = new Uint8Array(steps.length);
+    this.#done = new Uint8Array('write' in steps ? steps.count : steps.length);
+  }
+
+  /** In order of work; `steps[i].step === i`. */
+  get steps(): readonly PlanStep[] {
+    if ('write' in this.#steps) this.#steps = this.#steps.write();
+    return this.#steps;
   }
 
   /** What each concerned node has to do, by id. */
@@ -112,7 +127,7 @@ export class Plan {
   }
 
   get isDone(): boolean {
-    return this.#doneCount === this.steps.length;
+    return this.#doneCount === this.#done.length;
   }
 
   isStepDone(step: number): boolean {
@@ -153,8 +168,8 @@ export class Plan {
   }
 
   #check(step: number): void {
-    if (!Number.isInteger(step) || step < 0 || step >= this.steps.length)
-      throw new KeyfleetError('KF_PLAN_NO_SUCH_STEP', `the plan has steps 0 … ${this.steps.length - 1}, not ${step}`);
+    if (!Number.isInteger(step) || step < 0 || step >= this.#done.length)
+      throw new KeyfleetError('KF_PLAN_NO_SUCH_STEP', `the plan has steps 0 … ${this.#done.length - 1}, not ${step}`);
   }
 }
 
