@@ -32,6 +32,38 @@ describe('rendezvousPlacement', () => {
     );
   });
 
+  test('so is one with zones and racks, also when they change', () => {
+    const somewhere = fc.record({
+      weight: fc.constantFrom(1, 1, 2, 0.5),
+      zone: fc.constantFrom(undefined, 'a', 'b', 'c'),
+      rack: fc.constantFrom(undefined, '1', '2'),
+    });
+    const node = (
+      id: number,
+      { weight, zone, rack }: { weight: number; zone: string | undefined; rack: string | undefined },
+    ): PartitionNode => ({
+      id: `node-${id}`,
+      weight,
+      ...(zone === undefined ? {} : { zone }),
+      ...(rack === undefined ? {} : { rack }),
+    });
+    fc.assert(
+      fc.property(
+        fc.array(somewhere, { minLength: 6, maxLength: 12 }),
+        somewhere,
+        fc.integer({ min: 1, max: 4 }),
+        (places, now, replicaCount) => {
+          const [gone, first, comer, ...nodes] = places.map((place, id) => node(id, place));
+          const settings = { ...options, replicaCount };
+          const keyspace = new Keyspace<PartitionNode>([gone!, first!, ...nodes], settings);
+          keyspace.apply({ remove: [gone!.id, first!.id], add: [node(1, now), comer!] });
+          expect(ids(keyspace)).toEqual(ids(new Keyspace<PartitionNode>([node(1, now), comer!, ...nodes], settings)));
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
   test('a node that joins takes slots only to itself, and shares follow the weights', () => {
     const nodes = Array.from({ length: 10 }, (_, i): PartitionNode => ({ id: `n${i}`, weight: i < 5 ? 1 : 2 }));
     const keyspace = new Keyspace<PartitionNode>(nodes, { placement: rendezvousPlacement, replicaCount: 1 });

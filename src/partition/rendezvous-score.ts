@@ -39,6 +39,8 @@ export interface Scorer<N> {
 export interface QuickScorer<N> extends Scorer<N> {
   readonly top: (key: KeyInput, out: Int32Array) => void;
   readonly topAmong: (key: KeyInput, among: Int32Array, out: Int32Array) => void;
+  /** Fills in the scores of the nodes of some indices. */
+  readonly scoreSome: (key: KeyInput, some: Int32Array, scores: Scores) => void;
 }
 
 export const QUICK_NODES = 8;
@@ -183,6 +185,19 @@ export function ownScorer<N extends PartitionNode>(given: readonly N[], hasher: 
       const keyHi = lanes[0]!;
       const keyLo = lanes[1]!;
       for (let i = 0; i < count; i++) {
+        const high = mixHigh(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!) >>> 0;
+        const low = mixLow(keyLo, nodeLo[i]!, high);
+        scores.high[i] = high;
+        scores.low[i] = low;
+        scores.cost[i] = even ? 0 : costOf(high, low, weights[i]!);
+      }
+    },
+    scoreSome(key, some, scores) {
+      hasher.lanes(key, 0, lanes);
+      const keyHi = lanes[0]!;
+      const keyLo = lanes[1]!;
+      for (let at = 0; at < some.length; at++) {
+        const i = some[at]!;
         const high = mixHigh(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!) >>> 0;
         const low = mixLow(keyLo, nodeLo[i]!, high);
         scores.high[i] = high;

@@ -18,6 +18,7 @@ import type { Hasher, KeyInput } from './hasher.ts';
 import { checkNodes, checkWeight, duplicateNode, noNodes, type PartitionNode, unknownNode, weightOf } from './node.ts';
 import { checkReplicaCount, type MutablePartitioner, type NodeChange } from './partitioner.ts';
 import { compatScorer, ownScorer, QUICK_NODES, type RendezvousCompat, type Scorer, type Scores } from './rendezvous-score.ts';
+import { hasDomains, isBefore, roomForScores, SpreadChoice } from './rendezvous-spread.ts';
 
 export interface RendezvousOptions {
   /** Hashes keys and ids; `murmur3_x86_128` when absent. */
@@ -26,14 +27,6 @@ export interface RendezvousOptions {
   readonly spread?: boolean;
   /** Agree with another library instead; `hasher` is then not asked. */
   readonly compat?: RendezvousCompat;
-}
-
-/** Numbers of each node's zone, and of its rack within the zone. */
-interface Domains {
-  readonly zone: Int32Array;
-  readonly rack: Int32Array;
-  readonly zones: number;
-  readonly racks: number;
 }
 
 /** Room for the answers of a scorer's quick way, by how many are asked for. */
@@ -46,7 +39,7 @@ export class Rendezvous<N extends PartitionNode = PartitionNode> implements Muta
   #scorer!: Scorer<N>;
   #scores!: Scores;
   /** Undefined when there is nothing to spread over. */
-  #domains: Domains | undefined;
+  #spreadChoice: SpreadChoice<N> | undefined;
 
   /** @throws KF_DUPLICATE_NODE, KF_BAD_WEIGHT. */
   constructor(nodes: Iterable<N> = [], options: RendezvousOptions = {}) {
@@ -70,7 +63,7 @@ export class Rendezvous<N extends PartitionNode = PartitionNode> implements Muta
     }
     this.#scorer.score(key, this.#scores);
     let best = 0;
-    for (let i = 1; i < nodes.length; i++) if (this.#before(i, best)) best = i;
+    for (let i = 1; i < nodes.length; i++) if (isBefore(this.#scores, i, best)) best = i;
     return nodes[best]!;
   }
 
@@ -81,14 +74,14 @@ export class Rendezvous<N extends PartitionNode = PartitionNode> implements Muta
     if (nodes.length === 0) throw noNodes('rendezvous hashing');
     const wanted = Math.min(count, nodes.length);
     out.length = 0;
-    if (top && !this.#domains && wanted <= QUICK_NODES) {
+    if (top && !this.#spreadChoice && wanted <= QUICK_NODES) {
       const indices = TOPS[wanted]!;
       top(key, indices);
       for (let i = 0; i < wanted; i++) out.push(nodes[indices[i]!]!);
       return out;
     }
-    this.#scorer.score(key, this.#scores);
-    const order = this.#domains ? this.#spreadOut(wanted, this.#domains) : this.#sorted();
+    const order = this.#spreadChoice === undefined ? this.#sorted(key) : new Int32Array(wanted);
+    this.#spreadChoice?.choose(key, order);
     for (let i = 0; i < wanted; i++) out.push(nodes[order[i]!]!);
     return out;
   }
@@ -133,58 +126,12 @@ export class Rendezvous<N extends PartitionNode = PartitionNode> implements Muta
       throw new KeyfleetError('KF_BAD_WEIGHT', 'the weights add up to more than a number can hold');
     this.#scorer = this.#scorerOf(nodes);
     this.#given = nodes;
-    this.#scores = { cost: new Float64Array(nodes.length), high: new Uint32Array(nodes.length), low: new Uint32Array(nodes.length) };
-    this.#domains = this.#spread ? domainsOf(this.#scorer.nodes) : undefined;
+    this.#scores = roomForScores(nodes.length);
+    this.#spreadChoice = this.#spread && hasDomains(nodes) ? new SpreadChoice(this.#scorer) : undefined;
   }
 
-  #before(a: number, b: number): boolean {
-    const { cost, high, low } = this.#scores;
-    if (cost[a] !== cost[b]) return cost[a]! < cost[b]!;
-    if (high[a] !== high[b]) return high[a]! > high[b]!;
-    if (low[a] !== low[b]) return low[a]! > low[b]!;
-    return a < b;
+  #sorted(key: KeyInput): Int32Array {
+    this.#scorer.score(key, this.#scores);
+    return Int32Array.from(this.#scores.cost, (_, i) => i).sort((a, b) => (isBefore(this.#scores, a, b) ? -1 : 1));
   }
-
-  #sorted(): number[] {
-    return Array.from(this.#scores.cost, (_, i) => i).sort((a, b) => (this.#before(a, b) ? -1 : 1));
-  }
-
-  /** Greedy: always the best score among the nodes of the zones, then the racks, that were used least. */
-  #spreadOut(wanted: number, { zone, rack, zones, racks }: Domains): number[] {
-    const zoneUses = new Int32Array(zones);
-    const rackUses = new Int32Array(racks);
-    const taken = new Uint8Array(zone.length);
-    const chosen: number[] = [];
-    while (chosen.length < wanted) {
-      let pick = -1;
-      for (let i = 0; i < zone.length; i++) {
-        if (taken[i]) continue;
-        if (pick >= 0) {
-          const gain = zoneUses[zone[pick]!]! - zoneUses[zone[i]!]! || rackUses[rack[pick]!]! - rackUses[rack[i]!]!;
-          if (gain < 0 || (gain === 0 && !this.#before(i, pick))) continue;
-        }
-        pick = i;
-      }
-      taken[pick] = 1;
-      zoneUses[zone[pick]!]!++;
-      rackUses[rack[pick]!]!++;
-      chosen.push(pick);
-    }
-    return chosen;
-  }
-}
-
-/** A node without a zone is a zone of its own kind (the nameless one); racks of one name in two zones are two racks. */
-function domainsOf(nodes: readonly PartitionNode[]): Domains | undefined {
-  if (!nodes.some((node) => node.zone !== undefined || node.rack !== undefined)) return undefined;
-  const zones = new Map<string, number>();
-  const racks = new Map<string, number>();
-  const number = (names: Map<string, number>, name: string): number => {
-    const known = names.get(name);
-    if (known === undefined) names.set(name, names.size);
-    return known ?? names.size - 1;
-  };
-  const zone = Int32Array.from(nodes, (node) => number(zones, node.zone ?? ''));
-  const rack = Int32Array.from(nodes, (node) => number(racks, JSON.stringify([node.zone ?? '', node.rack ?? ''])));
-  return { zone, rack, zones: zones.size, racks: racks.size };
 }
