@@ -175,3 +175,9 @@ function shown(name: string, reply: Reply): string {
   const items = (reply as readonly Reply[]).map((item) => textOf(item));
   return (name === 'SMEMBERS' ? items.sort() : items).join();
 }
+
+/** The reply that a client's value came from, as far as the workload looks at it: text may have been a status. */
+export function replyOf(value: unknown): Reply {
+  if (typeof value === 'string') return { kind: 'status', text: value };
+  return Array.isArray(value) ? value.map(replyOf) : ((value ?? null) as Reply);
+}

@@ -7,8 +7,10 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { ServerLink } from '../../src/pool/move-link.ts';
 import type { Reply } from '../../src/shard/redis/reply.ts';
-import { KeyfleetProcess } from '../cli/keyfleet-process.ts';
+import type { KeyfleetProcess } from '../cli/keyfleet-process.ts';
+import { replyOf } from './exact-workload.ts';
 import { FaultProxy } from './fault-proxy.ts';
+import { startOwner } from './owner-process.ts';
 import { freePort, RedisServer } from './redis-servers.ts';
 import type { Answered, Asked } from './router-process.ts';
 
@@ -82,12 +84,6 @@ export class KillableRouter {
   }
 }
 
-/** Text came as text; the workload wants replies. */
-function replyOf(value: unknown): Reply {
-  if (typeof value === 'string') return { kind: 'status', text: value };
-  return Array.isArray(value) ? value.map(replyOf) : ((value ?? null) as Reply);
-}
-
 /** Servers behind proxies of ours, an owner and routers as processes: everything that can be killed, cut and delayed. */
 export class FaultFleet {
   readonly dir: string;
@@ -137,22 +133,7 @@ export class FaultFleet {
   }
 
   async startOwner(): Promise<void> {
-    const owner = new KeyfleetProcess([
-      'pool',
-      'owner',
-      '-c',
-      join(this.dir, 'pools.yml'),
-      '--dir',
-      join(this.dir, 'state'),
-      '--port',
-      String(this.#port),
-      '--lease',
-      '1000',
-    ]);
-    this.#owner = owner;
-    for (const endMs = Date.now() + UP_MS; !owner.stdout.includes('http://'); await sleep(10))
-      if (owner.child.exitCode !== null || Date.now() > endMs)
-        throw new Error(`the owner did not come up:\n${owner.stdout}${owner.stderr}`);
+    this.#owner = await startOwner({ file: join(this.dir, 'pools.yml'), dir: join(this.dir, 'state'), port: this.#port });
   }
 
   async killOwner(): Promise<void> {
@@ -182,7 +163,7 @@ export class FaultFleet {
 }
 
 /** Several turns of a server's event loop: what had been sent to it before is carried out then. */
-async function answersAgain(server: RedisServer): Promise<void> {
+export async function answersAgain(server: RedisServer): Promise<void> {
   const link = new ServerLink({ host: '127.0.0.1', port: server.port });
   try {
     for (let i = 0; i < 5; i++) await link.raw(['PING']);

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createPool, type Pool } from '../../src/pool/index.ts';
 import type { WholeStatus } from '../../src/pool/whole-servers.ts';
-import { type Ended, KeyfleetProcess, keyfleet } from '../cli/keyfleet-process.ts';
+import { type Ended, type KeyfleetProcess, keyfleet } from '../cli/keyfleet-process.ts';
+import { startOwner } from './owner-process.ts';
 import { freePort, hasRedis, type RedisServer, startRedisServers } from './redis-servers.ts';
 
 // Every subcommand of `keyfleet pool` as people type it, against an owner and servers that run.
@@ -17,23 +18,8 @@ let port = 0;
 let owner: KeyfleetProcess;
 let pool: Pool;
 
-async function startOwner(): Promise<void> {
-  owner = new KeyfleetProcess([
-    'pool',
-    'owner',
-    '-c',
-    join(dir, 'pools.yml'),
-    '--dir',
-    join(dir, 'state'),
-    '--port',
-    String(port),
-    '--lease',
-    '1000',
-  ]);
-  for (const endMs = Date.now() + 20_000; !owner.stdout.includes('http://'); ) {
-    if (Date.now() > endMs || owner.child.exitCode !== null) throw new Error(`the owner did not come up:\n${owner.stdout}${owner.stderr}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+async function beginOwner(): Promise<void> {
+  owner = await startOwner({ file: join(dir, 'pools.yml'), dir: join(dir, 'state'), port });
 }
 
 function run(...args: string[]): Promise<Ended> {
@@ -58,7 +44,7 @@ beforeAll(async () => {
   port = await freePort();
   const listed = servers.slice(0, 2).map(({ address }, i) => `    - ${address}:1 ${['alpha', 'beta'][i]}\n`);
   writeFileSync(join(dir, 'pools.yml'), `main:\n  redis: true\n  distribution: slots\n  servers:\n${listed.join('')}`);
-  await startOwner();
+  await beginOwner();
   pool = createPool({ file: join(dir, 'pools.yml'), control: { url: `http://127.0.0.1:${port}` } });
   await pool.mset(Array.from({ length: KEYS }, (_, i) => [`key:${i}`, `value ${i}`]));
 }, 60_000);
@@ -94,7 +80,7 @@ describe.runIf(hasRedis)('keyfleet pool, the subcommands', () => {
     await servers[1]!.client.request('CONFIG', 'SET', 'repl-diskless-sync-delay', '30');
     await ok('move', 'beta', servers[3]!.address, '--no-wait');
     await owner.kill('SIGKILL');
-    await startOwner();
+    await beginOwner();
     await servers[1]!.client.request('CONFIG', 'SET', 'repl-diskless-sync-delay', '0');
     // The new owner first undoes what was begun.
     await expect
