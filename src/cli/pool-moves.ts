@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { KeyfleetError } from '../base/errors.ts';
-import type { MoveForecast } from '../pool/move-checks.ts';
+import { askedByFile } from '../pool/asked-change.ts';
+import type { ChangeAnswer } from '../pool/move-admin.ts';
 import type { AskedLimits } from '../pool/move-limits.ts';
-import type { PlannedMove } from '../pool/move-records.ts';
 import type { WholeForecast } from '../pool/whole-servers.ts';
+import { readOnePool } from './pool-file.ts';
 import { askOwner, OWNER_URL, type OwnerFlags } from './pool-owner-client.ts';
 import { followMoves, followWhole, type PoolStatus, printLimits, printMoves, printStatus, printWhole } from './pool-status.ts';
 import { followVerify } from './pool-verify.ts';
@@ -67,6 +68,10 @@ export function definePoolMoves(command: Command): void {
   changing('reweight <server> <weight>', 'give a server another weight')
     .option('--drop-strays', strays)
     .action((server: string, weight: string, flags: Flags) => change(flags, { action: 'reweight', server, weight: weightOf(weight) }));
+  changing('apply <file>', 'make the servers of a pool, or its ranges, those of a file of pools')
+    .option('--pool <name>', 'which pool of the file')
+    .option('--drop-strays', strays)
+    .action(async (file: string, flags: Flags & { readonly pool?: string }) => change(flags, askedByFile(readOnePool(file, flags.pool))));
   changing('move <server> <address>', 'move a whole server to another address, by replication').action(
     (server: string, address: string, flags: Flags) => whole(flags, 'move', { server, address }),
   );
@@ -113,12 +118,13 @@ function printJson(value: unknown): void {
 }
 
 async function change(flags: Flags, asked: object): Promise<void> {
-  const { moves } = await askOwner<{ moves: (PlannedMove & Partial<MoveForecast>)[] }>(flags, 'change', {
+  const { moves, isThere } = await askOwner<ChangeAnswer>(flags, 'change', {
     ...asked,
     dryRun: flags.dryRun === true,
     dropStrays: flags.dropStrays === true,
   });
   if (flags.json) printJson(moves);
+  else if (isThere) process.stdout.write(`the pool has these servers already${moves.length > 0 ? ', or is on its way there' : ''}\n`);
   else printMoves(moves);
   if (flags.dryRun || flags.json || flags.wait === false) return;
   await followMoves(flags);

@@ -1,7 +1,7 @@
-import { KeyfleetError } from '../base/errors.ts';
-import { startPoolAdmin } from '../pool/move-admin.ts';
-import { readPoolsFile } from '../pool/pools-file.ts';
-import { createLogger } from './logger.ts';
+import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
+import { type PoolAdmin, startPoolAdmin } from '../pool/move-admin.ts';
+import { createLogger, type Logger } from './logger.ts';
+import { readOnePool, shownMoves } from './pool-file.ts';
 import { serveUntilSignal } from './serve-until-signal.ts';
 import { readPassword } from './server-client.ts';
 
@@ -17,9 +17,7 @@ interface OwnerFlags {
 
 /** Owns a pool until a signal; moves that are under way go on with the next start. */
 export async function runPoolOwner(flags: OwnerFlags): Promise<number> {
-  const { pools } = readPoolsFile(flags.config);
-  const config = flags.pool === undefined && pools.length === 1 ? pools[0] : pools.find(({ name }) => name === flags.pool);
-  if (config === undefined) throw new KeyfleetError('KF_USAGE', `--pool: one of ${pools.map(({ name }) => name).join(', ')}`);
+  const config = readOnePool(flags.config, flags.pool);
   if (!/^\d{1,5}$/.test(flags.port) || Number(flags.port) > 65_535) throw new KeyfleetError('KF_USAGE', `--port: ${flags.port} is no port`);
   const leaseMs = Number(flags.lease);
   if (!/^\d{1,6}$/.test(flags.lease) || leaseMs < 100)
@@ -35,5 +33,16 @@ export async function runPoolOwner(flags: OwnerFlags): Promise<number> {
     onError: (error) => log.error({ err: error }, 'a fault of ours'),
   });
   process.stdout.write(`owner of pool ${config.name}\n  state in ${flags.dir}\n  ${admin.url}\n`);
+  process.on('SIGHUP', () => void reload(admin, flags, log));
   return serveUntilSignal(log, () => admin.close());
+}
+
+/** Takes the file as it has become; other servers in it are a plan, and its moves begin. */
+async function reload(admin: PoolAdmin, flags: OwnerFlags, log: Logger): Promise<void> {
+  try {
+    const { moves, isThere } = await admin.reload(readOnePool(flags.config, flags.pool));
+    log.info(isThere ? 'reloaded; the pool has these servers already' : `reloaded; ${shownMoves(moves)}`);
+  } catch (error) {
+    log.error({ code: isKeyfleetError(error) ? error.code : 'KF_INTERNAL' }, `the changed file is not taken: ${messageOf(error)}`);
+  }
 }

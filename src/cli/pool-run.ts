@@ -8,11 +8,11 @@ import { readPoolsFile } from '../pool/pools-file.ts';
 import { type PoolProxy, startProxy } from '../pool/proxy.ts';
 import { mergeSnapshots, type PoolSnapshot, poolSnapshot, STATS_HELP } from '../pool/proxy-snapshot.ts';
 import { type StatsServer, startStatsServer } from '../pool/proxy-stats-server.ts';
-import { changeCommands } from '../pool/server-changes.ts';
 import { EXIT } from './exit-code.ts';
 import { createLogger, type Logger, textLine } from './logger.ts';
 import { readPackageVersion } from './package-version.ts';
 import type { PoolFlags } from './pool.ts';
+import { FileServers } from './pool-file.ts';
 
 const GRACE_MS = 5_000;
 
@@ -74,9 +74,11 @@ function poolLogger(flags: PoolFlags): Logger {
 
 /** This process serves: the only one, or one of the workers. */
 async function runProxy(flags: PoolFlags, log: Logger): Promise<number> {
+  const pools = readPools(flags);
+  const servers = cluster.isWorker ? undefined : new FileServers(pools, log);
   const workerId = cluster.worker?.id ?? 0;
   const proxy = await startProxy({
-    pools: readPools(flags),
+    pools,
     events: (pool) => ({
       onServerUp: ({ name }) => log.info({ pool, server: name }, 'a server is connected'),
       onServerDown: ({ name }, why) => log.warn({ pool, server: name, why }, 'a connection to a server was lost'),
@@ -95,7 +97,7 @@ async function runProxy(flags: PoolFlags, log: Logger): Promise<number> {
     process.stdout.write(`keyfleet ${readPackageVersion()}: serving ${shownPools(proxy)}\n`);
     stats = await statsServer(flags, () => Promise.resolve(proxy.pools.map(poolSnapshot)), log);
   }
-  process.on('SIGHUP', () => reload(proxy, flags, log));
+  process.on('SIGHUP', () => reload(proxy, servers, flags, log));
   const signal = await firstSignal();
   log.info({ signal }, 'ending: no new clients, answering what is under way');
   await stats?.close();
@@ -122,22 +124,14 @@ async function statsServer(flags: PoolFlags, read: () => Promise<readonly PoolSn
   return server;
 }
 
-/** Takes the parts of a changed file that can change while it runs. A file that is wrong changes nothing. */
-function reload(proxy: PoolProxy, flags: PoolFlags, log: Logger): void {
+/** Takes the parts of a changed file that can change while it runs. A file that is wrong changes nothing. `servers` is the primary's business where there are workers. */
+function reload(proxy: PoolProxy | undefined, servers: FileServers | undefined, flags: PoolFlags, log: Logger): void {
   try {
     const pools = readPools(flags);
-    for (const pool of proxy.pools) {
+    void servers?.reload(pools);
+    for (const pool of proxy?.pools ?? []) {
       const config = pools.find(({ name }) => name === pool.map.pool);
-      if (config === undefined) {
-        log.warn({ pool: pool.map.pool }, 'the pool is in the file no more; it is served until the process is started again');
-        continue;
-      }
-      const commands = changeCommands(pool.map.servers, config.servers);
-      if (commands.length > 0) {
-        const how = pool.config.control === undefined ? 'start `keyfleet pool owner`, have the proxies follow it, then' : 'run';
-        const why = `the servers of the file are not taken, since keys would have to move: ${how} ${commands.map((one) => `\`${one}\``).join(', ')}`;
-        log.error({ pool: config.name, code: 'KF_POOL_PLAN' }, why);
-      }
+      if (config === undefined) continue;
       pool.reconfigure(config);
       log.info({ pool: config.name }, 'reloaded');
     }
@@ -190,7 +184,9 @@ async function runPrimary(flags: PoolFlags, count: number, log: Logger): Promise
   await firstReady;
   process.stdout.write(`keyfleet ${readPackageVersion()}: serving ${flags.confFile} with ${count} workers\n`);
   const stats = await statsServer(flags, askWorkers, log);
+  const servers = new FileServers(readPools(flags), log);
   process.on('SIGHUP', () => {
+    reload(undefined, servers, flags, log);
     for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGHUP');
   });
   const signal = await firstSignal();

@@ -1,27 +1,27 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 
-// What every HTTP server of ours asks of a request before it is let in.
+// What every server of ours asks of whoever knocks before it lets them in.
 
 /** Whether the request carries `secret`, as `Authorization: Bearer SECRET` or as the password of Basic (any user name). */
 export function carriesSecret(headers: IncomingHttpHeaders, secret: string): boolean {
   const [scheme = '', credentials = ''] = (headers.authorization ?? '').split(/ +(.*)/s);
   switch (scheme.toLowerCase()) {
     case 'bearer':
-      return isSame(credentials.trim(), secret);
+      return isSameSecret(credentials.trim(), secret);
     case 'basic': {
       const decoded = Buffer.from(credentials.trim(), 'base64').toString('utf8');
       const colon = decoded.indexOf(':');
-      return colon >= 0 && isSame(decoded.slice(colon + 1), secret);
+      return colon >= 0 && isSameSecret(decoded.slice(colon + 1), secret);
     }
     default:
       return false;
   }
 }
 
-/** Takes the same time wherever the two differ. */
-function isSame(a: string, b: string): boolean {
-  const digest = (text: string): Buffer => createHash('sha256').update(text, 'utf8').digest();
+/** Whether two secrets, bytes or text, are the same. Takes the same time wherever they differ. */
+export function isSameSecret(a: Uint8Array | string, b: Uint8Array | string): boolean {
+  const digest = (secret: Uint8Array | string): Buffer => createHash('sha256').update(secret).digest();
   return timingSafeEqual(digest(a), digest(b));
 }
 

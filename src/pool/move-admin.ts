@@ -2,24 +2,28 @@
  * The owner of a pool: its map, journal, mover and the leases of its routers, behind an HTTP API on loopback (or anywhere, with a password). Routers register and renew here,
  * people and `keyfleet pool …` ask for changes.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
+import { carriesSecret, isLoopbackAddress, isLoopbackHost } from '../door/access.ts';
+import { type AskedChange, askedByFile, parseNewServer, serverNamed, wantedBy } from './asked-change.ts';
+import { asksForOthers, checkPlacement, isThere } from './file-changes.ts';
+import type { MoveForecast } from './move-checks.ts';
 import { MoveCoordinator } from './move-coordinator.ts';
 import { MoveEngine } from './move-engine.ts';
 import { type AskedLimits, limitsOf, readLimits, setLimits, writeLimits } from './move-limits.ts';
 import { moverAddress, type ServerAddress } from './move-link.ts';
 import type { PaceLimits } from './move-pace.ts';
 import { planChange } from './move-plan.ts';
+import type { PlannedMove } from './move-records.ts';
 import type { WalkLimits } from './move-walk.ts';
-import { type PoolConfig, type PoolServer, parseAddress, parseServer, showAddress } from './pool-config.ts';
+import { type PoolConfig, type PoolServer, parseAddress, showAddress } from './pool-config.ts';
 import { PoolMap } from './pool-map.ts';
 import { readPoolMap, writePoolMap } from './pool-map-file.ts';
 import { VerifyJob } from './verify-job.ts';
-import { serverNamed, WholeServers } from './whole-servers.ts';
+import { WholeServers } from './whole-servers.ts';
 
 export interface PoolAdminOptions {
   readonly config: PoolConfig;
@@ -35,24 +39,34 @@ export interface PoolAdminOptions {
   readonly onError?: (error: unknown) => void;
 }
 
+/** What a change comes to. */
+export interface ChangeAnswer {
+  readonly moves: readonly (PlannedMove & Partial<MoveForecast>)[];
+  /** The pool is as asked already, or on its way there by `moves`. */
+  readonly isThere?: boolean;
+}
+
 export interface PoolAdmin {
   readonly url: string;
   readonly engine: MoveEngine;
   readonly coordinator: MoveCoordinator;
   readonly whole: WholeServers;
+  /**
+   * Takes the pool's file as it has become: how servers are reached at once, and what has changed among the servers, or ranges, as a plan whose moves begin.
+   *
+   * @throws KF_POOL_PLAN and whatever else stands in the way of the plan: it is asked for again with the next call.
+   */
+  reload(config: PoolConfig): Promise<ChangeAnswer>;
   close(): Promise<void>;
 }
 
-interface Asked extends AskedLimits {
+interface Asked extends AskedLimits, AskedChange {
   readonly id?: string;
   readonly epoch?: number;
   readonly foregroundP99Ms?: number;
   readonly waitMs?: number;
   readonly move?: string;
   readonly keys?: readonly string[];
-  readonly action?: string;
-  readonly server?: string;
-  readonly weight?: number;
   readonly address?: string;
   readonly addresses?: readonly string[];
   readonly sample?: number;
@@ -62,18 +76,19 @@ interface Asked extends AskedLimits {
 
 const MOST_WAIT_MS = 60_000;
 const MOST_BODY_BYTES = 16 * 1024 * 1024;
-const LOOPBACK = /^(127\.\d+\.\d+\.\d+|localhost|::1)$/;
 
 /** @throws KF_LISTEN_FAILED; KF_UNAUTHORIZED when it is to be reachable from elsewhere without a password; KF_POOL_MAP, KF_JOURNAL_DAMAGED. */
 export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdmin> {
   const { config, dir, host = '127.0.0.1', port = 0, password } = options;
-  if (!LOOPBACK.test(host) && password === undefined)
+  /** The file as it was last read, and as far as its servers were taken. */
+  let file = config;
+  if (!isLoopbackAddress(host) && password === undefined)
     throw new KeyfleetError('KF_UNAUTHORIZED', `without a password the owner of a pool listens on loopback only, not on ${host}`);
   mkdirSync(dir, { recursive: true });
   const mapPath = join(dir, `${config.name}.map.json`);
   const kept = readPoolMap(mapPath, config);
   const map = kept ?? PoolMap.of(config);
-  const addressOf = (server: PoolServer): ServerAddress => moverAddress(config, server);
+  const addressOf = (server: PoolServer): ServerAddress => moverAddress(file, server);
   const coordinator = new MoveCoordinator(
     map,
     { addressOf, ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }) },
@@ -122,12 +137,7 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
       limits: limitsOf(engine),
       routers: coordinator.routers,
     }),
-    'POST /v1/change': async (asked) => {
-      const plan = planChange(engine.map, config, serversAfter(engine.map, asked), `${asked.action} ${asked.server}`);
-      if (asked.dryRun) return { moves: await engine.forecast(plan) };
-      await engine.start(plan, { dropStrays: asked.dropStrays === true });
-      return { moves: plan.moves };
-    },
+    'POST /v1/change': change,
     'POST /v1/moves/pause': () => engine.pause(),
     'POST /v1/moves/resume': () => engine.resume(),
     'POST /v1/moves/cancel': async () => (whole.status?.isRunning ? whole.cancel() : engine.cancel()),
@@ -146,21 +156,32 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
     'POST /v1/servers/move': async ({ server = '', address = '', dryRun }) => {
       const to = parseAddress(address);
       if (to === undefined) throw new KeyfleetError('KF_POOL_PLAN', `${address} is neither host:port nor a path`);
-      const before = serverNamed(engine.map, server);
+      const before = serverNamed(engine.map.servers, server);
       return whole.begin({ what: 'move', server, targets: [{ ...before, address: to }] }, dryRun === true);
     },
     'POST /v1/servers/split': async ({ server = '', addresses = [], dryRun }) => {
-      const { weight } = serverNamed(engine.map, server);
+      const { weight } = serverNamed(engine.map.servers, server);
       return whole.begin({ what: 'split', server, targets: addresses.map((text) => parseNewServer(text, weight)) }, dryRun === true);
     },
   };
+
+  async function change(asked: Asked): Promise<ChangeAnswer> {
+    const { goal } = engine;
+    const wanted = wantedBy(goal.servers, config, asked);
+    // A file that several processes read is asked for by each of them.
+    if (asked.action === 'file' && isThere(goal, config, wanted)) return { moves: [...engine.planned], isThere: true };
+    const plan = planChange(engine.map, config, wanted.servers, wanted.title, wanted.ranges);
+    if (asked.dryRun) return { moves: await engine.forecast(plan) };
+    await engine.start(plan, { dropStrays: asked.dropStrays === true });
+    return { moves: plan.moves };
+  }
 
   /** A server of the pool and an address with a copy of it. */
   function copyOf(name: string | undefined, text: string | undefined): { server: string; copy: ServerAddress } | undefined {
     if (name === undefined && text === undefined) return undefined;
     const address = parseAddress(text ?? '');
     if (address === undefined) throw new KeyfleetError('KF_POOL_PLAN', `${text} is neither host:port nor a path`);
-    return { server: name ?? '', copy: addressOf({ ...serverNamed(engine.map, name ?? ''), address }) };
+    return { server: name ?? '', copy: addressOf({ ...serverNamed(engine.map.servers, name ?? ''), address }) };
   }
 
   const server = createServer({ requestTimeout: 30_000 }, (request, response) => {
@@ -168,9 +189,9 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
   });
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
-      if (password !== undefined && !carries(request, password))
+      if (password !== undefined && !carriesSecret(request.headers, password))
         throw new KeyfleetError('KF_UNAUTHORIZED', 'the owner of this pool wants a password');
-      if (password === undefined && !LOOPBACK.test((request.headers.host ?? '').replace(/:\d*$/, '').replace(/^\[|\]$/g, '')))
+      if (password === undefined && !isLoopbackHost(request.headers.host))
         throw new KeyfleetError('KF_UNAUTHORIZED', 'without a password only names of this machine itself are answered');
       const route = routes[`${request.method} ${(request.url ?? '/').split('?')[0]}`];
       if (route === undefined) throw new KeyfleetError('KF_NOT_FOUND', 'there is no such request');
@@ -194,6 +215,15 @@ export async function startPoolAdmin(options: PoolAdminOptions): Promise<PoolAdm
     engine,
     coordinator,
     whole,
+    reload: async (after) => {
+      checkPlacement(config, after);
+      const { servers, ranges } = file;
+      file = { ...after, servers, ...(ranges === undefined ? {} : { ranges }) };
+      if (!asksForOthers(file, after)) return { moves: [] };
+      const answer = await change(askedByFile(after, file));
+      file = after;
+      return answer;
+    },
     close: async () => {
       const ended = whole.close();
       server.closeAllConnections();
@@ -212,37 +242,6 @@ const STATUS: Readonly<Record<string, number>> = {
   KF_POOL_MOVING: 503,
   KF_INTERNAL: 500,
 };
-
-function serversAfter(map: PoolMap, { action, server = '', weight }: Asked): readonly PoolServer[] {
-  if (action === 'add') {
-    const added = parseNewServer(server);
-    if (map.servers.some(({ name }) => name === added.name))
-      throw new KeyfleetError('KF_POOL_PLAN', `the pool has a server ${added.name} already`);
-    return [...map.servers, added];
-  }
-  serverNamed(map, server);
-  if (action === 'remove') return map.servers.filter(({ name }) => name !== server);
-  if (action !== 'reweight' || weight === undefined || !Number.isSafeInteger(weight) || weight < 1)
-    throw new KeyfleetError('KF_POOL_PLAN', 'a change is add, remove, or reweight with a whole weight from 1');
-  return map.servers.map((one) => (one.name === server ? { ...one, weight } : one));
-}
-
-/** A server as people write it. @throws KF_POOL_PLAN. */
-function parseNewServer(text: string, weight = 1): PoolServer {
-  const [address, name = ''] = text.trim().split(/\s+/);
-  const server = parseServer(text) ?? parseServer(`${address}:${weight} ${name}`);
-  if (server === undefined)
-    throw new KeyfleetError(
-      'KF_POOL_PLAN',
-      `a server is host:port, host:port:weight or "host:port:weight name", not ${JSON.stringify(text)}`,
-    );
-  return server;
-}
-
-function carries(request: IncomingMessage, password: string): boolean {
-  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
-  return timingSafeEqual(digest(request.headers.authorization ?? ''), digest(`Bearer ${password}`));
-}
 
 async function bodyOf(request: IncomingMessage): Promise<Asked> {
   const pieces: Buffer[] = [];

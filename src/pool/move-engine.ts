@@ -18,7 +18,7 @@ import { type JournalView, type MoveRecord, type MoveState, type PlannedMove, vi
 import { Interrupted, MoveSessions } from './move-session.ts';
 import { MoveMeter, type MoveStatus } from './move-status.ts';
 import { DEFAULT_LIMITS, type KeyWalk, type WalkLimits } from './move-walk.ts';
-import type { PoolMap } from './pool-map.ts';
+import { PoolMap } from './pool-map.ts';
 
 export class MoveEngine {
   readonly #options: MoveEngineOptions;
@@ -66,6 +66,19 @@ export class MoveEngine {
   /** The map that routers are to go by. */
   get map(): PoolMap {
     return this.#map;
+  }
+
+  /** The map that the moves under way lead to; without any, or when they are cancelled, the one of now. */
+  get goal(): PoolMap {
+    const { plan, wish } = this.#view;
+    return plan === undefined || wish === 'cancel'
+      ? this.#map
+      : PoolMap.fromJson(plan.target, this.#options.config).withServersByName(plan.serversAfter);
+  }
+
+  /** The moves under way, those that have ended included. */
+  get planned(): readonly PlannedMove[] {
+    return this.#view.plan?.moves ?? [];
   }
 
   /** Keeps moves from beginning until what it answers is called. @throws KF_POOL_MOVES_RUNNING. */

@@ -1,7 +1,7 @@
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { PlannedMove } from './move-records.ts';
-import type { PoolConfig, PoolServer } from './pool-config.ts';
+import type { KeyRangeConfig, PoolConfig, PoolServer } from './pool-config.ts';
 import { PoolMap } from './pool-map.ts';
 
 /** What must move so that a pool has other servers. */
@@ -21,11 +21,17 @@ export interface ChangePlan {
 
 /**
  * Plans the change of a pool's servers to `serversAfter`, told apart by name. Rings, moduli and the other algorithms place slots as they would for a
- * new pool of these servers; the table of `slots` moves as few of them as can be, and ranges stay where they are while their server stays.
+ * new pool of these servers; the table of `slots` moves as few of them as can be, and ranges stay where they are unless `ranges` says others.
  *
  * @throws KF_POOL_PLAN when nothing changes or no server is left; KF_POOL_MAP where keys have no home (`random`).
  */
-export function planChange(map: PoolMap, config: PoolConfig, serversAfter: readonly PoolServer[], title: string): ChangePlan {
+export function planChange(
+  map: PoolMap,
+  config: PoolConfig,
+  serversAfter: readonly PoolServer[],
+  title: string,
+  ranges?: readonly KeyRangeConfig[],
+): ChangePlan {
   if (map.hasMoves) throw new KeyfleetError('KF_POOL_MOVES_RUNNING', 'moves are under way; wait for them or cancel them first');
   if (serversAfter.length === 0) throw new KeyfleetError('KF_POOL_PLAN', 'a pool keeps at least one server');
   const names = new Set(serversAfter.map(({ name }) => name));
@@ -35,9 +41,16 @@ export function planChange(map: PoolMap, config: PoolConfig, serversAfter: reado
     const start = map.withServersByName(union);
     return planOf(map, start, stickySlots(start, serversAfter), serversAfter, title);
   }
-  if (config.distribution === 'ranges' && serversAfter.length < map.servers.length)
-    throw new KeyfleetError('KF_POOL_PLAN', 'say in the pool file to which servers the ranges of a server that leaves go, then reload it');
-  const pure = config.distribution === 'ranges' ? map : PoolMap.of({ ...config, servers: serversAfter });
+  if (config.distribution === 'ranges' && ranges === undefined) {
+    const leaving = map.servers.find(({ name }, index) => !names.has(name) && map.slotsOf(index).length > 0);
+    if (leaving !== undefined)
+      throw new KeyfleetError(
+        'KF_POOL_PLAN',
+        `${leaving.name} has ranges: say in the file which servers they go to, then give \`keyfleet pool apply FILE\``,
+      );
+    return planOf(map, map.withServersByName(union), map.withServersByName(union), serversAfter, title);
+  }
+  const pure = PoolMap.of({ ...config, servers: serversAfter, ...(ranges === undefined ? {} : { ranges }) });
   const start = map.refinedFor(pure).withServersByName(union);
   return planOf(map, start, pure.refinedFor(start).withServersByName(union), serversAfter, title);
 }

@@ -1,5 +1,5 @@
-import { timingSafeEqual } from 'node:crypto';
 import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
+import { isSameSecret } from '../door/access.ts';
 import { integerOf, isWord } from '../resp/codec/ascii.ts';
 import { HELLO_NEEDS_PASSWORD, helloReply, NO_PASSWORD_SET, readHello, WRONG_PASSWORD } from '../resp/codec/connection-words.ts';
 import { SYNTAX_ERROR, unknownSubcommandError, wrongArityError } from '../shard/redis/error-replies.ts';
@@ -112,13 +112,9 @@ function isPassword(client: ProxyClient, user: Bytes, password: Bytes): boolean 
   const wanted = client.pool.password;
   const name = fromUtf8(user);
   const isUser = name === 'default' || name === client.pool.config.username;
-  const isRight = isUser && (wanted === undefined || same(utf8(wanted), password));
+  const isRight = isUser && (wanted === undefined || isSameSecret(wanted, password));
   if (!isRight) client.pool.stats.authFailures++;
   return isRight;
-}
-
-function same(a: Bytes, b: Bytes): boolean {
-  return a.length === b.length && timingSafeEqual(a, b);
 }
 
 function select(client: ProxyClient, args: readonly Bytes[]): Reply {

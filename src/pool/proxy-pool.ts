@@ -2,6 +2,7 @@ import type { Bytes } from '../base/bytes.ts';
 import type { RespVersion } from '../resp/codec/reply-writer.ts';
 import { Backend, type BackendSettings, backendSettings } from './backend.ts';
 import type { BackendError } from './backend-error.ts';
+import { takeable } from './file-changes.ts';
 import type { PoolConfig, PoolServer } from './pool-config.ts';
 import { PoolMap } from './pool-map.ts';
 import { type PrivateConnection, PrivateConnections } from './private-connections.ts';
@@ -170,8 +171,8 @@ export class ProxyPool {
   /** Takes what can change while it runs: timeouts, limits on clients, the password. Which servers there are changes by {@link setMap}. */
   reconfigure(config: PoolConfig): void {
     const before = this.config;
-    this.config = { ...config, servers: before.servers };
-    if (CONNECTION_SETTINGS.every((name) => JSON.stringify(before[name]) === JSON.stringify(config[name]))) return;
+    this.config = takeable(before, config);
+    if (CONNECTION_SETTINGS.every((name) => JSON.stringify(before[name]) === JSON.stringify(this.config[name]))) return;
     this.#connectServers(true);
   }
 

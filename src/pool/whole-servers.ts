@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import { showCount } from '../base/units.ts';
+import { serverNamed } from './asked-change.ts';
 import { cloneProblems, cloneServer, unfence, unfollow } from './clone.ts';
 import { FENCE_KEY, FENCED_SCRIPT } from './guard-scripts.ts';
 import { info, scanKeys } from './move-checks.ts';
@@ -133,7 +134,7 @@ export class WholeServers {
   async #forecast(change: WholeChange): Promise<WholeForecast> {
     const { engine, addressOf } = this.#options;
     const after = mapAfter(engine.map, change);
-    const from = new ServerLink(addressOf(serverNamed(engine.map, change.server)), { name: 'kf:mover' });
+    const from = new ServerLink(addressOf(serverNamed(engine.map.servers, change.server)), { name: 'kf:mover' });
     const copies = change.targets.map((target) => new ServerLink(addressOf(target), { name: 'kf:mover' }));
     try {
       const problems = (await Promise.all(copies.map((to) => cloneProblems(from, to)))).flat();
@@ -143,7 +144,7 @@ export class WholeServers {
         problems.push(`${change.server} has keys in other databases (${others.join(', ')}), which every part of a split would have`);
       const names = change.what === 'split' ? [change.server, ...change.targets.map(({ name }) => name)] : [change.server];
       return {
-        servers: names.map((name) => ({ name, slotCount: after.slotsOf(after.servers.indexOf(serverNamed(after, name))).length })),
+        servers: names.map((name) => ({ name, slotCount: after.slotsOf(after.servers.indexOf(serverNamed(after.servers, name))).length })),
         keys: Number(await from.call(['DBSIZE'])),
         bytes: Number(facts.get('used_memory_dataset') ?? 0),
         problems,
@@ -291,7 +292,7 @@ export function splitMap(map: PoolMap, server: string, targets: readonly PoolSer
   if (slots.length < parts)
     throw new KeyfleetError(
       'KF_POOL_PLAN',
-      `${server} has ${showCount(slots.length)} slot(s), which cannot be split in ${parts}; add a server instead`,
+      `${server} has ${showCount(slots.length)} slot(s), which cannot be split in ${parts}; ${map.scheme.json.kind === 'ranges' ? 'write finer ranges into the file and give `keyfleet pool apply FILE`' : 'add a server instead'}`,
     );
   let after = map.withServersByName([...map.servers, ...targets]);
   for (const [at] of targets.entries())
@@ -318,15 +319,7 @@ function hasTaken(map: PoolMap, { targets }: Begun): boolean {
 }
 
 function indexOf(map: PoolMap, name: string): number {
-  return map.servers.indexOf(serverNamed(map, name));
-}
-
-/** @throws KF_POOL_PLAN when there is none of that name. */
-export function serverNamed(map: PoolMap, name: string): PoolServer {
-  const found = map.servers.find((server) => server.name === name);
-  if (found === undefined)
-    throw new KeyfleetError('KF_POOL_PLAN', `the pool has no server ${name}; it has ${map.servers.map((one) => one.name).join(', ')}`);
-  return found;
+  return map.servers.indexOf(serverNamed(map.servers, name));
 }
 
 function titleOf({ what, server, targets }: WholeChange): string {

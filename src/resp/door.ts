@@ -1,5 +1,6 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { Bytes } from '../base/bytes.ts';
+import { isSameSecret } from '../door/access.ts';
 import type { KeyspaceHandle } from '../node/keyspace-handle.ts';
 import {
   COMMANDS,
@@ -309,10 +310,8 @@ export class Door {
 
   // ── the password ──
 
-  /** Compares in constant time: how long it takes tells nothing about the password. */
   isPassword(given: Bytes): boolean {
-    const digest = (bytes: Bytes | string): Buffer => createHash('sha256').update(bytes).digest();
-    return timingSafeEqual(digest(given), digest(this.settings.requirepass));
+    return isSameSecret(given, this.settings.requirepass);
   }
 }
 
