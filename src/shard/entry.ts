@@ -1,8 +1,8 @@
-import { type Bytes, freshBytes, fromUtf8 } from '../base/bytes.ts';
+import { type Bytes, concatBytes, copyBytes, freshBytes, fromUtf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { ChainHash } from './chain-hash.ts';
 import { CONTROL_BYTES, type ControlCommand, decodeControl, encodeControl, isControlKind } from './control-command.ts';
-import { encodeRequestId, type RequestId } from './request-id.ts';
+import { encodeRequestId, type RequestId, requestIdBytes } from './request-id.ts';
 import { leaderBytes } from './shard-state.ts';
 import type { InPlaceCodec, ValueCodec } from './value-module.ts';
 
@@ -149,52 +149,70 @@ export function hashClear(hash: ChainHash, table: number): void {
   hash.addU32(table);
 }
 
-export function encodeEntry<Command>(entry: Entry<Command>, codec: ValueCodec<Command>): Bytes {
-  const parts: Bytes[] = [encodeEntryHeader(entry)];
-  const u32 = (value: number): Bytes => {
-    const bytes = new Uint8Array(4);
-    new DataView(bytes.buffer).setUint32(0, value);
-    return bytes;
-  };
-  const sized = (bytes: Bytes): void => {
-    parts.push(u32(bytes.length), bytes);
-  };
-  for (const command of entry.commands) {
-    switch (command.kind) {
-      case 'command':
-      case 'command-many':
-        if (command.request) parts.push(Uint8Array.of(KIND_REQUEST), encodeRequestId(command.request));
-        parts.push(Uint8Array.of(command.kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY));
-        sized(command.key);
-        sized(codec.encode(command.command));
-        break;
-      case 'expire-keys':
-        parts.push(Uint8Array.of(KIND_EXPIRE_KEYS), u32(command.keys.length));
-        for (const key of command.keys) sized(key);
-        break;
-      case 'clear':
-        parts.push(Uint8Array.of(KIND_CLEAR), u32(command.table));
-        break;
-      case 'hook-done':
-        parts.push(Uint8Array.of(KIND_HOOK_DONE), f64Bytes(command.seq));
-        break;
-      case 'expire-sessions':
-        parts.push(Uint8Array.of(KIND_EXPIRE_SESSIONS), f64Bytes(command.beforeMs));
-        break;
-      case 'control':
-        parts.push(encodeControl(command.control));
-        break;
-    }
-  }
-  let length = 0;
-  for (const part of parts) length += part.length;
+/**
+ * The bytes of an entry. `bodies`: what {@link bodyOf} says of each of its commands, where that is at hand.
+ * Cost: one pass over the commands and one copy.
+ */
+export function encodeEntry<Command>(entry: Entry<Command>, codec: ValueCodec<Command>, bodies?: readonly Bytes[]): Bytes {
+  const header = encodeEntryHeader(entry);
+  const { commands } = entry;
+  const encoded = bodies ?? commands.map((command) => bodyOf(command, codec));
+  let length = header.length;
+  for (let i = 0; i < commands.length; i++) length += headBytes(commands[i]!) + encoded[i]!.length;
   const out = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
+  const view = new DataView(out.buffer);
+  out.set(header);
+  let at = header.length;
+  for (let i = 0; i < commands.length; i++) {
+    const command = commands[i]!;
+    const body = encoded[i]!;
+    if (command.kind === 'command' || command.kind === 'command-many') {
+      if (command.request) {
+        const request = encodeRequestId(command.request);
+        out[at] = KIND_REQUEST;
+        out.set(request, at + 1);
+        at += 1 + request.length;
+      }
+      const { key } = command;
+      out[at] = command.kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY;
+      view.setUint32(at + 1, key.length);
+      out.set(key, at + 5);
+      at += 5 + key.length;
+      view.setUint32(at, body.length);
+      at += 4;
+    }
+    out.set(body, at);
+    at += body.length;
   }
   return out;
+}
+
+/** What {@link encodeEntry} writes of a command: of one for keys, its bytes by the module's codec; else all of it. */
+export function bodyOf<Command>(command: EntryCommand<Command>, codec: ValueCodec<Command>): Bytes {
+  switch (command.kind) {
+    case 'command':
+    case 'command-many':
+      return codec.encode(command.command);
+    case 'expire-keys': {
+      const parts = [Uint8Array.of(KIND_EXPIRE_KEYS), u32Bytes(command.keys.length)];
+      for (const key of command.keys) parts.push(u32Bytes(key.length), key);
+      return concatBytes(...parts);
+    }
+    case 'clear':
+      return concatBytes(Uint8Array.of(KIND_CLEAR), u32Bytes(command.table));
+    case 'hook-done':
+      return concatBytes(Uint8Array.of(KIND_HOOK_DONE), f64Bytes(command.seq));
+    case 'expire-sessions':
+      return concatBytes(Uint8Array.of(KIND_EXPIRE_SESSIONS), f64Bytes(command.beforeMs));
+    case 'control':
+      return encodeControl(command.control);
+  }
+}
+
+/** What stands before the body: of a command for keys, its kind, key and lengths. */
+function headBytes<Command>(command: EntryCommand<Command>): number {
+  if (command.kind !== 'command' && command.kind !== 'command-many') return 0;
+  return 9 + command.key.length + (command.request ? 1 + requestIdBytes(command.request) : 0);
 }
 
 /** @throws KF_BAD_ENTRY when `bytes` are no entry, or one of a version that this release does not know. */
@@ -262,23 +280,28 @@ class EntryReader {
   }
 
   take(length: number): Bytes {
-    if (this.#at + length > this.#bytes.length) throw badEntry(`it ends at byte ${this.#bytes.length}, in the middle of something`);
-    this.#at += length;
-    return this.#bytes.slice(this.#at - length, this.#at);
+    const from = this.#pass(length);
+    return copyBytes(this.#bytes, from, from + length);
   }
 
   u8(): number {
-    return this.take(1)[0]!;
+    return this.#bytes[this.#pass(1)]!;
   }
 
   u32(): number {
-    this.take(4);
-    return this.#view.getUint32(this.#at - 4);
+    return this.#view.getUint32(this.#pass(4));
   }
 
   f64(): number {
-    this.take(8);
-    return this.#view.getFloat64(this.#at - 8);
+    return this.#view.getFloat64(this.#pass(8));
+  }
+
+  /** Steps over what is read; answers where it begins. */
+  #pass(length: number): number {
+    const from = this.#at;
+    if (from + length > this.#bytes.length) throw badEntry(`it ends at byte ${this.#bytes.length}, in the middle of something`);
+    this.#at = from + length;
+    return from;
   }
 
   sized(): Bytes {
@@ -297,6 +320,12 @@ class EntryReader {
 export function f64Bytes(value: number): Bytes {
   const bytes = new Uint8Array(8);
   new DataView(bytes.buffer).setFloat64(0, value);
+  return bytes;
+}
+
+function u32Bytes(value: number): Bytes {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value);
   return bytes;
 }
 

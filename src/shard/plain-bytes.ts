@@ -1,4 +1,4 @@
-import { type Bytes, concatBytes, equalBytes, freshBytes } from '../base/bytes.ts';
+import { type Bytes, concatBytes, copyBytes, equalBytes, freshBytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { CommandContext, CommandResult, ValueCodec, ValueModule } from './value-module.ts';
 
@@ -125,7 +125,7 @@ function plainCommandCodec(): ValueCodec<PlainCommand> {
       let condition: PlainCondition = 'always';
       if (name === 'equals') {
         const length = view.getUint32(10);
-        condition = { equals: bytes.slice(14, 14 + length) };
+        condition = { equals: copyBytes(bytes, 14, 14 + length) };
         at = 14 + length;
       } else {
         condition = name;
@@ -135,7 +135,7 @@ function plainCommandCodec(): ValueCodec<PlainCommand> {
       if (bytes[0] === EXPIRE) return { kind: 'expire', ttlMs: ttlMs ?? null };
       return {
         kind: 'set',
-        value: bytes.slice(at),
+        value: copyBytes(bytes, at),
         ...(ttlMs === undefined ? {} : { ttlMs }),
         ...(keepTtl ? { keepTtl } : {}),
         ...conditional,

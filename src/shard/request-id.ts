@@ -44,10 +44,15 @@ function bad(message: string): KeyfleetError {
   return new KeyfleetError('KF_BAD_REQUEST_ID', message);
 }
 
+/** The length of {@link encodeRequestId}'s answer. */
+export function requestIdBytes({ clientId }: RequestId): number {
+  return 25 + clientId.length;
+}
+
 /** [client id u8 + bytes][requestSeq f64][ackedBelow f64][issuedMs f64, NaN for none]: how a request id stands in an entry. */
 export function encodeRequestId(request: RequestId): Bytes {
   const { clientId, requestSeq, ackedBelow, issuedMs } = request;
-  const out = freshBytes(25 + clientId.length);
+  const out = freshBytes(requestIdBytes(request));
   out[0] = clientId.length;
   out.set(clientId, 1);
   const view = new DataView(out.buffer, out.byteOffset, out.length);

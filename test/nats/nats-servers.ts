@@ -53,7 +53,7 @@ export class NatsServers {
         `server_name: ${name}
 listen: "127.0.0.1:${port}"
 http: "127.0.0.1:${monitorPort}"
-jetstream { store_dir: ${JSON.stringify(join(dir, name))}${binary === RECENT ? ', sync_interval: always' : ''} }
+jetstream { store_dir: ${JSON.stringify(join(dir, name))}${binary === DEBIAN ? '' : ', sync_interval: always'} }
 ${count > 1 ? cluster : ''}
 ${options}
 `,

@@ -48,7 +48,8 @@ export interface ReplicaHost {
 
 export interface PendingCommand<Command> {
   readonly command: EntryCommand<Command>;
-  readonly sizeBytes: number;
+  /** Its bytes in an entry, see bodyOf. */
+  readonly body: Bytes;
   /** Undefined when whoever asked has been told something else meanwhile. */
   sink: ReplySink<never> | undefined;
   readonly token: number;

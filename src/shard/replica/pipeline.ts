@@ -75,7 +75,8 @@ export class Pipeline<Command> {
       nowMs,
       commands: commands.map((one): EntryCommand<Command> => one.command),
     };
-    const bytes = encodeEntry(entry, this.#codec);
+    const bodies = commands.map((one) => one.body);
+    const bytes = encodeEntry(entry, this.#codec, bodies);
     const proposal: Proposal<Command> = { serial, seq: tail.seq + 1, kind, entry, bytes, sentMs, commands, reads, fate: 'open' };
     this.#proposals.push(proposal);
     this.#chain.start(bytes);

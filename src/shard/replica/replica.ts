@@ -1,7 +1,7 @@
 import { assert } from '../../base/assert.ts';
 import type { Bytes } from '../../base/bytes.ts';
 import { KeyfleetError } from '../../base/errors.ts';
-import { decodeEntry, type Entry, type EntryCommand } from '../entry.ts';
+import { bodyOf, decodeEntry, type Entry, type EntryCommand } from '../entry.ts';
 import { HeldAnswers } from '../held-answers.ts';
 import type { Applied } from '../outcome.ts';
 import type { ReplySink } from '../reply-sink.ts';
@@ -12,7 +12,7 @@ import { NotLeaderError } from './not-leader-error.ts';
 import { Pipeline, type Proposal } from './pipeline.ts';
 import { ReportBook } from './report-book.ts';
 import { DEFAULT_LIMITS, DEFAULT_TIMING, type ReplicaLimits, type ReplicaTiming } from './timing.ts';
-import { failRead, failSent, outcomeUnknown, sizeOf, Waiting } from './waiting.ts';
+import { failRead, failSent, outcomeUnknown, Waiting } from './waiting.ts';
 
 // One replica of a shard whose log is shared: it runs the log's entries, and while it leads it decides what the next ones are. No clock, no
 // chance, nothing awaited: the driver (src/node/replica-driver.ts) tells it what happens and at what time, and does what it asks of its host.
@@ -124,8 +124,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
       sink.failed(token, new KeyfleetError('KF_SHARD_BUSY', why, { retryable: true }));
       return;
     }
-    const sizeBytes = 'command' in command ? sizeOf(command.key, this.#module.commandCodec.encode(command.command)) : 0;
-    this.#waiting.addCommand({ command, sizeBytes, sink, token, deadlineMs: now.monoMs + this.#timing.requestTimeoutMs });
+    const body = bodyOf(command, this.#module.commandCodec);
+    this.#waiting.addCommand({ command, body, sink, token, deadlineMs: now.monoMs + this.#timing.requestTimeoutMs });
     this.#host.wantTurnEnd();
   }
 

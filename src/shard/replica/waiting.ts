@@ -1,9 +1,8 @@
-import type { Bytes } from '../../base/bytes.ts';
 import { KeyfleetError } from '../../base/errors.ts';
 import type { PendingCommand, PendingRead } from './host.ts';
 import type { Proposal } from './pipeline.ts';
 
-/** Bytes of an entry that are not a command's key or body. */
+/** Of a command in an entry, beside its key and body. */
 const COMMAND_OVERHEAD_BYTES = 16;
 
 /** The requests that a replica has taken and not yet sent anywhere, and the telling of those whose time is over. */
@@ -39,7 +38,8 @@ export class Waiting<Command> {
     let count = 0;
     let bytes = 0;
     while (count < this.#commands.length) {
-      bytes += this.#commands[count]!.sizeBytes + COMMAND_OVERHEAD_BYTES;
+      const { command, body } = this.#commands[count]!;
+      bytes += body.length + COMMAND_OVERHEAD_BYTES + ('key' in command ? command.key.length : 0);
       if (count > 0 && bytes > maxBytes) break;
       count++;
     }
@@ -113,9 +113,4 @@ export function failSent<Command>(proposals: readonly Proposal<Command>[], forCo
 
 export function outcomeUnknown(why: string): KeyfleetError {
   return new KeyfleetError('KF_OUTCOME_UNKNOWN', `the command may or may not have an effect: ${why}`);
-}
-
-/** What a command adds to an entry. */
-export function sizeOf(key: Bytes, body: Bytes): number {
-  return key.length + body.length;
 }
