@@ -74,7 +74,24 @@ class Waiter implements ReplySink<Reply> {
   }
 }
 
-export class BlockedClients {
+/** Who waits in BLPOP and its like. */
+export interface Blocking {
+  readonly count: number;
+  isBlocked(conn: Connection): boolean;
+  /** Carries out a blocking command: at once if it can be, else when one of its keys has something. */
+  start(conn: Connection, spec: CommandSpec, args: CommandArgs, token: number): void;
+  /** A key has changed; serves those who wait for it soon, or when {@link serve} is called. */
+  changed(key: Bytes): void;
+  /** Tries those who wait for what has changed. Not to be called while a command runs. */
+  serve(): void;
+  /** CLIENT UNBLOCK: false when the client does not wait. */
+  unblock(conn: Connection, isError: boolean): boolean;
+  /** The client is gone: nothing is taken for it any more. */
+  forget(conn: Connection): void;
+}
+
+/** Those of a keyspace whose commands are run in this process. */
+export class BlockedClients implements Blocking {
   readonly #keyspace: RedisKeyspace;
   /** Who waits for each key, in the order of arrival. */
   readonly #byKey = new Map<string, Set<Waiter>>();
@@ -96,7 +113,6 @@ export class BlockedClients {
     return this.#byConnection.has(conn);
   }
 
-  /** Carries out a blocking command: at once if it can be, else when one of its keys has something. */
   start(conn: Connection, spec: CommandSpec, args: CommandArgs, token: number): void {
     const keys = keysOf(spec, args);
     // Keys whose number is wrong: for the module to refuse.
@@ -117,7 +133,6 @@ export class BlockedClients {
     this.#try(waiter, keys, args);
   }
 
-  /** A key has changed; serves those who wait for it soon, or when {@link serve} is called. */
   changed(key: Bytes): void {
     this.#changes++;
     if (this.#byKey.size === 0) return;
@@ -127,7 +142,6 @@ export class BlockedClients {
     if (this.#ready.size === 1 && !this.#isServing) queueMicrotask(() => this.serve());
   }
 
-  /** Tries those who wait for what has changed. Not to be called while a command runs. */
   serve(): void {
     if (this.#isServing || this.#ready.size === 0) return;
     this.#isServing = true;
@@ -146,7 +160,6 @@ export class BlockedClients {
     this.#isServing = false;
   }
 
-  /** CLIENT UNBLOCK: false when the client does not wait. */
   unblock(conn: Connection, isError: boolean): boolean {
     const waiter = this.#byConnection.get(conn);
     if (waiter === undefined || waiter.isDone) return false;
@@ -155,7 +168,6 @@ export class BlockedClients {
     return true;
   }
 
-  /** The client is gone: nothing is taken for it any more. */
   forget(conn: Connection): void {
     const waiter = this.#byConnection.get(conn);
     if (waiter !== undefined) this.#finish(waiter, () => {});

@@ -7,6 +7,7 @@ import { ReplyWriter, type RespVersion } from './codec/reply-writer.ts';
 import { NEED_MORE, REQUEST, RequestScanner } from './codec/request-scanner.ts';
 import type { Door } from './door.ts';
 import { replyOfFailure } from './failure-replies.ts';
+import { type KeyspaceRequests, OrderedKeyspace } from './ordered-keyspace.ts';
 import { ReplyQueue } from './reply-queue.ts';
 import { LATENCY_SAMPLE_EVERY } from './stats.ts';
 import { Transaction } from './transaction.ts';
@@ -45,10 +46,16 @@ export class Connection implements ReplySink<Reply> {
   noEvict = false;
   noTouch = false;
   replyMode: ReplyMode = 'on';
+  /** It has asked who has which slots, so it can be told to go there. */
+  isRouting = false;
+  /** READONLY: it takes what a replica has. */
+  readsReplicas = false;
   lastCommand: CommandSpec | undefined;
   commandCount = 0;
   readonly scanner: RequestScanner;
   readonly transaction = new Transaction();
+  /** The door's keyspace, to which this connection's requests go in their order. */
+  readonly keyspace: KeyspaceRequests;
   /** True while it waits in {@link Door.schedule}'s list. */
   isScheduled = false;
 
@@ -59,6 +66,8 @@ export class Connection implements ReplySink<Reply> {
   #held: HeldRequest | undefined;
   #mutedInFlight = 0;
   #isRunning = false;
+  /** No further request is started until an earlier one is answered. */
+  #isHeldUp = false;
   #isPaused = false;
   /** Nothing more will be read: the client has ended its side, or the server is closing. */
   #hasEnded = false;
@@ -74,6 +83,7 @@ export class Connection implements ReplySink<Reply> {
 
   constructor(door: Door, socket: Socket, id: number) {
     this.#door = door;
+    this.keyspace = door.keyspace.isLocal ? door.keyspace : new OrderedKeyspace(door.keyspace);
     this.#socket = socket;
     this.id = id;
     this.address = addressOf(socket.remoteAddress, socket.remotePort, door.unixSocket);
@@ -164,7 +174,7 @@ export class Connection implements ReplySink<Reply> {
 
   #mustWait(): boolean {
     const { settings } = this.#door;
-    if (this.#isClosing || this.isBlocked || this.inFlight >= settings['client-pipeline-limit']) return true;
+    if (this.#isClosing || this.#isHeldUp || this.isBlocked || this.inFlight >= settings['client-pipeline-limit']) return true;
     if (this.outputBytes <= settings['client-output-pause-bytes']) return false;
     if (this.#writer.length > 0) this.flush();
     return this.outputBytes > settings['client-output-pause-bytes'] || this.#isClosed;
@@ -186,6 +196,16 @@ export class Connection implements ReplySink<Reply> {
   /** Keeps a request for later, and all that follow it. */
   hold(spec: CommandSpec, args: CommandArgs, until: HeldRequest['until']): void {
     this.#held = { spec, args, until };
+  }
+
+  /** Starts nothing more until this is over. */
+  waitFor(promise: Promise<unknown>): void {
+    this.#isHeldUp = true;
+    const goOn = (): void => {
+      this.#isHeldUp = false;
+      this.run();
+    };
+    promise.then(goOn, goOn);
   }
 
   // ── answers ──

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Bytes } from '../base/bytes.ts';
 import { isSameSecret } from '../door/access.ts';
-import type { KeyspaceHandle } from '../node/keyspace-handle.ts';
+import type { AskOptions, KeyspaceHandle } from '../node/keyspace-handle.ts';
+import { redisSlot } from '../partition/redis-slot.ts';
 import {
   COMMANDS,
   type CommandArgs,
@@ -15,8 +16,9 @@ import {
 } from '../shard/redis/command-table.ts';
 import { CROSS_SLOT } from '../shard/redis/error-replies.ts';
 import { errorReply, OK, type Reply, type TaggedReply } from '../shard/redis/reply.ts';
-import { BlockedClients } from './blocked-clients.ts';
-import { isWord } from './codec/ascii.ts';
+import { BlockedClients, type Blocking } from './blocked-clients.ts';
+import type { ClusterSource, RedirectPolicy } from './cluster-source.ts';
+import { redirectReply } from './codec/cluster-words.ts';
 import { LOCAL_COMMANDS } from './commands/local-commands.ts';
 import type { Connection } from './connection.ts';
 import { replyOfFailure } from './failure-replies.ts';
@@ -27,6 +29,7 @@ import type { RespSettings } from './settings.ts';
 import { allInOneSlot, splitAndJoin } from './split-and-join.ts';
 import type { RespStats } from './stats.ts';
 import { WatchedKeys } from './transaction.ts';
+import { WaitingClients } from './waiting-clients.ts';
 
 /** The keyspace that the RESP door serves: its commands and queries are Redis's, its answers Redis replies. */
 export type RedisKeyspace<Value = unknown> = KeyspaceHandle<Value, CommandArgs, Reply, CommandArgs, Reply>;
@@ -36,8 +39,6 @@ const NOAUTH = errorReply('NOAUTH Authentication required.');
 const QUEUED: TaggedReply = { kind: 'status', text: 'QUEUED' };
 /** What takes effect inside MULTI too. */
 const NOT_QUEUED: readonly string[] = ['multi', 'exec', 'discard', 'watch', 'quit', 'reset'];
-
-const NO_CLUSTER = errorReply('ERR This instance has cluster support disabled');
 
 /** How each command is carried out, by its index in the table. */
 interface Route {
@@ -79,7 +80,10 @@ export class Door {
   readonly buffers = new OutputBuffers();
   readonly connections = new Map<number, Connection>();
   readonly watched = new WatchedKeys();
-  readonly blocked: BlockedClients;
+  readonly blocked: Blocking;
+  /** Undefined on one machine. */
+  readonly cluster: ClusterSource | undefined;
+  readonly #redirects: RedirectPolicy;
   readonly startedMs = Date.now();
   readonly runId: string = randomBytes(20).toString('hex');
   readonly unixSocket: string | undefined;
@@ -97,13 +101,17 @@ export class Door {
     readonly stats: RespStats;
     readonly info: InfoSource;
     readonly unixSocket?: string | undefined;
+    readonly cluster?: ClusterSource | undefined;
+    readonly redirects?: RedirectPolicy | undefined;
   }) {
     this.keyspace = options.keyspace;
     this.settings = options.settings;
     this.stats = options.stats;
     this.info = options.info;
     this.unixSocket = options.unixSocket;
-    this.blocked = new BlockedClients(options.keyspace);
+    this.cluster = options.cluster;
+    this.#redirects = options.redirects ?? 'auto';
+    this.blocked = options.keyspace.isLocal ? new BlockedClients(options.keyspace) : new WaitingClients(options.keyspace);
     this.#stopListening = options.keyspace.onChange((key) => {
       this.watched.changed(key);
       if (key !== undefined) this.blocked.changed(key);
@@ -120,11 +128,9 @@ export class Door {
     const spec = resolveCommand(args);
     this.stats.commands++;
     if (!isSpec(spec)) {
-      // Outside the table, so that COMMAND does not promise it; clients that probe for a cluster know this answer.
-      const isCluster = isWord(args[0]!, 'cluster') && args.length > 1;
       conn.transaction.abort();
       const token = conn.open(UNKNOWN_SPEC);
-      conn.settled(token, !conn.authenticated ? NOAUTH : isCluster ? NO_CLUSTER : spec);
+      conn.settled(token, conn.authenticated ? spec : NOAUTH);
       return;
     }
     this.start(conn, spec, args);
@@ -152,11 +158,12 @@ export class Door {
   }
 
   #carryOut(conn: Connection, spec: CommandSpec, args: CommandArgs, route: Route): void {
-    const { keyspace } = this;
+    const { keyspace } = conn;
+    if (this.cluster !== undefined && this.#isElsewhere(this.cluster, conn, spec, args, route)) return;
     switch (route.kind) {
       case 'read':
         this.stats.calls[spec.index]! += 1;
-        keyspace.ask(args[route.keyAt]!, route.needsSeed ? withSeed(args) : args, conn, conn.open(spec));
+        keyspace.ask(args[route.keyAt]!, route.needsSeed ? withSeed(args) : args, conn, conn.open(spec), readOf(conn));
         return;
       case 'write':
         this.stats.calls[spec.index]! += 1;
@@ -164,7 +171,7 @@ export class Door {
         return;
       case 'split':
         this.stats.calls[spec.index]! += 1;
-        splitAndJoin(keyspace, spec, args, conn, conn.open(spec));
+        splitAndJoin(keyspace, spec, args, conn, conn.open(spec), readOf(conn));
         return;
       case 'blocking': {
         this.stats.calls[spec.index]! += 1;
@@ -181,7 +188,7 @@ export class Door {
         if (keys.length === 0) keys.push(args[1]!);
         const token = conn.open(spec);
         if (!allInOneSlot(keys)) conn.settled(token, CROSS_SLOT);
-        else if (route.kind === 'read-many') keyspace.askMany(keys, args, conn, token);
+        else if (route.kind === 'read-many') keyspace.askMany(keys, args, conn, token, readOf(conn));
         else keyspace.submitMany(keys, args, conn, token);
         return;
       }
@@ -195,6 +202,21 @@ export class Door {
       default:
         conn.settled(conn.open(spec), errorReply(`ERR command '${spec.name}' is not served here`));
     }
+  }
+
+  /** Tells a client that knows the cluster where the keys of its command are; false when they may be asked for here. */
+  #isElsewhere(cluster: ClusterSource, conn: Connection, spec: CommandSpec, args: CommandArgs, route: Route): boolean {
+    if (this.#redirects === 'never' || !(conn.isRouting || this.#redirects === 'always')) return false;
+    if (route.kind === 'local' || route.kind === 'none') return false;
+    const keys = keysOf(spec, args);
+    if (keys.length === 0 || !allInOneSlot(keys)) return false;
+    const slot = redisSlot(keys[0]!);
+    if (conn.readsReplicas && spec.access === 'read' && cluster.hasReplica(slot)) return false;
+    const address = cluster.leaderElsewhere(slot);
+    if (address === undefined) return false;
+    this.stats.calls[spec.index]! += 1;
+    conn.settled(conn.open(spec), redirectReply('MOVED', slot, address));
+    return true;
   }
 
   /** Keeps a command for EXEC, if it can be part of a transaction. */
@@ -232,6 +254,8 @@ export class Door {
     }
     if (reply === SILENT) conn.dropped(token);
     else if (reply instanceof Promise) {
+      // What comes behind WATCH or FLUSHALL finds it done, though it be done elsewhere.
+      if (!this.keyspace.isLocal) conn.waitFor(reply);
       reply.then(
         (answer) => conn.settled(token, answer),
         (error: unknown) => conn.settled(token, replyOfFailure(error)),
@@ -313,6 +337,13 @@ export class Door {
   isPassword(given: Bytes): boolean {
     return isSameSecret(given, this.settings.requirepass);
   }
+}
+
+const FROM_REPLICA: AskOptions = { read: 'local' };
+
+/** How the connection wants its reads. */
+function readOf(conn: Connection): AskOptions | undefined {
+  return conn.readsReplicas ? FROM_REPLICA : undefined;
 }
 
 function withSeed(args: CommandArgs): CommandArgs {

@@ -1,3 +1,5 @@
+export type { ClusterSource, RedirectPolicy } from './cluster-source.ts';
+export type { ClusterMember, ClusterPicture, SlotRun } from './codec/cluster-words.ts';
 export { ReplyParser, readReply } from './codec/reply-parser.ts';
 export { REPLY_BROKEN, REPLY_INCOMPLETE, REPLY_WHOLE, ReplyScanner } from './codec/reply-scanner.ts';
 export { type BufferSource, ReplyWriter, type RespVersion } from './codec/reply-writer.ts';

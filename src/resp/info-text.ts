@@ -24,7 +24,7 @@ const SECTIONS: readonly { readonly name: string; readonly title: string; readon
   { name: 'cpu', title: 'CPU', lines: cpu },
   { name: 'commandstats', title: 'Commandstats', isExtra: true, lines: commandStats },
   { name: 'errorstats', title: 'Errorstats', lines: errorStats },
-  { name: 'cluster', title: 'Cluster', lines: () => [['cluster_enabled', 0]] },
+  { name: 'cluster', title: 'Cluster', lines: (door) => [['cluster_enabled', door.cluster ? 1 : 0]] },
   { name: 'shards', title: 'Shards', lines: shards },
   { name: 'keyspace', title: 'Keyspace', lines: keyspace },
 ];
@@ -46,7 +46,7 @@ function server(door: Door): Line[] {
   const uptime = Math.floor((Date.now() - door.startedMs) / 1_000);
   return [
     ['redis_version', REDIS_VERSION],
-    ['redis_mode', 'standalone'],
+    ['redis_mode', door.cluster ? 'cluster' : 'standalone'],
     ['keyfleet_version', door.info.version],
     ['os', `${process.platform} ${process.arch}`],
     ['arch_bits', 64],
@@ -75,7 +75,7 @@ function clients(door: Door): Line[] {
     ['maxclients', door.settings.maxclients],
     ['client_recent_max_input_buffer', largestInput],
     ['client_recent_max_output_buffer', largestOutput],
-    ['blocked_clients', 0],
+    ['blocked_clients', door.blocked.count],
     ['clients_with_requests_in_flight', waiting],
   ];
 }

@@ -1,6 +1,7 @@
 import { lstatSync, unlinkSync } from 'node:fs';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
+import type { ClusterSource, RedirectPolicy } from './cluster-source.ts';
 import { Connection } from './connection.ts';
 import { Door, type RedisKeyspace } from './door.ts';
 import type { InfoSource } from './info-source.ts';
@@ -17,6 +18,10 @@ export interface RespServerOptions {
   /** Path of a Unix socket to listen on as well. A socket left there by a dead server is removed. */
   readonly unixSocket?: string;
   readonly settings?: Partial<RespSettings>;
+  /** The cluster that the keyspace is of. */
+  readonly cluster?: ClusterSource;
+  /** Default: `auto`. */
+  readonly redirects?: RedirectPolicy;
 }
 
 export interface RespServer {
@@ -45,7 +50,7 @@ const TOO_MANY = '-ERR max number of clients reached\r\n';
 export async function startRespServer(options: RespServerOptions): Promise<RespServer> {
   const settings = respSettings(options.settings);
   const stats = new RespStats();
-  const door = new Door({ keyspace: options.keyspace, settings, stats, info: options.info, unixSocket: options.unixSocket });
+  const door = new Door({ ...options, settings, stats });
   let nextId = 1;
   const accept = (socket: Socket): void => {
     if (door.connections.size >= settings.maxclients) {

@@ -1,10 +1,10 @@
 import { assert } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
-import type { ReplySink } from '../node/keyspace-handle.ts';
+import type { AskOptions, ReplySink } from '../node/keyspace-handle.ts';
 import { redisSlot } from '../partition/redis-slot.ts';
 import { type CommandArgs, type CommandSpec, keysOf } from '../shard/redis/command-table.ts';
 import { OK, type Reply } from '../shard/redis/reply.ts';
-import type { RedisKeyspace } from './door.ts';
+import type { KeyspaceRequests } from './ordered-keyspace.ts';
 
 /** Whether all keys fall into one slot of Redis. */
 export function allInOneSlot(keys: readonly Bytes[]): boolean {
@@ -19,7 +19,14 @@ export function allInOneSlot(keys: readonly Bytes[]): boolean {
  * each slot, all started at once, and the replies joined. Atomic for the keys of one slot. When one part fails its error is the answer, and the
  * other parts may have been carried out.
  */
-export function splitAndJoin(keyspace: RedisKeyspace, spec: CommandSpec, args: CommandArgs, sink: ReplySink<Reply>, token: number): void {
+export function splitAndJoin(
+  keyspace: KeyspaceRequests,
+  spec: CommandSpec,
+  args: CommandArgs,
+  sink: ReplySink<Reply>,
+  token: number,
+  options?: AskOptions,
+): void {
   const { route } = spec;
   assert(route.kind === 'split-and-join', () => `${spec.name} is not split`);
   const isWrite = spec.access === 'write';
@@ -27,7 +34,7 @@ export function splitAndJoin(keyspace: RedisKeyspace, spec: CommandSpec, args: C
   const step = spec.keyStep;
   // MSET with an odd number of arguments: for the module to refuse.
   if (allInOneSlot(keys) || (args.length - spec.firstKey) % step !== 0) {
-    run(keyspace, isWrite, keys, args, sink, token);
+    run(keyspace, isWrite, { keys, args }, sink, token, options);
     return;
   }
   const parts = new Map<number, Part>();
@@ -41,7 +48,7 @@ export function splitAndJoin(keyspace: RedisKeyspace, spec: CommandSpec, args: C
   });
   const join = new Join([...parts.values()], route.join, keys.length, sink, token);
   join.parts.forEach((part, i) => {
-    run(keyspace, isWrite, part.keys, part.args, join, i);
+    run(keyspace, isWrite, part, join, i, options);
   });
 }
 
@@ -53,18 +60,18 @@ interface Part {
 }
 
 function run(
-  keyspace: RedisKeyspace,
+  keyspace: KeyspaceRequests,
   isWrite: boolean,
-  keys: readonly Bytes[],
-  args: CommandArgs,
+  { keys, args }: { readonly keys: readonly Bytes[]; readonly args: CommandArgs },
   sink: ReplySink<Reply>,
   token: number,
+  options: AskOptions | undefined,
 ): void {
   if (keys.length === 1) {
     if (isWrite) keyspace.submit(keys[0]!, args, sink, token);
-    else keyspace.ask(keys[0]!, args, sink, token);
+    else keyspace.ask(keys[0]!, args, sink, token, options);
   } else if (isWrite) keyspace.submitMany(keys, args, sink, token);
-  else keyspace.askMany(keys, args, sink, token);
+  else keyspace.askMany(keys, args, sink, token, options);
 }
 
 /** Waits for the answers of all parts; the token of a part is its index. */

@@ -4,6 +4,7 @@ import { asLatin1 } from '../shard/redis/ascii.ts';
 import { type CommandArgs, type CommandSpec, keysOf } from '../shard/redis/command-table.ts';
 import { CROSS_SLOT } from '../shard/redis/error-replies.ts';
 import type { Reply, TaggedReply } from '../shard/redis/reply.ts';
+import type { WatchedKey } from '../shard/redis/watched-keys.ts';
 
 export interface QueuedCommand {
   readonly spec: CommandSpec;
@@ -21,6 +22,7 @@ export class Transaction {
   /** Stop listening to the keys of WATCH. */
   #watches: (() => void)[] = [];
   #expiries: number[] = [];
+  #prints: WatchedKey[] = [];
   #hasChanged = false;
 
   get isOpen(): boolean {
@@ -35,8 +37,9 @@ export class Transaction {
     return this.#queue?.length ?? -1;
   }
 
-  get isWatching(): boolean {
-    return this.#watches.length > 0;
+  /** The keys that EXEC has their shard compare. */
+  get prints(): readonly WatchedKey[] {
+    return this.#prints;
   }
 
   /** The keys of all commands, all in one slot. */
@@ -82,6 +85,11 @@ export class Transaction {
     this.#expiries.push(atMs);
   }
 
+  /** A watched key held this when it was watched. */
+  holds(watched: WatchedKey): void {
+    this.#prints.push(watched);
+  }
+
   /** A watched key has changed, or its time is up. */
   isStale(nowMs: number): boolean {
     return this.#hasChanged || this.#expiries.some((atMs) => atMs <= nowMs);
@@ -90,6 +98,7 @@ export class Transaction {
   unwatch(): void {
     for (const stop of this.#watches.splice(0)) stop();
     this.#expiries = [];
+    this.#prints = [];
     this.#hasChanged = false;
   }
 

@@ -24,7 +24,7 @@ function fixedSettings(door: Door): readonly (readonly [string, string])[] {
     ['appendfsync', door.info.storage?.().durability === 'sync' ? 'always' : 'no'],
     ['appendonly', door.info.directory ? 'yes' : 'no'],
     ['client-output-buffer-limit', `normal ${door.settings['client-output-hard-bytes']} 0 0`],
-    ['cluster-enabled', 'no'],
+    ['cluster-enabled', door.cluster ? 'yes' : 'no'],
     ['databases', '1'],
     ['dir', door.info.directory ?? ''],
     ['maxmemory', '0'],

@@ -33,6 +33,7 @@ function reset({ door, conn }: LocalCall): Reply {
   conn.replyMode = 'on';
   conn.noEvict = false;
   conn.noTouch = false;
+  conn.readsReplicas = false;
   conn.transaction.reset();
   conn.setAuthenticated(door.settings.requirepass === '');
   return status('RESET');
@@ -61,5 +62,5 @@ function hello({ door, conn, args }: LocalCall): Reply {
   if (!conn.authenticated) return HELLO_NEEDS_PASSWORD;
   if (asked.name !== undefined) conn.name = asked.name;
   conn.version = asked.version;
-  return helloReply(conn.id, asked.version, 'standalone');
+  return helloReply(conn.id, asked.version, door.cluster ? 'cluster' : 'standalone');
 }

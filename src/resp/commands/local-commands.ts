@@ -1,5 +1,6 @@
 import type { LocalCommand } from '../local-command.ts';
 import { CLIENT_COMMANDS } from './client-commands.ts';
+import { CLUSTER_COMMANDS } from './cluster-commands.ts';
 import { COMMAND_COMMANDS } from './command-commands.ts';
 import { CONFIG_COMMANDS } from './config-commands.ts';
 import { CONNECTION_COMMANDS } from './connection-commands.ts';
@@ -16,4 +17,5 @@ export const LOCAL_COMMANDS: ReadonlyMap<string, LocalCommand> = new Map([
   ...CONFIG_COMMANDS,
   ...SERVER_COMMANDS,
   ...TRANSACTION_COMMANDS,
+  ...CLUSTER_COMMANDS,
 ]);

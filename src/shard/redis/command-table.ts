@@ -1,5 +1,6 @@
 import { type Bytes, utf8 } from '../../base/bytes.ts';
 import { BITMAP_ROWS } from './commands/bitmap-rows.ts';
+import { CLUSTER_ROWS } from './commands/cluster-rows.ts';
 import type { CommandArgs, CommandGroup, CommandSpec } from './commands/command-spec.ts';
 import { CONNECTION_ROWS } from './commands/connection-rows.ts';
 import { HASH_ROWS } from './commands/hash-rows.ts';
@@ -32,6 +33,7 @@ const GROUPS: readonly { readonly group: CommandGroup; readonly rows: string }[]
   { group: 'transactions', rows: TRANSACTION_ROWS },
   { group: 'connection', rows: CONNECTION_ROWS },
   { group: 'server', rows: SERVER_ROWS },
+  { group: 'cluster', rows: CLUSTER_ROWS },
 ];
 
 /** The commands by name, lower case, subcommands inside their containers. */
@@ -111,7 +113,7 @@ function isName(name: string, bytes: Bytes, from = 0, to: number = bytes.length)
 }
 
 /**
- * What `args` calls for: the command, or the subcommand of OBJECT, CLIENT, COMMAND and CONFIG; else the error reply that Redis gives
+ * What `args` calls for: the command, or the subcommand of OBJECT, CLIENT, COMMAND, CONFIG and CLUSTER; else the error reply that Redis gives
  * (`kind` is `error`, which no spec has): an unknown command or subcommand, a wrong number of arguments. Allocates only for those.
  */
 export function resolveCommand(args: CommandArgs): CommandSpec | TaggedReply {

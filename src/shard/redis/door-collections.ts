@@ -47,7 +47,8 @@ const dump: ReadHandler = (ctx, value) => {
   return isString(value) ? [utf8('string'), ttlMs, [value]] : [utf8(value.kind), ttlMs, partsOf(ctx.cells, value)];
 };
 
-function partsOf(cells: CellReader, value: CollectionValue): Bytes[] {
+/** What a collection holds, in an order that follows from that alone. */
+export function partsOf(cells: CellReader, value: CollectionValue): Bytes[] {
   switch (value.kind) {
     case 'list':
       return [...itemsOf(cells, value)];

@@ -6,6 +6,7 @@ import { ABSENT, CONDITION_FAILED, CREATED, DELETED, REPLACED } from './door-rep
 import { WRONG_TYPE } from './error-replies.ts';
 import { type ReadHandler, unchanged, type WriteHandler } from './handler.ts';
 import { isString, type RedisValue } from './value.ts';
+import { PRINT_READS } from './watched-keys.ts';
 
 // Commands on strings that Redis does not have and the HTTP door needs: conditions on entity tags, checked and acted upon in one step, and
 // a value together with its time to live. They are in no command table, so no RESP client can call them.
@@ -81,7 +82,7 @@ const remove: WriteHandler = (_ctx, value, args) => {
 };
 
 const WRITES: ReadonlyMap<string, WriteHandler> = new Map([['\0put', put], ['\0delete', remove], ...COLLECTION_WRITES]);
-const READS: ReadonlyMap<string, ReadHandler> = new Map([['\0get', get], ...COLLECTION_READS]);
+const READS: ReadonlyMap<string, ReadHandler> = new Map([['\0get', get], ...COLLECTION_READS, ...PRINT_READS]);
 
 /** The handler of a command of this kind, whose names begin with a zero byte; undefined for all others. */
 export function doorWrite(args: CommandArgs): WriteHandler | undefined {

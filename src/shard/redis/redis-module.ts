@@ -23,7 +23,7 @@ import { lcs } from './lcs.ts';
 import { LIST_MANY_WRITES, LIST_READS, LIST_WRITES } from './list-commands.ts';
 import { loadOfCommand, loadOfReply } from './load.ts';
 import { asStringOrNil, KEY_MANY_READS, KEY_MANY_WRITES, mSetNxOne, mSetOne } from './many-key-commands.ts';
-import type { Reply, TaggedReply } from './reply.ts';
+import { NULL_ARRAY, type Reply, type TaggedReply } from './reply.ts';
 import { replyCodec } from './reply-codec.ts';
 import { SET_MANY_READS } from './set-algebra.ts';
 import { SET_MANY_WRITES, SET_READS, SET_WRITES } from './set-commands.ts';
@@ -133,7 +133,7 @@ export function createRedisModule(options: RedisModuleOptions = {}): RedisModule
     commandMany(ctx, args) {
       if (isTransaction(args)) {
         const replies = runTransaction(ctx, args, (shared, command) => runQueued(shared, command, settings, lookups));
-        return { reply: replies, load: replies.length };
+        return replies ? { reply: replies, load: replies.length } : { reply: NULL_ARRAY };
       }
       const handler = resolve(writesMany, args);
       const reply = typeof handler === 'function' ? handler(ctx, args, settings) : handler;

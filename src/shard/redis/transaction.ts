@@ -4,29 +4,50 @@ import type { CommandArgs } from './command-table.ts';
 import type { RedisResult } from './handler.ts';
 import type { Reply } from './reply.ts';
 import { isString, type RedisValue, stringSizeBytes } from './value.ts';
+import { areUnchanged, type WatchedKey } from './watched-keys.ts';
 
 // What EXEC carries out: the commands of a transaction as one command over several keys, so that they are ordered, made durable and replayed as one.
 //
 //   \0exec, then for each command the number of its arguments and these
+//   \0exec-if, the number of watched keys, each of them and what it must hold, then the same
 
 const EXEC = '\0exec';
 const EXEC_BYTES = utf8(EXEC);
+const EXEC_IF = '\0exec-if';
+const EXEC_IF_BYTES = utf8(EXEC_IF);
 
-/** Commands that have passed the table, all of whose keys are in one slot. Answers an array with a reply for each. */
-export function transactionCommand(commands: readonly CommandArgs[]): CommandArgs {
-  return [EXEC_BYTES, ...commands.flatMap((command) => [utf8(String(command.length)), ...command])];
+/**
+ * Commands that have passed the table, all of whose keys are in one slot, like those of `watched`. Answers an array with a reply for each; the null
+ * array, and nothing is done, when a watched key does not hold what it held.
+ */
+export function transactionCommand(commands: readonly CommandArgs[], watched: readonly WatchedKey[] = []): CommandArgs {
+  const queued = commands.flatMap((command) => [utf8(String(command.length)), ...command]);
+  if (watched.length === 0) return [EXEC_BYTES, ...queued];
+  return [EXEC_IF_BYTES, utf8(String(watched.length)), ...watched.flatMap(({ key, print }) => [key, print]), ...queued];
 }
 
 export function isTransaction(args: CommandArgs): boolean {
-  return args[0]![0] === 0 && fromUtf8(args[0]!) === EXEC;
+  if (args[0]![0] !== 0) return false;
+  const name = fromUtf8(args[0]!);
+  return name === EXEC || name === EXEC_IF;
 }
 
-/** Runs the commands one after the other, each seeing what those before it did. A command that is refused does not hinder the others. */
+function watchedOf(args: CommandArgs): readonly WatchedKey[] {
+  if (fromUtf8(args[0]!) !== EXEC_IF) return [];
+  return Array.from({ length: Number(fromUtf8(args[1]!)) }, (_, i) => ({ key: args[2 + 2 * i]!, print: args[3 + 2 * i]! }));
+}
+
+/**
+ * Runs the commands one after the other, each seeing what those before it did. A command that is refused does not hinder the others. Undefined when a
+ * watched key has changed.
+ */
 export function runTransaction(
   ctx: ManyContext<RedisValue>,
   args: CommandArgs,
   run: (ctx: ManyContext<RedisValue>, command: CommandArgs) => Reply,
-): readonly Reply[] {
+): readonly Reply[] | undefined {
+  const watched = watchedOf(args);
+  if (!areUnchanged(ctx, watched)) return undefined;
   const records = new Map<OpenRecord<RedisValue>, TransactionRecord>();
   const shared: ManyContext<RedisValue> = {
     nowMs: ctx.nowMs,
@@ -38,7 +59,7 @@ export function runTransaction(
     },
   };
   const replies: Reply[] = [];
-  for (let at = 1; at < args.length; ) {
+  for (let at = watched.length === 0 ? 1 : 2 + 2 * watched.length; at < args.length; ) {
     const count = Number(fromUtf8(args[at]!));
     replies.push(run(shared, args.slice(at + 1, at + 1 + count)));
     at += 1 + count;

@@ -24,7 +24,7 @@ export interface CommandSpec {
   readonly since: string;
   readonly complexity: string;
   readonly summary: string;
-  /** By the subcommand's own name, lower case; empty for all but OBJECT, CLIENT, COMMAND and CONFIG. */
+  /** By the subcommand's own name, lower case; empty for all but OBJECT, CLIENT, COMMAND, CONFIG and CLUSTER. */
   readonly subcommands: ReadonlyMap<string, CommandSpec>;
 }
 
@@ -38,7 +38,8 @@ export type CommandGroup =
   | 'sorted-set'
   | 'transactions'
   | 'connection'
-  | 'server';
+  | 'server'
+  | 'cluster';
 
 /** Who carries a command out, and with which keys. */
 export type CommandRoute =
