@@ -1,7 +1,9 @@
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import type { AppendOutcome, LogRecord, ShardLog } from '../log/log.ts';
-import type { EntryCommand } from '../shard/entry.ts';
+import type { Entry, EntryCommand } from '../shard/entry.ts';
+import type { Applied } from '../shard/outcome.ts';
+import type { AckLevel } from '../shard/replica/acks.ts';
 import type { PendingRead, ReplicaHost } from '../shard/replica/host.ts';
 import { Replica } from '../shard/replica/replica.ts';
 import { DEFAULT_TIMING, type ReplicaLimits, type ReplicaTiming } from '../shard/replica/timing.ts';
@@ -19,6 +21,14 @@ export interface ReplicaPeers {
   report(leader: string, durableSeq: number): void;
   /** The data of the shard must come from another replica; this driver is of no more use. */
   wantSnapshot(): void;
+  /** An entry has been run, and had effect. What is written to the storage now is in the batch of its effects. */
+  ran?(entry: Entry<unknown>, seq: number, applied: Applied<unknown> & { readonly kind: 'applied' }): void;
+  /** The next entry waits for another shard's replica here to have run its entry `seq`: `goOn` when it has. */
+  waitsFor?(shard: number, seq: number): void;
+  /** Another leads than before, or nobody does. */
+  leaderChanged?(): void;
+  /** The log is gone: nothing can be appended nor read any more. */
+  logLost?(): void;
 }
 
 export type { ReadMode } from './keyspace-handle.ts';
@@ -38,6 +48,7 @@ export interface ReplicaDriverOptions<Value, Command, Reply, Query, Answer> {
   readonly limits?: Partial<ReplicaLimits>;
 }
 
+const NO_KEY: Bytes = new Uint8Array(0);
 /** Entries that are handed over at a time when the log is read. */
 const READ_BATCH = 64;
 
@@ -71,9 +82,9 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   }
 
   /** @see Replica.submit */
-  submit(command: EntryCommand<Command>, sink: ReplySink<Reply>, token: number): void {
+  submit(command: EntryCommand<Command>, sink: ReplySink<Reply>, token: number, ack?: AckLevel): void {
     if (this.#stopped) sink.failed(token, stopped());
-    else this.replica.submit(command, sink, token, this.#clock.now());
+    else this.replica.submit(command, sink, token, this.#clock.now(), ack);
   }
 
   /** @see Replica.ask */
@@ -84,6 +95,11 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   /** A query over several keys of the shard; `key` is one of them. */
   askMany(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number, mode: ReadMode = 'lease', minSeq = 0): void {
     this.#ask({ key, query, many: true, sink, token }, mode, minSeq);
+  }
+
+  /** Answers what `look` finds in this replica's data, as true as the answer to a query. */
+  look<T>(look: () => T, sink: ReplySink<T>, token: number, mode: ReadMode = 'lease', minSeq = 0): void {
+    this.#ask({ key: NO_KEY, query: undefined, many: false, look, sink, token }, mode, minSeq);
   }
 
   /** Somebody says that the log has grown. */
@@ -98,6 +114,16 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
 
   resign(): void {
     if (!this.#stopped) this.replica.resign(this.#clock.now());
+  }
+
+  /** @see Replica.claimSoon */
+  claimSoon(): void {
+    if (!this.#stopped) this.replica.claimSoon(this.#clock.now());
+  }
+
+  /** @see Replica.goOn */
+  goOn(): void {
+    if (!this.#stopped) this.replica.goOn(this.#clock.now());
   }
 
   /** Whoever waits is told what is known. The storage and the log are the caller's. */
@@ -134,7 +160,11 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   read(fromSeq: number): void {
     this.#readAll(fromSeq).then(
       () => this.#readEnded('reached'),
-      (error: unknown) => this.#readEnded(error instanceof KeyfleetError && error.code === 'KF_LOG_TRUNCATED' ? 'truncated' : 'failed'),
+      (error: unknown) => {
+        const code = error instanceof KeyfleetError ? error.code : undefined;
+        this.#readEnded(code === 'KF_LOG_TRUNCATED' ? 'truncated' : 'failed');
+        if (code === 'KF_LOG_LOST' && !this.#stopped) this.#peers.logLost?.();
+      },
     );
   }
 
@@ -184,6 +214,18 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
 
   wantSnapshot(): void {
     this.#peers.wantSnapshot();
+  }
+
+  ran(entry: Entry<unknown>, seq: number, applied: Applied<unknown> & { readonly kind: 'applied' }): void {
+    this.#peers.ran?.(entry, seq, applied);
+  }
+
+  waitsFor(shard: number, seq: number): void {
+    this.#peers.waitsFor?.(shard, seq);
+  }
+
+  leaderChanged(): void {
+    this.#peers.leaderChanged?.();
   }
 }
 

@@ -1,11 +1,12 @@
-import { type Bytes, concatBytes, fromUtf8, utf8 } from '../base/bytes.ts';
-import { KeyfleetError, messageOf } from '../base/errors.ts';
+import { type Bytes, concatBytes } from '../base/bytes.ts';
+import { KeyfleetError } from '../base/errors.ts';
 import { murmur3Position } from '../partition/hash/murmur3-x86-128.ts';
 import { sessionKey, sessionResultKey } from './key-layout.ts';
 import type { Outcome } from './outcome.ts';
 import { checkRequestId, type RequestId } from './request-id.ts';
 import { decodeSession, encodeSession, type SessionRecord, type StoredResult } from './session-record.ts';
 import type { ShardStorage } from './shard-storage.ts';
+import { decodeError, encodeError } from './stored-error.ts';
 import type { ValueCodec } from './value-module.ts';
 
 // Sessions: how a request that arrives twice is run once (RIFL, SOSP '15). The result of each request is kept under (place, client, number)
@@ -158,16 +159,6 @@ export function fingerprintOf(kind: number, key: Bytes, command: Bytes): number 
 /** When a session that lies in storage was last used. */
 export function sessionUsedMs(stored: Bytes): number {
   return new DataView(stored.buffer, stored.byteOffset, stored.length).getFloat64(1);
-}
-
-function encodeError(error: unknown): Bytes {
-  if (error instanceof KeyfleetError) return utf8(JSON.stringify([error.message, error.code, error.retryable]));
-  return utf8(JSON.stringify([messageOf(error)]));
-}
-
-function decodeError(body: Bytes): Error {
-  const [message, code, retryable = false] = JSON.parse(fromUtf8(body)) as [string, `KF_${string}`?, boolean?];
-  return code === undefined ? new Error(message) : new KeyfleetError(code, message, { retryable });
 }
 
 function expired(message: string): KeyfleetError {

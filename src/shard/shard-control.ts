@@ -117,7 +117,9 @@ function merge(subject: ControlSubject, command: ControlCommand & { kind: 'merge
   const { op, right: id, rightSeq, rightHash } = command;
   const right = storedState(storage, id);
   assert(right !== undefined && right.applied >= rightSeq, () => `shard ${state.id}: shard ${id} has not come to entry ${rightSeq}`);
-  const isAsFrozen = right.status === 'frozen' && right.op === op && right.applied === rightSeq && equalBytes(right.hash, rightHash);
+  // It may have run more than that since: leaders that came and went, its retirement. Nothing of it has changed by that.
+  const isFrozen = (right.phase === 'frozen' || right.phase === 'retired') && right.op === op;
+  const isAsFrozen = isFrozen && (right.applied > rightSeq || equalBytes(right.hash, rightHash));
   assert(isAsFrozen, () => `shard ${state.id}: shard ${id} at entry ${right.applied} is not what was frozen at ${rightSeq}`);
   // The left one was cleared and the right one was not, or the other way round: one table cannot hold both.
   if (right.table !== state.table || right.range.from !== state.range.to) return enter(state, op, 'cancelled');

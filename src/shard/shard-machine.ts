@@ -307,6 +307,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   clear(table: number): void {
     const state = this.#state;
     this.#begin();
+    if (!this.isServing) return;
     this.#wrote = true;
     Object.assign(state, { table, keyCount: 0, sizeBytes: 0, expiringCount: 0, countsSince: state.applied + 1 });
     this.#counts = this.#counts?.emptied(state.range);
@@ -409,7 +410,8 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     const stale = standing === 'void';
     const replies: (Reply | Error | undefined)[] = [];
     this.#open = true;
-    this.#entryNowMs = stale ? before.nowMs : Math.max(entry.nowMs, before.nowMs);
+    // For a frozen shard time stands still, so that whoever takes it over finds the same behind whichever of its later entries.
+    this.#entryNowMs = stale || before.status === 'frozen' ? before.nowMs : Math.max(entry.nowMs, before.nowMs);
     try {
       // What follows from another past than ours says so in its own bytes; ours must be in the hash all the same.
       this.#draft.beginLogged(entry, stale ? before.hash : undefined, bytes);

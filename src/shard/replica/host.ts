@@ -1,6 +1,8 @@
 import type { Bytes } from '../../base/bytes.ts';
-import type { EntryCommand } from '../entry.ts';
+import type { Entry, EntryCommand } from '../entry.ts';
+import type { Applied } from '../outcome.ts';
 import type { ReplySink } from '../reply-sink.ts';
+import type { AckLevel } from './acks.ts';
 
 /** A moment by a node's own clocks. */
 export interface Instant {
@@ -42,6 +44,12 @@ export interface ReplicaHost {
    * gives the read back by `askedAgain`.
    */
   tellLeased(read: PendingRead, answer: unknown, leaseUntilMs: number): void;
+  /** An entry has been run, and had effect. What is written to the storage now is in the batch of its effects. */
+  ran(entry: Entry<unknown>, seq: number, applied: Applied<unknown> & { readonly kind: 'applied' }): void;
+  /** The next entry waits for another shard's replica here to have run its entry `seq`: call `goOn` when it has. */
+  waitsFor(shard: number, seq: number): void;
+  /** Another leads than before, or nobody does. */
+  leaderChanged(): void;
   /** The log no longer has what this replica needs, or the replica has another past: its data must come from another replica. */
   wantSnapshot(): void;
 }
@@ -54,12 +62,15 @@ export interface PendingCommand<Command> {
   sink: ReplySink<never> | undefined;
   readonly token: number;
   readonly deadlineMs: number;
+  readonly ack: AckLevel;
 }
 
 export interface PendingRead {
   readonly key: Bytes;
   readonly query: unknown;
   readonly many: boolean;
+  /** Instead of a query: finds the answer in the replica's data itself. */
+  readonly look?: () => unknown;
   readonly sink: ReplySink<never>;
   readonly token: number;
   readonly deadlineMs: number;

@@ -117,3 +117,8 @@ export class Pipeline<Command> {
     return taken;
   }
 }
+
+/** Behind it, the leader of another shard may answer for this one. */
+export function isFreeze<Command>({ commands: [first] }: Proposal<Command>): boolean {
+  return first?.command.kind === 'control' && first.command.control.kind === 'freeze';
+}

@@ -2,17 +2,19 @@ import { assert } from '../../base/assert.ts';
 import type { Bytes } from '../../base/bytes.ts';
 import { KeyfleetError } from '../../base/errors.ts';
 import { bodyOf, decodeEntry, type Entry, type EntryCommand } from '../entry.ts';
-import { HeldAnswers } from '../held-answers.ts';
 import type { Applied } from '../outcome.ts';
 import type { ReplySink } from '../reply-sink.ts';
 import type { ShardMachine } from '../shard-machine.ts';
 import type { ValueModule } from '../value-module.ts';
+import { type AckLevel, Acks } from './acks.ts';
 import type { AppendOutcome, Instant, LogRecord, PendingCommand, PendingRead, ReplicaHost } from './host.ts';
 import { NotLeaderError } from './not-leader-error.ts';
-import { Pipeline, type Proposal } from './pipeline.ts';
+import { isFreeze, Pipeline, type Proposal } from './pipeline.ts';
+import { newReign, type Reign } from './reign.ts';
+import type { ReplicaOptions } from './replica-options.ts';
 import { ReportBook } from './report-book.ts';
 import { DEFAULT_LIMITS, DEFAULT_TIMING, type ReplicaLimits, type ReplicaTiming } from './timing.ts';
-import { failRead, failSent, outcomeUnknown, Waiting } from './waiting.ts';
+import { failRead, failSent, outcomeUnknown, sizeOf, Waiting } from './waiting.ts';
 
 // One replica of a shard whose log is shared: it runs the log's entries, and while it leads it decides what the next ones are. No clock, no
 // chance, nothing awaited: the driver (src/node/replica-driver.ts) tells it what happens and at what time, and does what it asks of its host.
@@ -26,34 +28,9 @@ import { failRead, failSent, outcomeUnknown, Waiting } from './waiting.ts';
 // Answers come from running entries, never from appending them. A leader that is replaced knows of all it sent that it had no effect: what it had
 // not run when it ran the other's claim is void wherever it may still land.
 
-export interface ReplicaOptions<Value, Command, Reply, Query, Answer> {
-  /** This node's name. */
-  readonly self: string;
-  /** Replicas claim in the order of their ranks, from 0. */
-  readonly rank: number;
-  readonly machine: ShardMachine<Value, Command, Reply, Query, Answer>;
-  readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
-  readonly positionOf: (key: Bytes) => number;
-  readonly host: ReplicaHost;
-  readonly now: Instant;
-  readonly timing?: Partial<ReplicaTiming>;
-  readonly limits?: Partial<ReplicaLimits>;
-}
-
-/** `certain`: what is sent stands behind what was run or sent. `uncertain`: something sent may be lost. `barrier`: a barrier is on its way. */
-type Footing = 'certain' | 'uncertain' | 'barrier';
-
-interface Reign {
-  footing: Footing;
-  barrierSerial: number;
-  lastSentMs: number;
-  /** It gives up leading: it takes nothing more, and answers no reads by its lease. */
-  resigning: boolean;
-}
-
 export class Replica<Value, Command, Reply, Query, Answer> {
   readonly self: string;
-  readonly #rank: number;
+  #rank: number;
   readonly #machine: ShardMachine<Value, Command, Reply, Query, Answer>;
   readonly #module: ValueModule<Value, Command, Reply, Query, Answer>;
   readonly #positionOf: (key: Bytes) => number;
@@ -67,17 +44,16 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   /** When this replica ran the last entry of the leader. */
   #heardMs: number;
   readonly #waiting = new Waiting<Command>();
-  /** What waits for a batch of the storage to be durable, oldest first. */
-  readonly #held: { readonly number: number; seq: number; readonly answers: HeldAnswers }[] = [];
-  #durableSeq: number;
+  readonly #acks: Acks;
   #reading = false;
   #readAgain = false;
   /** The storage refused an entry; it is run again later. */
   #stalled = false;
   #needsSnapshot = false;
-  /** It has read the log to its end since it began. */
   #hasCaughtUp = false;
   #lastReportMs: number;
+  /** Until then it claims a vacant leadership without waiting for its turn. */
+  #eagerUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ReplicaOptions<Value, Command, Reply, Query, Answer>) {
     this.self = options.self;
@@ -91,7 +67,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     this.#pipeline = new Pipeline(options.module.commandCodec);
     this.#heardMs = options.now.monoMs;
     this.#lastReportMs = options.now.monoMs;
-    this.#durableSeq = options.machine.state.applied;
+    this.#acks = new Acks(options.machine.state.applied);
     this.#reports = new ReportBook({ lostMs: this.#timing.lostMs, keptEntries: this.#limits.keptEntries });
   }
 
@@ -100,9 +76,14 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     return this.#reign !== undefined;
   }
 
+  /** It has read the log to its end since it began. */
+  get hasCaughtUp(): boolean {
+    return this.#hasCaughtUp;
+  }
+
   /** The last entry whose effects are durable here. */
   get durableSeq(): number {
-    return this.#durableSeq;
+    return this.#acks.durableSeq;
   }
 
   get state(): ShardMachine<Value, Command, Reply, Query, Answer>['state'] {
@@ -110,10 +91,10 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   }
 
   /**
-   * Has a command run, once, by the log. `sink` hears the reply when it is durable here and in the log, or what the module threw; KF_NOT_LEADER and
-   * KF_SHARD_BUSY: it had no effect; KF_OUTCOME_UNKNOWN.
+   * Has a command run, once, by the log. `sink` hears the reply when as many have it as `ack` says, or what the module threw; of a step of a workflow,
+   * its outcome. KF_NOT_LEADER, KF_SHARD_BUSY and KF_VALUE_TOO_LARGE: it had no effect; KF_OUTCOME_UNKNOWN.
    */
-  submit(command: EntryCommand<Command>, sink: ReplySink<Reply>, token: number, now: Instant): void {
+  submit(command: EntryCommand<Command>, sink: ReplySink<Reply>, token: number, now: Instant, ack: AckLevel = 'log+1'): void {
     const reign = this.#reign;
     if (!reign || reign.resigning) {
       sink.failed(token, this.#notLeader('a command came to a replica that does not lead it'));
@@ -125,7 +106,13 @@ export class Replica<Value, Command, Reply, Query, Answer> {
       return;
     }
     const body = bodyOf(command, this.#module.commandCodec);
-    this.#waiting.addCommand({ command, body, sink, token, deadlineMs: now.monoMs + this.#timing.requestTimeoutMs });
+    const sizeBytes = sizeOf(command, body);
+    if (sizeBytes > this.#limits.maxCommandBytes) {
+      const why = `a command of ${sizeBytes} bytes, its key included; an entry of the log has room for ${this.#limits.maxCommandBytes}`;
+      sink.failed(token, new KeyfleetError('KF_VALUE_TOO_LARGE', why));
+      return;
+    }
+    this.#waiting.addCommand({ command, body, sink, token, deadlineMs: now.monoMs + this.#timing.requestTimeoutMs, ack });
     this.#host.wantTurnEnd();
   }
 
@@ -218,16 +205,33 @@ export class Replica<Value, Command, Reply, Query, Answer> {
 
   /** Batches of the storage up to `number` are durable. */
   storageDurable(number: number): void {
-    while (this.#held.length > 0 && this.#held[0]!.number <= number) {
-      const { seq, answers } = this.#held.shift()!;
-      this.#durableSeq = Math.max(this.#durableSeq, seq);
-      answers.settle();
-    }
+    this.#acks.storageDurable(number);
   }
 
   /** A replica says how far its storage is. */
   reported(from: string, durableSeq: number, now: Instant): void {
     this.#reports.note(from, durableSeq, now.monoMs);
+    this.#acks.otherDurable(durableSeq);
+  }
+
+  /** Replicas claim in the order of their ranks: from now on this one has `rank`. */
+  setRank(rank: number): void {
+    this.#rank = rank;
+  }
+
+  /** If nobody leads, or soon nobody will, this replica is to claim at once. */
+  claimSoon(now: Instant): void {
+    this.#eagerUntilMs = now.monoMs + this.#timing.leaseMs;
+    this.#read();
+    this.#challenge(now);
+  }
+
+  /** What its next entry waited for may have happened. */
+  goOn(now: Instant): void {
+    if (!this.#stalled) return;
+    this.#stalled = false;
+    this.#runOwn(now);
+    this.#read();
   }
 
   /** Gives up the leadership at once instead of letting it run out. */
@@ -245,7 +249,11 @@ export class Replica<Value, Command, Reply, Query, Answer> {
       if (proposal.fate === 'open' && now.monoMs - proposal.sentMs >= appendTimeoutMs) this.#doubt(proposal);
     }
     this.#waiting.expire(now.monoMs, this.#notLeader('the log took no entries in time'), this.#pipeline.proposals);
-    if (this.#machine.state.status !== 'serving') return;
+    this.#acks.expire(now.monoMs, outcomeUnknown('no other replica has said in time that its storage has it'));
+    if (!this.#takesPart) {
+      this.#read();
+      return;
+    }
     this.#stalled = false;
     this.#runOwn(now);
     const reign = this.#reign;
@@ -263,7 +271,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     failSent(this.#pipeline.takeAll(), unknown, why);
     this.#waiting.fail(why);
     this.#waiting.failLocal(why);
-    for (const { answers } of this.#held.splice(0)) answers.fail(unknown, why);
+    this.#acks.fail(unknown, why);
   }
 
   // Running entries.
@@ -290,8 +298,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
       return;
     }
     if (applied.kind === 'waits') {
-      // Until the other shard's replica here has come so far: at the next tick.
       this.#stalled = true;
+      this.#host.waitsFor(applied.shard, applied.seq);
       return;
     }
     const number = this.#host.wrote();
@@ -301,17 +309,18 @@ export class Replica<Value, Command, Reply, Query, Answer> {
       return;
     }
     assert(applied.kind !== 'gap', () => `entry ${seq} behind ${this.#machine.state.applied}`);
-    const answers = this.#heldFor(number, seq);
+    this.#acks.ran(seq, number);
     if (own) this.#pipeline.remove(own);
     if (applied.kind === 'applied') this.#ran(entry, own, now);
+    if (applied.kind === 'applied') this.#host.ran(entry, seq, applied);
     this.#answerLocal();
     if (!own) return;
     if (applied.kind === 'applied') {
       own.commands.forEach((one, index) => {
-        const reply = applied.replies[index];
+        const reply = applied.control ?? applied.replies[index];
         if (!one.sink) return;
         if (reply instanceof Error) one.sink.failed(one.token, reply);
-        else answers.add(one.sink, one.token, reply as never, true);
+        else this.#acks.add(one.ack, one.sink, one.token, reply, one.deadlineMs);
       });
       for (const read of own.reads) this.#answer(read, now, undefined);
     } else {
@@ -324,15 +333,18 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   #ran(entry: Entry<Command>, own: Proposal<Command> | undefined, now: Instant): void {
     this.#heardMs = now.monoMs;
     const { kind } = entry;
+    if (kind === 'claim' || kind === 'resign') this.#host.leaderChanged();
     if (kind === 'claim') {
       // Whatever this replica has on its way is of an older epoch now.
       this.#depose('another replica has claimed the leadership');
-      if (own) this.#reign = { footing: 'certain', barrierSerial: 0, lastSentMs: now.monoMs, resigning: false };
+      if (own) this.#reign = newReign(now.monoMs);
     }
     if (kind === 'resign' && this.#reign) this.#depose('it has resigned');
+    else if (kind === 'resign') this.#challenge(now);
     const reign = this.#reign;
     if (!reign || !own) return;
-    if (!reign.resigning) {
+    // Behind a freeze the leader of another shard may answer for this one.
+    if (!reign.resigning && !this.#pipeline.proposals.some(isFreeze)) {
       const { leaseMs, drift } = this.#timing;
       this.#leaseUntilMs = Math.max(this.#leaseUntilMs, own.sentMs + leaseMs * (1 - drift));
     }
@@ -346,17 +358,6 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   #takeBack(proposals: readonly Proposal<Command>[]): void {
     this.#waiting.putBack(proposals);
     if (!this.#reign) this.#waiting.fail(this.#notLeader('it was replaced before the request had an effect'));
-  }
-
-  #heldFor(number: number, seq: number): HeldAnswers {
-    const last = this.#held.at(-1);
-    if (last?.number === number) {
-      last.seq = seq;
-      return last.answers;
-    }
-    const answers = new HeldAnswers();
-    this.#held.push({ number, seq, answers });
-    return answers;
   }
 
   // Leading.
@@ -391,6 +392,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
       ...special,
     });
     if (this.#reign) this.#reign.lastSentMs = now.monoMs;
+    if (isFreeze(proposal)) this.#leaseUntilMs = Number.NEGATIVE_INFINITY;
     this.#host.append(proposal.serial, proposal.bytes, proposal.seq - 1);
     return proposal.serial;
   }
@@ -406,11 +408,11 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   #challenge(now: Instant): void {
     const { leaseMs, drift, claimStaggerMs, appendTimeoutMs } = this.#timing;
     const { leader, leaderSeq } = this.#machine.state;
-    if (this.#stalled || this.#needsSnapshot || !this.#hasCaughtUp) return;
+    if (this.#reign || this.#stalled || this.#needsSnapshot || !this.#hasCaughtUp || !this.#takesPart) return;
     // A leadership of ours from before a restart: nobody answers by its lease any more.
     const vacant = leader === '' || leader === this.self;
     const waitMs = (vacant ? 0 : leaseMs * (1 + drift)) + this.#rank * claimStaggerMs;
-    if (now.monoMs - this.#heardMs < waitMs) return;
+    if (now.monoMs - this.#heardMs < waitMs && !(vacant && now.monoMs < this.#eagerUntilMs)) return;
     const { proposals } = this.#pipeline;
     if (proposals.some((one) => now.monoMs - one.sentMs < appendTimeoutMs)) return;
     this.#pipeline.restart();
@@ -428,11 +430,11 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   // Answering.
 
   #answer(read: PendingRead, now: Instant, leaseUntilMs: number | undefined): void {
-    let answer: Answer;
+    let answer: unknown;
     try {
-      answer = read.many
-        ? this.#machine.queryMany(read.key, read.query as Query, now.wallMs)
-        : this.#machine.query(read.key, this.#positionOf(read.key), read.query as Query, now.wallMs);
+      if (read.look) answer = read.look();
+      else if (read.many) answer = this.#machine.queryMany(read.key, read.query as Query, now.wallMs);
+      else answer = this.#machine.query(read.key, this.#positionOf(read.key), read.query as Query, now.wallMs);
     } catch (error) {
       if (!(error instanceof Error)) throw error;
       failRead(read, error);
@@ -447,6 +449,12 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     for (const read of this.#waiting.takeLocal(applied)) this.#answer(read, { monoMs: 0, wallMs: nowMs }, undefined);
   }
 
+  /** A frozen shard serves nobody and still has a leader, who is to let it go. One that awaits its genesis has none before that. */
+  get #takesPart(): boolean {
+    const { status } = this.#machine.state;
+    return status === 'serving' || status === 'frozen';
+  }
+
   #notLeader(why: string): NotLeaderError {
     const { id, leader } = this.#machine.state;
     return new NotLeaderError(id, leader === this.self || leader === '' ? undefined : leader, why);
@@ -455,7 +463,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   // The log and the other replicas.
 
   #read(): void {
-    if (this.#needsSnapshot || this.#machine.state.status !== 'serving') return;
+    const { status } = this.#machine.state;
+    if (this.#needsSnapshot || status === 'faulted' || status === 'retired') return;
     this.#readAgain = this.#reading;
     if (this.#reading) return;
     this.#reading = true;
@@ -474,10 +483,10 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     this.#lastReportMs = now.monoMs;
     const { leader } = this.#machine.state;
     if (!this.#reign) {
-      if (leader !== '' && leader !== this.self) this.#host.report(leader, this.#durableSeq);
+      if (leader !== '' && leader !== this.self) this.#host.report(leader, this.durableSeq);
       return;
     }
-    this.#reports.note(this.self, this.#durableSeq, now.monoMs);
+    this.#reports.note(this.self, this.durableSeq, now.monoMs);
     const upto = this.#reports.truncateUpto(now.monoMs);
     if (upto > 0) this.#host.truncate(upto);
   }

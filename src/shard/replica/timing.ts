@@ -41,6 +41,14 @@ export interface ReplicaLimits {
   readonly maxQueued: number;
   /** Entries that the log keeps behind what all replicas have. */
   readonly keptEntries: number;
+  /** A command with its key may have so many: what the log takes in one entry, less what stands around it. */
+  readonly maxCommandBytes: number;
 }
 
-export const DEFAULT_LIMITS: ReplicaLimits = { maxInFlight: 8, maxEntryBytes: 256 * 1024, maxQueued: 65_536, keptEntries: 10_000 };
+export const DEFAULT_LIMITS: ReplicaLimits = {
+  maxInFlight: 8,
+  maxEntryBytes: 256 * 1024,
+  maxQueued: 65_536,
+  keptEntries: 10_000,
+  maxCommandBytes: Number.POSITIVE_INFINITY,
+};

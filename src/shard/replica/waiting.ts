@@ -1,9 +1,13 @@
+import type { Bytes } from '../../base/bytes.ts';
 import { KeyfleetError } from '../../base/errors.ts';
+import type { EntryCommand } from '../entry.ts';
 import type { PendingCommand, PendingRead } from './host.ts';
 import type { Proposal } from './pipeline.ts';
 
 /** Of a command in an entry, beside its key and body. */
 const COMMAND_OVERHEAD_BYTES = 16;
+/** And of a request id, beside the client's name. */
+const REQUEST_ID_BYTES = 26;
 
 /** The requests that a replica has taken and not yet sent anywhere, and the telling of those whose time is over. */
 export class Waiting<Command> {
@@ -33,15 +37,21 @@ export class Waiting<Command> {
     this.#local.push({ read, minSeq });
   }
 
-  /** What goes into the next entry: the first command, those behind it that fit into `maxBytes` with it, and all reads. */
+  /**
+   * What goes into the next entry: the first command, those behind it that fit into `maxBytes` with it, and all reads. A step of a workflow is alone
+   * among commands.
+   */
   takeForEntry(maxBytes: number): { readonly commands: PendingCommand<Command>[]; readonly reads: PendingRead[] } {
     let count = 0;
     let bytes = 0;
     while (count < this.#commands.length) {
       const { command, body } = this.#commands[count]!;
-      bytes += body.length + COMMAND_OVERHEAD_BYTES + ('key' in command ? command.key.length : 0);
+      const isStep = command.kind === 'control';
+      if (count > 0 && isStep) break;
+      bytes += sizeOf(command, body) + COMMAND_OVERHEAD_BYTES;
       if (count > 0 && bytes > maxBytes) break;
       count++;
+      if (isStep) break;
     }
     return { commands: this.#commands.splice(0, count), reads: this.#reads.splice(0) };
   }
@@ -113,4 +123,10 @@ export function failSent<Command>(proposals: readonly Proposal<Command>[], forCo
 
 export function outcomeUnknown(why: string): KeyfleetError {
   return new KeyfleetError('KF_OUTCOME_UNKNOWN', `the command may or may not have an effect: ${why}`);
+}
+
+/** What a command adds to an entry, beside some bytes that all have. */
+export function sizeOf<Command>(command: EntryCommand<Command>, body: Bytes): number {
+  if (!('key' in command)) return body.length;
+  return command.key.length + body.length + (command.request ? command.request.clientId.length + REQUEST_ID_BYTES : 0);
 }
