@@ -26,8 +26,10 @@ import { checkStream, type LogStream, streamConfig } from './stream-config.ts';
 export interface JetStreamLogOptions {
   /** Yours to close. One connection may carry any number of logs. */
   readonly connection: NatsConnection;
-  /** Of the stream, made if it is not there: letters, digits, `-` and `_`, at most 200. */
+  /** Of the stream: letters, digits, `-` and `_`, at most 200. */
   readonly name: string;
+  /** Make the stream when there is none. Default true. */
+  readonly create?: boolean;
   /** Servers that hold a new stream: 1, 3 or 5. Default 3. */
   readonly replicas?: number;
   /** Where NATS may put a new stream. */
@@ -50,25 +52,26 @@ const STREAM_NOT_FOUND = 10059;
 const STREAM_NAME_IN_USE = 10058;
 
 /**
- * Opens the log, making its stream when there is none.
- * @throws KF_BAD_OPTION for a name that no stream can have; KF_LOG_UNSAFE for a stream that may lose or change entries;
- * KF_UNAVAILABLE when the servers do not answer in time, or cannot hold it.
+ * Opens the log, making its stream when there is none, unless it is told not to.
+ * @throws KF_BAD_OPTION for a name that no stream can have; KF_LOG_UNSAFE for a stream that may lose or change entries; KF_LOG_LOST when there is none
+ * and none was to be made; KF_UNAVAILABLE when the servers do not answer in time, or cannot hold it.
  */
 export async function jetStreamLog(options: JetStreamLogOptions): Promise<JetStreamLog> {
-  const { connection, name, replicas = 3, placement, timeoutMs = 5_000 } = options;
+  const { connection, name, create = true, replicas = 3, placement, timeoutMs = 5_000 } = options;
   if (!/^[A-Za-z0-9_-]{1,200}$/.test(name)) throw new KeyfleetError('KF_BAD_OPTION', `a log cannot be called ${JSON.stringify(name)}`);
   const log: LogStream = { name, replicas, ...(placement === undefined ? {} : { placement }) };
   const manager = await jetstreamManager(connection, { timeout: timeoutMs, checkAPI: false });
-  const found = await findOrMake(manager, log);
+  const found = await findOrMake(manager, log, create);
   checkStream(log, found.config);
   return new JetStreamLog(connection, manager, name, timeoutMs);
 }
 
-async function findOrMake(manager: JetStreamManager, log: LogStream): Promise<StreamInfo> {
+async function findOrMake(manager: JetStreamManager, log: LogStream, create: boolean): Promise<StreamInfo> {
   try {
     return await manager.streams.info(log.name);
   } catch (error) {
     if (codeOf(error) !== STREAM_NOT_FOUND) throw unavailable(log.name, error);
+    if (!create) throw lost(log.name, error);
   }
   try {
     return await manager.streams.add(streamConfig(log));
@@ -242,8 +245,7 @@ export class JetStreamLog implements ShardLog {
   }
 
   #failure(error: unknown): KeyfleetError {
-    if (codeOf(error) === STREAM_NOT_FOUND) return new KeyfleetError('KF_LOG_LOST', `stream ${this.name} is gone`, { cause: error });
-    return unavailable(this.name, error);
+    return codeOf(error) === STREAM_NOT_FOUND ? lost(this.name, error) : unavailable(this.name, error);
   }
 }
 
@@ -294,6 +296,10 @@ class QuietTimer {
 
 function codeOf(error: unknown): number {
   return error instanceof JetStreamApiError ? error.code : 0;
+}
+
+function lost(name: string, cause: unknown): KeyfleetError {
+  return new KeyfleetError('KF_LOG_LOST', `stream ${name} is gone`, { cause });
 }
 
 function unavailable(name: string, error: unknown): KeyfleetError {

@@ -1,6 +1,7 @@
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
-import type { AppendOutcome, EntrySeq, LogRecord, ShardLog } from '../log/log.ts';
+import type { AppendOutcome, EntrySeq, LogRecord } from '../log/log.ts';
+import type { ClusterLog } from '../log/shard-logs.ts';
 import type { JetStreamLog } from './jetstream-log.ts';
 
 // The log as a replica uses it: it is told when entries have come, and reads the newest from memory, where one long-lived consumer puts them. What
@@ -9,10 +10,8 @@ import type { JetStreamLog } from './jetstream-log.ts';
 export interface WatchOptions {
   /** The first entry that will be wanted: behind what the replica has run. */
   readonly fromSeq: EntrySeq;
-  /** There are entries that `read` gives. */
-  readonly onGrew: () => void;
-  /** The watch has ended for good: the log is gone, or truncated beyond `fromSeq`. */
-  readonly onEnded: (why: KeyfleetError) => void;
+  /** The watch has ended for good: the log is gone, or truncated beyond `fromSeq`. Whoever reads hears so too. */
+  readonly onEnded?: (why: KeyfleetError) => void;
   /** Newest entries are kept up to this. Default 8 MiB. */
   readonly keptBytes?: number;
 }
@@ -22,10 +21,10 @@ const PATIENCE_MS = 500;
 /** After servers could not be reached. */
 const RETRY_MS = 200;
 
-/** @see ShardLog, for what each method promises. Close it before the log's connection. */
-export class WatchedLog implements ShardLog {
+/** @see ClusterLog, for what each method promises. Close it before the log's connection. */
+export class WatchedLog implements ClusterLog {
   readonly #log: JetStreamLog;
-  readonly #onGrew: () => void;
+  readonly #listeners = new Set<() => void>();
   readonly #onEnded: (why: KeyfleetError) => void;
   readonly #keptBytes: number;
   readonly #abort = new AbortController();
@@ -40,10 +39,19 @@ export class WatchedLog implements ShardLog {
   constructor(log: JetStreamLog, options: WatchOptions) {
     this.#log = log;
     this.#first = options.fromSeq;
-    this.#onGrew = options.onGrew;
-    this.#onEnded = options.onEnded;
+    this.#onEnded = options.onEnded ?? (() => {});
     this.#keptBytes = options.keptBytes ?? 8 * 1024 * 1024;
     this.#watching = this.#watch();
+  }
+
+  get maxEntryBytes(): number {
+    return this.#log.maxEntryBytes;
+  }
+
+  onGrew(listener: () => void): () => void {
+    const heard = (): void => listener();
+    this.#listeners.add(heard);
+    return () => this.#listeners.delete(heard);
   }
 
   append(entry: Bytes, expectedLastSeq: EntrySeq): Promise<AppendOutcome> {
@@ -99,6 +107,7 @@ export class WatchedLog implements ShardLog {
           this.#abort.abort();
           this.#wake();
           this.#onEnded(error);
+          this.#tell();
           return;
         }
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
@@ -111,7 +120,11 @@ export class WatchedLog implements ShardLog {
     this.#bytes += entry.length;
     if (this.#bytes > this.#keptBytes) this.#drop();
     this.#wake();
-    this.#onGrew();
+    this.#tell();
+  }
+
+  #tell(): void {
+    for (const listener of [...this.#listeners]) listener();
   }
 
   /** The older half at once, so that each entry costs little. */

@@ -53,7 +53,6 @@ export class ReplicaNode {
     const state = stored ? decodeShardState(stored) : { ...newShardState({ id: SHARD, range, table: 4, leader: '' }), epoch: 0 };
     this.#watched = new WatchedLog(log, {
       fromSeq: state.applied + 1,
-      onGrew: () => this.#driver.logGrew(),
       onEnded: (why) => {
         this.ended = why;
       },
@@ -75,6 +74,7 @@ export class ReplicaNode {
       module: simModule,
       positionOf,
     });
+    this.#watched.onGrew(() => this.#driver.logGrew());
   }
 
   static async start(options: {

@@ -1,0 +1,49 @@
+import type { Placement } from '@nats-io/jetstream';
+import type { NatsConnection } from '@nats-io/transport-node';
+import { KeyfleetError } from '../base/errors.ts';
+import type { ClusterLog, OpenLogOptions, ShardLogs } from '../log/shard-logs.ts';
+import { type JetStreamLogOptions, jetStreamLog } from './jetstream-log.ts';
+import { WatchedLog } from './watched-log.ts';
+
+export interface JetStreamLogsOptions {
+  /** Yours to close, after the node that uses the logs. */
+  readonly connection: NatsConnection;
+  /** 1 to 64 of `A-Z a-z 0-9 _ -`: the streams of two clusters on the same servers do not meet. */
+  readonly cluster: string;
+  /** Servers that hold a new log: 1, 3 or 5. Default 3. */
+  readonly replicas?: number;
+  readonly placement?: Placement;
+  readonly timeoutMs?: number;
+}
+
+/** The logs of a cluster as JetStream streams `keyfleet-<cluster>-<shard>-g<generation>`. @throws KF_BAD_OPTION */
+export function jetStreamLogs(options: JetStreamLogsOptions): ShardLogs {
+  const { connection, cluster, replicas, placement, timeoutMs } = options;
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(cluster)) {
+    throw new KeyfleetError('KF_BAD_OPTION', `a cluster cannot be called ${JSON.stringify(cluster)}`);
+  }
+  const optionsOf = (shard: number, generation: number, create: boolean): JetStreamLogOptions => ({
+    connection,
+    name: `keyfleet-${cluster}-${shard}-g${generation}`,
+    create,
+    ...(replicas === undefined ? {} : { replicas }),
+    ...(placement === undefined ? {} : { placement }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  });
+  return {
+    async open({ shard, generation, create, fromSeq }: OpenLogOptions): Promise<ClusterLog> {
+      const log = await jetStreamLog(optionsOf(shard, generation, create));
+      return new WatchedLog(log, { fromSeq });
+    },
+    async delete(shard, generation) {
+      let log: Awaited<ReturnType<typeof jetStreamLog>>;
+      try {
+        log = await jetStreamLog(optionsOf(shard, generation, false));
+      } catch (error) {
+        if (error instanceof KeyfleetError && error.code === 'KF_LOG_LOST') return;
+        throw error;
+      }
+      await log.delete();
+    },
+  };
+}
