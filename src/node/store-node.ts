@@ -455,7 +455,8 @@ export class StoreNode implements StoreHost {
   }
 }
 
-function checkKeyspace(name: string, shards: number): void {
+/** @throws KF_BAD_KEYSPACE. */
+export function checkKeyspace(name: string, shards: number): void {
   if (!/^[A-Za-z0-9._-]{1,64}$/.test(name)) {
     throw new KeyfleetError('KF_BAD_KEYSPACE', `a keyspace name has 1 to 64 of A-Z a-z 0-9 . _ -, not ${JSON.stringify(name)}`);
   }

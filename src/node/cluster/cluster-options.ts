@@ -1,0 +1,44 @@
+import type { ShardLogs } from '../../log/shard-logs.ts';
+import type { NodeAddresses } from '../../shard/meta/node-record.ts';
+import type { ReplicaLimits, ReplicaTiming } from '../../shard/replica/timing.ts';
+import type { Storage } from '../../storage/storage.ts';
+import type { Transport } from '../../transport/transport.ts';
+import type { NodeClock } from '../node-clock.ts';
+import type { AnyModule } from './hosted-shard.ts';
+
+export interface ClusterNodeOptions {
+  /** 1 to 64 of `A-Z a-z 0-9 _ -`; the node's for good. */
+  readonly nodeId: string;
+  /** Likewise. All nodes of one cluster give the same. */
+  readonly cluster: string;
+  /** The caller's to close, after the node has stopped. */
+  readonly storage: Storage;
+  readonly clock: NodeClock;
+  /** The caller's to close, after the node has stopped. */
+  readonly transport: Transport;
+  readonly logs: ShardLogs;
+  /** A node is given only keyspaces whose value module it has; registering one adds its module. */
+  readonly modules?: readonly AnyModule[];
+  /** What fails together; replicas of a shard are in different ones if there are enough. */
+  readonly zone?: string;
+  /** Its share of the shards, relative to that of others. Default: 1, or as before. */
+  readonly weight?: number;
+  readonly addresses?: NodeAddresses;
+  /** Of Keyfleet, for `status`. */
+  readonly release?: string;
+  /** How many replicas a shard is to have, of a new cluster. Default: 3. */
+  readonly replication?: number;
+  readonly timing?: Partial<ReplicaTiming>;
+  readonly limits?: Partial<ReplicaLimits>;
+  /** Of a value as its module encodes it, and of a cell. Default: 512 MiB; what one command may carry is limited by the log. */
+  readonly maxValueBytes?: number;
+  /** Default: 512 MiB. */
+  readonly maxKeyBytes?: number;
+  /** How long a request looks for somebody to answer it. Default: 10,000. */
+  readonly requestTimeoutMs?: number;
+  /** Told what the node's own work in the background met, such as a full disk. */
+  readonly onBackgroundError?: (error: Error) => void;
+}
+
+/** What nodes and log entries of this release are written in. */
+export const PROTOCOL = { min: 1, max: 1 } as const;

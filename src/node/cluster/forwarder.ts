@@ -1,0 +1,99 @@
+import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
+import type { Transport } from '../../transport/transport.ts';
+import type { NodeClock } from '../node-clock.ts';
+import { type Call, replyCodecOf } from './call.ts';
+import { decodeOutcomes, encodeCalls, type WireCall } from './call-wire.ts';
+import { requestWhole } from './large-answers.ts';
+
+// Sends calls to other nodes: all that go to one node in a turn of the event loop share a message. Commands and queries go apart, so that no query
+// waits for the disk of a command.
+
+export const CALLS = 'calls';
+
+/** What a call needs in a message beside its key and body. */
+const CALL_OVERHEAD_BYTES = 320;
+/** A message with calls has as many as fit into this. */
+const MESSAGE_BYTES = 256 * 1024;
+/** A leader tells every request that it has within 5 s. */
+const COMMAND_PATIENCE_MS = 5_500;
+/** What may be done twice is soon asked elsewhere. */
+const REPEATABLE_PATIENCE_MS = 2_500;
+
+interface Queue {
+  readonly to: string;
+  calls: Call[];
+  bytes: number;
+}
+
+export class Forwarder {
+  readonly #clock: NodeClock;
+  readonly #transport: Transport;
+  readonly #onLeader: (shard: number, leader: string) => void;
+  readonly #queues = new Map<string, Queue>();
+  #flushIsDue = false;
+
+  /** `onLeader`: another node has said who leads a shard. */
+  constructor(clock: NodeClock, transport: Transport, onLeader: (shard: number, leader: string) => void) {
+    this.#clock = clock;
+    this.#transport = transport;
+    this.#onLeader = onLeader;
+  }
+
+  send(to: string, call: Call): void {
+    const bytes = call.key.length + call.encoded.length + CALL_OVERHEAD_BYTES;
+    const room = this.#transport.maxPayloadBytes;
+    if (bytes > room) {
+      call.giveUp(new KeyfleetError('KF_VALUE_TOO_LARGE', `a request of ${bytes} bytes; a message between nodes has room for ${room}`));
+      return;
+    }
+    const name = `${to} ${call.isQuery ? 'queries' : call.isRepeatable ? 'repeatable' : 'commands'}`;
+    let queue = this.#queues.get(name);
+    if (!queue) {
+      queue = { to, calls: [], bytes: 0 };
+      this.#queues.set(name, queue);
+    }
+    if (queue.calls.length > 0 && queue.bytes + bytes > Math.min(MESSAGE_BYTES, room)) this.#flush(queue);
+    queue.calls.push(call);
+    queue.bytes += bytes;
+    if (this.#flushIsDue) return;
+    this.#flushIsDue = true;
+    this.#clock.atTurnEnd(() => {
+      this.#flushIsDue = false;
+      for (const one of this.#queues.values()) if (one.calls.length > 0) this.#flush(one);
+    });
+  }
+
+  #flush(queue: Queue): void {
+    const { to, calls } = queue;
+    queue.calls = [];
+    queue.bytes = 0;
+    this.#carry(to, calls).catch((error: unknown) => {
+      if (!isKeyfleetError(error)) throw error;
+      for (const call of calls) call.failed(0, error);
+    });
+  }
+
+  async #carry(to: string, calls: readonly Call[]): Promise<void> {
+    const nowMs = this.#clock.now().monoMs;
+    const patienceMs = calls[0]!.isRepeatable ? REPEATABLE_PATIENCE_MS : COMMAND_PATIENCE_MS;
+    let longestMs = 1;
+    const wire = calls.map((call): WireCall => {
+      const { kind, keyspace, key, encoded: body, request, read, ack, minSeq } = call;
+      const deadlineMs = Math.min(patienceMs, Math.max(1, call.deadlineMs - nowMs));
+      longestMs = Math.max(longestMs, deadlineMs);
+      return { kind, keyspaceId: keyspace.id, deadlineMs, key, body, ...(request ? { request } : {}), read, ack, minSeq };
+    });
+    const outcomes = decodeOutcomes(await requestWhole(this.#transport, to, CALLS, encodeCalls(wire), longestMs));
+    calls.forEach((call, index) => {
+      const outcome = outcomes[index];
+      if (!outcome) {
+        call.failed(0, new KeyfleetError('KF_NODE_SILENT', `node ${to} answered ${outcomes.length} of ${calls.length} requests`));
+      } else if (outcome.kind === 'done') {
+        call.settled(0, replyCodecOf(call.keyspace.module, call.kind).decode(outcome.reply));
+      } else {
+        if (outcome.leader !== '') this.#onLeader(call.shard, outcome.leader);
+        call.failed(0, outcome.error);
+      }
+    });
+  }
+}

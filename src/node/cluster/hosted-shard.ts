@@ -1,0 +1,272 @@
+import type { Bytes } from '../../base/bytes.ts';
+import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
+import type { ClusterLog, ShardLogs } from '../../log/shard-logs.ts';
+import type { ControlCommand, ControlOutcome } from '../../shard/control-command.ts';
+import type { Entry } from '../../shard/entry.ts';
+import { stateKey } from '../../shard/key-layout.ts';
+import type { PositionScheme } from '../../shard/position-scheme.ts';
+import { NotLeaderError } from '../../shard/replica/not-leader-error.ts';
+import { DEFAULT_LIMITS, type ReplicaLimits, type ReplicaTiming } from '../../shard/replica/timing.ts';
+import { ShardMachine } from '../../shard/shard-machine.ts';
+import { decodeShardState, encodeShardState, type ShardState } from '../../shard/shard-state.ts';
+import type { ValueModule } from '../../shard/value-module.ts';
+import type { Storage } from '../../storage/storage.ts';
+import type { GroupCommit } from '../group-commit.ts';
+import type { NodeClock } from '../node-clock.ts';
+import { RecordScanner } from '../record-scan.ts';
+import { ReplicaDriver } from '../replica-driver.ts';
+import { SnapshotFetch, type SnapshotRequest } from '../snapshot-transfer.ts';
+
+// One shard on this node: finds what the storage has of it, opens its log, and feeds a replica with it; brings the data from another node when there
+// are none here, or when the log has forgotten what comes next.
+
+export type AnyModule = ValueModule<unknown, unknown, unknown, unknown, unknown>;
+export type AnyDriver = ReplicaDriver<unknown, unknown, unknown, unknown, unknown>;
+export type AnyMachine = ShardMachine<unknown, unknown, unknown, unknown, unknown>;
+
+/** What a shard is a part of. */
+export interface ShardKeyspace {
+  readonly id: number;
+  readonly name: string;
+  readonly module: AnyModule;
+  /** Undefined: every key is at position 0. */
+  readonly scheme: PositionScheme | undefined;
+}
+
+/** What all shards of a node share. */
+export interface ShardSurroundings {
+  readonly self: string;
+  readonly storage: Storage;
+  readonly commits: GroupCommit;
+  readonly clock: NodeClock;
+  readonly logs: ShardLogs;
+  readonly timing: Partial<ReplicaTiming>;
+  readonly limits: Partial<ReplicaLimits>;
+  readonly maxValueBytes: number;
+  /** Tells `leader` how far this node's storage has come with a shard. */
+  readonly report: (leader: string, shard: number, durableSeq: number) => void;
+  readonly askForSnapshot: (to: string, request: SnapshotRequest) => void;
+  readonly onGarbage: () => void;
+  readonly onError: (error: Error) => void;
+}
+
+export interface HostedShardOptions {
+  readonly id: number;
+  readonly generation: number;
+  readonly keyspace: ShardKeyspace;
+  readonly rank: number;
+  /** The other nodes that may have its data. */
+  readonly peers: () => readonly string[];
+  /** Where a shard begins that has never been here; undefined: from another node's data only. */
+  readonly begin: ShardState | undefined;
+  readonly onStepped?: (step: ControlCommand, outcome: ControlOutcome) => void;
+  readonly onLeaderChanged?: () => void;
+  readonly onWaitsFor?: (shard: number, seq: number) => void;
+  /** Told of each entry that has been run with effect, inside the batch of its effects. */
+  readonly onRan?: (entry: Entry<unknown>, seq: number) => void;
+  /** It has what it needs, from the storage or from another node, and reads its log from now on. */
+  readonly onOpened?: () => void;
+  readonly onChange?: (key: Bytes | undefined) => void;
+  readonly onLogLost?: () => void;
+}
+
+/** What stands around a command in an entry: headers of the log's own, the leader's name, hashes, lengths. */
+const ENTRY_OVERHEAD_BYTES = 1_024;
+const FIRST_RETRY_MS = 100;
+const LONGEST_RETRY_MS = 2_000;
+
+export class HostedShard {
+  readonly id: number;
+  readonly generation: number;
+  readonly keyspace: ShardKeyspace;
+  readonly #world: ShardSurroundings;
+  readonly #options: HostedShardOptions;
+  readonly scanner: RecordScanner<unknown>;
+  #rank: number;
+  #driver: AnyDriver | undefined;
+  #machine: AnyMachine | undefined;
+  #log: ClusterLog | undefined;
+  #fetch: SnapshotFetch | undefined;
+  #retryMs = FIRST_RETRY_MS;
+  #cancelRetry: () => void = () => {};
+  #isStopped = false;
+
+  constructor(world: ShardSurroundings, options: HostedShardOptions) {
+    this.#world = world;
+    this.#options = options;
+    this.id = options.id;
+    this.generation = options.generation;
+    this.keyspace = options.keyspace;
+    this.#rank = options.rank;
+    this.scanner = new RecordScanner(world.storage, options.keyspace.module.codec);
+  }
+
+  start(): void {
+    const state = this.#stored() ?? this.#options.begin;
+    if (state === undefined || state.status === 'faulted') this.#bring();
+    else this.#open();
+  }
+
+  /** Undefined until it has its data and its log. */
+  get driver(): AnyDriver | undefined {
+    return this.#driver;
+  }
+
+  get machine(): AnyMachine | undefined {
+    return this.#machine;
+  }
+
+  /** Undefined until it has its data. */
+  get state(): Readonly<ShardState> | undefined {
+    return this.#machine?.state;
+  }
+
+  get leads(): boolean {
+    return this.#driver?.replica.leads ?? false;
+  }
+
+  /** The time, by this node's clock. */
+  get wallMs(): number {
+    return this.#world.clock.now().wallMs;
+  }
+
+  get isBringingData(): boolean {
+    return this.#fetch !== undefined;
+  }
+
+  get log(): ClusterLog | undefined {
+    return this.#log;
+  }
+
+  setRank(rank: number): void {
+    this.#rank = rank;
+    this.#driver?.replica.setRank(rank);
+  }
+
+  /** A chunk has come from another node. */
+  snapshotAnswered(from: string, answer: Parameters<SnapshotFetch['answered']>[1]): void {
+    this.#fetch?.answered(from, answer);
+  }
+
+  /** Stops; whoever waits is told that nothing was done, or that nobody knows. Its data stay. */
+  async stop(why = 'it is no longer on this node'): Promise<void> {
+    this.#isStopped = true;
+    this.#cancelRetry();
+    this.#fetch?.stop();
+    this.#fetch = undefined;
+    await this.#close(why);
+  }
+
+  async #close(why: string): Promise<void> {
+    this.#driver?.stop(new NotLeaderError(this.id, undefined, why));
+    this.#driver = undefined;
+    this.#machine = undefined;
+    const log = this.#log;
+    this.#log = undefined;
+    await log?.close();
+  }
+
+  #stored(): ShardState | undefined {
+    const stored = this.#world.storage.get(stateKey(this.id));
+    return stored && decodeShardState(stored);
+  }
+
+  #open(): void {
+    this.#openLog().catch((error: unknown) => {
+      if (this.#isStopped) return;
+      if (!isKeyfleetError(error)) throw error;
+      this.#world.onError(error);
+      if (error.code === 'KF_LOG_LOST') this.#options.onLogLost?.();
+      this.#cancelRetry = this.#world.clock.after(this.#retryMs, () => this.#open());
+      this.#retryMs = Math.min(2 * this.#retryMs, LONGEST_RETRY_MS);
+    });
+  }
+
+  async #openLog(): Promise<void> {
+    const { self, storage, commits, clock, logs, timing, limits, maxValueBytes, onGarbage } = this.#world;
+    const applied = (this.#stored() ?? this.#options.begin)?.applied ?? 0;
+    const log = await logs.open({ shard: this.id, generation: this.generation, create: applied === 0, fromSeq: applied + 1 });
+    if (this.#isStopped) {
+      await log.close();
+      return;
+    }
+    let state = this.#stored();
+    if (!state) {
+      state = this.#options.begin!;
+      storage.put(stateKey(this.id), encodeShardState(state));
+      commits.wrote();
+    }
+    const { id: keyspaceId, module, scheme } = this.keyspace;
+    const { onRan, onStepped, onChange } = this.#options;
+    const positionOf = scheme ? (key: Bytes): number => scheme.position(key) : (): number => 0;
+    this.#machine = new ShardMachine({
+      storage,
+      module,
+      positionOf,
+      state,
+      maxValueBytes,
+      keyspaceId,
+      onGarbage,
+      ...(scheme ? { slotShift: scheme.slotShift } : {}),
+    });
+    this.#machine.onChange = onChange;
+    this.#log = log;
+    const room = log.maxEntryBytes - ENTRY_OVERHEAD_BYTES;
+    this.#driver = new ReplicaDriver({
+      self,
+      rank: this.#rank,
+      log,
+      storage,
+      commits,
+      clock,
+      machine: this.#machine,
+      module,
+      positionOf,
+      timing,
+      limits: { ...limits, maxEntryBytes: Math.min(room, limits.maxEntryBytes ?? DEFAULT_LIMITS.maxEntryBytes), maxCommandBytes: room },
+      peers: {
+        report: (leader, durableSeq) => this.#world.report(leader, this.id, durableSeq),
+        wantSnapshot: () => clock.atTurnEnd(() => this.#bring()),
+        ran: (entry, seq, { control }) => {
+          const [first] = entry.commands;
+          if (control && first?.kind === 'control') onStepped?.(first.control, control);
+          onRan?.(entry, seq);
+        },
+        waitsFor: (shard, seq) => this.#options.onWaitsFor?.(shard, seq),
+        leaderChanged: () => this.#options.onLeaderChanged?.(),
+        logLost: () => this.#options.onLogLost?.(),
+      },
+    });
+    log.onGrew(() => this.#driver?.logGrew());
+    this.#retryMs = FIRST_RETRY_MS;
+    this.#options.onOpened?.();
+  }
+
+  /** Takes the data from another node, and goes on from there. */
+  #bring(): void {
+    if (this.#isStopped || this.#fetch) return;
+    const { storage, commits, clock, askForSnapshot } = this.#world;
+    this.#close('its data come from another replica').catch((error: Error) => this.#world.onError(error));
+    const peers = this.#options.peers();
+    if (peers.length === 0) {
+      this.#world.onError(
+        new KeyfleetError('KF_UNAVAILABLE', `no other node has shard ${this.id}, and it is not here`, { retryable: true }),
+      );
+      this.#cancelRetry = clock.after(LONGEST_RETRY_MS, () => this.#bring());
+      return;
+    }
+    this.#fetch = new SnapshotFetch({
+      shard: this.id,
+      keyspaceId: this.keyspace.id,
+      storage,
+      commits,
+      clock,
+      peers,
+      send: askForSnapshot,
+      onDone: () => {
+        this.#fetch = undefined;
+        this.#open();
+      },
+    });
+  }
+}

@@ -1,0 +1,62 @@
+import { ByteReader, ByteWriter } from '../../base/byte-stream.ts';
+import type { Bytes } from '../../base/bytes.ts';
+import type { SnapshotAnswer, SnapshotRequest } from '../snapshot-transfer.ts';
+
+// What nodes tell each other beside the requests of clients.
+
+export const REPORT = 'report';
+export const SNAPSHOT = 'snapshot';
+export const CLAIM = 'claim';
+
+/** A replica says how far its storage has come. */
+export interface DurableReport {
+  readonly shard: number;
+  readonly durableSeq: number;
+}
+
+export function encodeReport({ shard, durableSeq }: DurableReport): Bytes {
+  return new ByteWriter(12).u32(shard).f64(durableSeq).finish();
+}
+
+export function decodeReport(bytes: Bytes): DurableReport {
+  const reader = new ByteReader(bytes);
+  return { shard: reader.u32(), durableSeq: reader.f64() };
+}
+
+export function encodeSnapshotRequest({ shard, transfer, index }: SnapshotRequest): Bytes {
+  return new ByteWriter(16).u32(shard).f64(transfer).u32(index).finish();
+}
+
+export function decodeSnapshotRequest(bytes: Bytes): SnapshotRequest {
+  const reader = new ByteReader(bytes);
+  return { shard: reader.u32(), transfer: reader.f64(), index: reader.u32() };
+}
+
+/** Nothing at all: there is no answer to give. */
+export function encodeSnapshotAnswer(answer: SnapshotAnswer | undefined): Bytes {
+  if (!answer) return new Uint8Array(0);
+  const { shard, transfer, index, state, chunk, hash } = answer;
+  const out = new ByteWriter(64 + (chunk?.length ?? 0)).u32(shard).f64(transfer).u32(index).sized(hash);
+  out.u8((state ? 1 : 0) | (chunk ? 2 : 0));
+  if (state) out.sized(state);
+  if (chunk) out.sized(chunk);
+  return out.finish();
+}
+
+export function decodeSnapshotAnswer(bytes: Bytes): SnapshotAnswer | undefined {
+  if (bytes.length === 0) return undefined;
+  const reader = new ByteReader(bytes);
+  const [shard, transfer, index, hash, has] = [reader.u32(), reader.f64(), reader.u32(), reader.sized(), reader.u8()];
+  const state = has & 1 ? reader.sized() : undefined;
+  const chunk = has & 2 ? reader.sized() : undefined;
+  return { shard, transfer, index, state, chunk, hash };
+}
+
+/** The number of a shard alone. */
+export function encodeShard(shard: number): Bytes {
+  return new ByteWriter(4).u32(shard).finish();
+}
+
+export function decodeShard(bytes: Bytes): number {
+  return new ByteReader(bytes).u32();
+}

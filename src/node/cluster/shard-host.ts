@@ -1,0 +1,148 @@
+import type { Bytes } from '../../base/bytes.ts';
+import type { ControlCommand, ControlOutcome } from '../../shard/control-command.ts';
+import { stateKey } from '../../shard/key-layout.ts';
+import { type Hosted, hostedBy } from '../../shard/meta/hosting.ts';
+import { type KeyspaceRecord, META_SHARD_ID, mapOf } from '../../shard/meta/meta-records.ts';
+import { positionScheme } from '../../shard/position-scheme.ts';
+import { encodeShardState, newShardState } from '../../shard/shard-state.ts';
+import { type AnyModule, HostedShard, type ShardKeyspace, type ShardSurroundings } from './hosted-shard.ts';
+import type { MetaView } from './meta-view.ts';
+
+// The shards on this node: those that the meta shard's replica here says it is to have. Whenever that changes, some are opened and some closed.
+
+export interface HostEvents {
+  readonly stepped: (shard: HostedShard, step: ControlCommand, outcome: ControlOutcome) => void;
+  readonly leaderChanged: (shard: HostedShard) => void;
+  readonly opened: (shard: HostedShard) => void;
+  readonly keyChanged: (keyspaceId: number, key: Bytes | undefined) => void;
+  readonly logLost: (shard: HostedShard) => void;
+}
+
+/** Who is being brought a shard does not lead it. */
+const NEVER_FIRST = Number.POSITIVE_INFINITY;
+
+export class ShardHost {
+  readonly #world: ShardSurroundings;
+  readonly #meta: MetaView;
+  readonly #moduleOf: (name: string) => AnyModule | undefined;
+  readonly #events: HostEvents;
+  readonly #shards = new Map<number, HostedShard>();
+  readonly #roles = new Map<number, Hosted>();
+  readonly #keyspaces = new Map<number, ShardKeyspace>();
+  #isStopped = false;
+
+  constructor(options: {
+    readonly world: ShardSurroundings;
+    readonly meta: MetaView;
+    /** Undefined: this node does not know the module, and cannot have its keyspaces. */
+    readonly moduleOf: (name: string) => AnyModule | undefined;
+    readonly events: HostEvents;
+  }) {
+    this.#world = options.world;
+    this.#meta = options.meta;
+    this.#moduleOf = options.moduleOf;
+    this.#events = options.events;
+  }
+
+  /** Adds the shard that is not of a keyspace. */
+  add(shard: HostedShard): void {
+    this.#shards.set(shard.id, shard);
+    shard.start();
+  }
+
+  get(id: number): HostedShard | undefined {
+    return this.#shards.get(id);
+  }
+
+  /** As what the node has a shard. */
+  roleOf(id: number): Hosted | undefined {
+    return this.#roles.get(id);
+  }
+
+  all(): Iterable<HostedShard> {
+    return this.#shards.values();
+  }
+
+  /** The module and scheme of a keyspace, if this node knows the module. */
+  keyspaceOf(record: KeyspaceRecord): ShardKeyspace | undefined {
+    const known = this.#keyspaces.get(record.id);
+    if (known) return known;
+    const module = this.#moduleOf(record.module);
+    if (!module) return undefined;
+    const keyspace = { id: record.id, name: record.name, module, scheme: positionScheme(record.scheme) };
+    this.#keyspaces.set(record.id, keyspace);
+    return keyspace;
+  }
+
+  /** A keyspace has just been registered, in the batch that is open: its shards begin empty, here and on all their nodes alike. */
+  begin(record: KeyspaceRecord): void {
+    for (const { id, range, replicas } of record.shards) {
+      if (!replicas?.includes(this.#world.self) || this.#world.storage.has(stateKey(id))) continue;
+      const state = { ...newShardState({ id, range, table: record.table, leader: '' }), epoch: 0 };
+      this.#world.storage.put(stateKey(id), encodeShardState(state));
+    }
+  }
+
+  /** Opens and closes shards until the node has what it is to have. */
+  reconcile(): void {
+    if (this.#isStopped) return;
+    const wanted = new Set<number>([META_SHARD_ID]);
+    for (const record of this.#meta.keyspaces.values()) {
+      const keyspace = this.keyspaceOf(record);
+      if (!keyspace) continue;
+      for (const hosted of hostedBy(mapOf(record), this.#world.self)) {
+        wanted.add(hosted.shard);
+        this.#roles.set(hosted.shard, hosted);
+        this.#host(keyspace, hosted);
+      }
+    }
+    for (const [id, shard] of [...this.#shards]) {
+      if (wanted.has(id) || id >= this.#meta.nextShardId) continue;
+      this.#shards.delete(id);
+      this.#roles.delete(id);
+      shard.stop().catch(this.#world.onError);
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    const shards = [...this.#shards.values()];
+    this.#shards.clear();
+    await Promise.all(shards.map((shard) => shard.stop('this node is stopping')));
+  }
+
+  #host(keyspace: ShardKeyspace, { shard: id, as, replicas, generation }: Hosted): void {
+    const { self, storage } = this.#world;
+    const rank = as === 'joining' ? NEVER_FIRST : Math.max(0, replicas.indexOf(self));
+    const known = this.#shards.get(id);
+    if (known?.generation === generation) {
+      known.setRank(rank);
+      return;
+    }
+    // A child is born by its parent here, and one that was taken over is not brought again.
+    if ((as === 'child' || as === 'leaving') && !storage.has(stateKey(id))) return;
+    known?.stop('its log has been replaced').catch(this.#world.onError);
+    const shard: HostedShard = new HostedShard(this.#world, {
+      id,
+      generation,
+      keyspace,
+      rank,
+      peers: () => (this.#roles.get(id)?.replicas ?? replicas).filter((node) => node !== self),
+      begin: undefined,
+      onStepped: (step, outcome) => this.#events.stepped(shard, step, outcome),
+      onLeaderChanged: () => this.#events.leaderChanged(shard),
+      onWaitsFor: (other) => this.#waits(shard, other),
+      onOpened: () => this.#events.opened(shard),
+      onChange: (key) => this.#events.keyChanged(keyspace.id, key),
+      onLogLost: () => this.#events.logLost(shard),
+    });
+    this.#shards.set(id, shard);
+    shard.start();
+  }
+
+  /** What another shard here must run first is run as fast as its log can be read. */
+  #waits(shard: HostedShard, other: number): void {
+    this.#shards.get(other)?.driver?.logGrew();
+    this.#world.clock.after(20, () => shard.driver?.goOn());
+  }
+}
