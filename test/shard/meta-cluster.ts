@@ -62,8 +62,12 @@ export class MetaCluster {
     return (this.#read(NODES_KEY) as NodesRecord | undefined) ?? EMPTY_CLUSTER;
   }
 
+  keyspace(name: string): KeyspaceRecord {
+    return this.#read(utf8(name)) as KeyspaceRecord;
+  }
+
   map(name: string): ShardMap {
-    return mapOf(this.#read(utf8(name)) as KeyspaceRecord);
+    return mapOf(this.keyspace(name));
   }
 
   /** Of all keyspaces. */

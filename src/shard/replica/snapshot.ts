@@ -1,12 +1,10 @@
-import { assert } from '../../base/assert.ts';
 import { type Bytes, concatBytes, copyBytes, equalBytes } from '../../base/bytes.ts';
 import { KeyfleetError } from '../../base/errors.ts';
 import { ChainHash, ZERO_HASH } from '../chain-hash.ts';
-import { expiryKey, parseStorageKey, positionStart, RECORD, sessionRange, stateKey } from '../key-layout.ts';
-import { decodeRecordHeader, type RecordHeader } from '../record.ts';
+import { stateKey } from '../key-layout.ts';
 import { decodeShardState, encodeShardState, type ShardState } from '../shard-state.ts';
 import type { ShardReader, ShardStorage } from '../shard-storage.ts';
-import { countsRange } from '../slot-counts.ts';
+import { clearData, dataRanges, expiryOf, type KeyRange } from './shard-data.ts';
 
 // All that a shard is at one entry, as chunks of bytes: its state first, then its counts by slot, its records with their cells, its sessions. The
 // order of expiry is not sent: it follows from the records.
@@ -15,16 +13,6 @@ import { countsRange } from '../slot-counts.ts';
 //
 // It is installed in place, over whatever the replica had: the state says `faulted` from the first write until the last, so a replica that dies in the
 // middle begins anew, and nobody is answered from half of it.
-
-interface KeyRange {
-  readonly from: Bytes;
-  readonly to: Bytes;
-}
-
-function rangesOf(state: ShardState, keyspaceId: number): readonly KeyRange[] {
-  const { id, table, range } = state;
-  return [countsRange(id), { from: positionStart(table, range.from), to: positionStart(table, range.to) }, sessionRange(keyspaceId, range)];
-}
 
 /** Reads a shard out of a storage that does not change meanwhile: a snapshot. */
 export class SnapshotReader {
@@ -44,7 +32,7 @@ export class SnapshotReader {
     if (!state || state.status === 'faulted') throw new KeyfleetError('KF_SHARD_FAULTED', `shard ${shard}: there is no sound copy here`);
     this.state = state;
     this.#reader = reader;
-    this.#ranges = rangesOf(state, keyspaceId);
+    this.#ranges = dataRanges(state, keyspaceId);
     this.#chunkBytes = chunkBytes;
     this.#from = this.#ranges[0]!.from;
   }
@@ -93,13 +81,12 @@ export class SnapshotWriter {
   readonly #state: ShardState;
   readonly #ranges: readonly KeyRange[];
   readonly #chain = new ChainHash();
-  readonly #header: RecordHeader = { expireAtMs: undefined, generation: 0, sizeBytes: 0, key: undefined };
   #hash: Bytes = ZERO_HASH;
 
   constructor(storage: ShardStorage, state: ShardState, keyspaceId: number) {
     this.#storage = storage;
     this.#state = state;
-    this.#ranges = rangesOf(state, keyspaceId);
+    this.#ranges = dataRanges(state, keyspaceId);
   }
 
   /** Says that what is here is no sound copy from now on. @throws what the storage throws. */
@@ -109,18 +96,7 @@ export class SnapshotWriter {
 
   /** Removes at most `limit` pairs of what was here; true when nothing is left. */
   clear(limit: number): boolean {
-    let left = limit;
-    for (const range of this.#ranges) {
-      const pairs = [...this.#storage.scan({ ...range, limit: left })];
-      for (const { key, value } of pairs) {
-        const expiry = this.#expiryOf(key, value);
-        if (expiry) this.#storage.delete(expiry);
-        this.#storage.delete(key);
-      }
-      left -= pairs.length;
-      if (left <= 0) return false;
-    }
-    return true;
+    return clearData(this.#storage, this.#state.table, this.#ranges, limit);
   }
 
   /** Takes the next chunk. @throws KF_BAD_SNAPSHOT when it is none. */
@@ -135,7 +111,7 @@ export class SnapshotWriter {
       const key = copyBytes(chunk, keyAt, valueAt);
       const value = copyBytes(chunk, valueAt, end);
       this.#storage.put(key, value);
-      const expiry = this.#expiryOf(key, value);
+      const expiry = expiryOf(this.#state.table, key, value);
       if (expiry) this.#storage.put(expiry, new Uint8Array(0));
       at = end;
     }
@@ -148,18 +124,6 @@ export class SnapshotWriter {
   finish(hash: Bytes): void {
     if (!equalBytes(hash, this.#hash)) throw badSnapshot(this.#state.id, 'what arrived is not what was sent');
     this.#storage.put(stateKey(this.#state.id), encodeShardState(this.#state));
-  }
-
-  /** Where a record stands in the order of expiry. */
-  #expiryOf(key: Bytes, value: Bytes): Bytes | undefined {
-    const [, records] = this.#ranges;
-    assert(records !== undefined, () => 'a shard has records');
-    // The table's number tells records from counts and sessions.
-    for (let i = 0; i < 4; i++) if (key[i] !== records.from[i]) return undefined;
-    if (parseStorageKey(key).tag !== RECORD) return undefined;
-    decodeRecordHeader(value, this.#header);
-    const { expireAtMs } = this.#header;
-    return expireAtMs === undefined ? undefined : expiryKey(key, expireAtMs);
   }
 }
 
