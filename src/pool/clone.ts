@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KeyfleetError } from '../base/errors.ts';
 import { showBytes, showCount } from '../base/units.ts';
+import type { Reply } from '../shard/redis/reply.ts';
 import { fieldsOfInfo, info } from './move-checks.ts';
 import { type ServerAddress, ServerLink, showAddress, textOf } from './move-link.ts';
 
@@ -16,6 +17,8 @@ export interface CloneOptions {
   readonly keepsServing: boolean;
   /** Makes every router hold, and resolves when all that was begun is answered. */
   readonly hold: () => Promise<void>;
+  /** Set on every new server once it stands alone, before {@link take}: after a crash its being there says that the new servers have taken over. */
+  readonly markKey: string;
   /** Lets routers go on with the new servers. Whatever happens after it was called, there is no way back. */
   readonly take: () => Promise<void>;
   /** Lets routers go on as before. */
@@ -29,8 +32,6 @@ export interface CloneOptions {
   readonly copyTimeoutMs?: number;
   /** How long routers may be held. Default 2,000: beyond it the clone is given up and the old server goes on. */
   readonly holdTimeoutMs?: number;
-  /** Bytes that a new server may lag behind when routers are held. */
-  readonly lagBytes?: number;
 }
 
 export interface CloneReport {
@@ -38,6 +39,12 @@ export interface CloneReport {
   readonly pauseMs: number;
 }
 
+/** So near a copy has to be before routers are held. */
+const CLOSE_BYTES = 64 * 1024;
+/** So near it is no matter, */
+const AT_ONCE_BYTES = 1024;
+/** which is waited for so long. */
+const BETTER_MOMENT_MS = 1_000;
 /** The setting that keeps writers out while the offsets meet. */
 const FENCE_SETTING = 'min-replicas-to-write';
 const NOBODY_WRITES = '99';
@@ -45,7 +52,7 @@ const LOOPBACK = /^(127\.\d+\.\d+\.\d+|localhost|::1)$/;
 
 /** @throws KF_POOL_PLAN when a new server cannot follow; KF_POOL_CLONE_FAILED when it did not catch up: the old one serves on. */
 export async function cloneServer(options: CloneOptions): Promise<CloneReport> {
-  const { lagBytes = 64 * 1024, copyTimeoutMs = 86_400_000, holdTimeoutMs = 2_000, onStep, signal } = options;
+  const { copyTimeoutMs = 86_400_000, holdTimeoutMs = 2_000, onStep, signal } = options;
   const from = new ServerLink(options.from, { name: 'kf:mover' });
   const copies = options.to.map((server) => new ServerLink(server, { name: 'kf:mover' }));
   const unfollows: (() => Promise<unknown>)[] = [];
@@ -56,23 +63,24 @@ export async function cloneServer(options: CloneOptions): Promise<CloneReport> {
     const before = textOf(((await from.call(['CONFIG', 'GET', FENCE_SETTING])) as readonly Uint8Array[])[1]) || '0';
     await options.onFencing?.(before);
     for (const to of copies) unfollows.push(await follow(from, to));
-    await until(
-      async () => {
-        signal?.throwIfAborted();
-        const looks = await Promise.all(copies.map((to) => look(from, to)));
-        onStep?.(looks.map(({ step }) => step).join('; '));
-        return looks.every(({ lag }) => lag <= lagBytes);
-      },
-      copyTimeoutMs,
-      50,
-    );
+    const areWithin = async (lagBytes: number): Promise<boolean> => {
+      signal?.throwIfAborted();
+      const looks = await Promise.all(copies.map((to) => look(from, to)));
+      onStep?.(looks.map(({ step }) => step).join('; '));
+      return looks.every(({ lag }) => lag <= lagBytes);
+    };
+    await until(() => areWithin(CLOSE_BYTES), copyTimeoutMs, 50);
+    // Held they must wait for what lags behind: better not in the middle of a burst, if there is a better moment soon.
+    await becomesSo(() => areWithin(AT_ONCE_BYTES), BETTER_MOMENT_MS, 2);
     onStep?.('taking over');
     const startMs = performance.now();
     try {
       await options.hold();
-      await from.call(['CONFIG', 'SET', FENCE_SETTING, NOBODY_WRITES]);
-      await until(async () => (await Promise.all(copies.map((to) => look(from, to)))).every(({ lag }) => lag <= 0), holdTimeoutMs, 1);
-      await Promise.all(copies.map((to) => to.call(['REPLICAOF', 'NO', 'ONE'])));
+      const fenced = from.call(['CONFIG', 'SET', FENCE_SETTING, NOBODY_WRITES]);
+      const haveMet = async (): Promise<boolean> => (await Promise.all(copies.map((to) => look(from, to)))).every(({ lag }) => lag <= 0);
+      const met = until(haveMet, holdTimeoutMs, 1);
+      await Promise.all([fenced, met]);
+      await Promise.all(copies.flatMap((to) => [to.call(['REPLICAOF', 'NO', 'ONE']), to.call(['SET', options.markKey, '1'])]));
       if (options.keepsServing) await from.call(['CONFIG', 'SET', FENCE_SETTING, before]);
     } catch (error) {
       await from.raw(['CONFIG', 'SET', FENCE_SETTING, before]).catch(() => undefined);
@@ -116,12 +124,7 @@ export async function cloneProblems(from: ServerLink, to: ServerLink): Promise<s
 
 /** Lets writers of a server in again, as a clone that was cut short left it. */
 export async function unfence(from: ServerAddress, before: string): Promise<void> {
-  const link = new ServerLink(from, { name: 'kf:mover' });
-  try {
-    await link.call(['CONFIG', 'SET', FENCE_SETTING, before]);
-  } finally {
-    link.close();
-  }
+  await ask(from, ['CONFIG', 'SET', FENCE_SETTING, before]);
 }
 
 /** Ends the following of servers that were to become copies; those that do not answer are left alone. */
@@ -129,6 +132,26 @@ export async function unfollow(servers: readonly ServerAddress[]): Promise<void>
   for (const server of servers) {
     const link = new ServerLink(server, { name: 'kf:mover' });
     await link.raw(['REPLICAOF', 'NO', 'ONE']).catch(() => undefined);
+    link.close();
+  }
+}
+
+/** Whether all these servers have the mark of having taken over. @throws KF_POOL_SERVER_LOST while one does not answer. */
+export async function areMarked(servers: readonly ServerAddress[], markKey: string): Promise<boolean> {
+  for (const server of servers) if ((await ask(server, ['EXISTS', markKey])) !== 1) return false;
+  return true;
+}
+
+/** Takes the mark off again. @throws KF_POOL_SERVER_LOST. */
+export async function unmark(servers: readonly ServerAddress[], markKey: string): Promise<void> {
+  for (const server of servers) await ask(server, ['UNLINK', markKey]);
+}
+
+async function ask(server: ServerAddress, args: readonly string[]): Promise<Reply> {
+  const link = new ServerLink(server, { name: 'kf:mover' });
+  try {
+    return await link.call(args);
+  } finally {
     link.close();
   }
 }
@@ -174,12 +197,16 @@ function versionOf(facts: ReadonlyMap<string, string>): number {
 }
 
 async function until(isSo: () => Promise<boolean>, timeoutMs: number, everyMs: number): Promise<void> {
+  if (await becomesSo(isSo, timeoutMs, everyMs)) return;
+  throw new KeyfleetError('KF_POOL_CLONE_FAILED', 'the new server did not catch up in time; the old one serves on', { retryable: true });
+}
+
+/** Whether it becomes so in time. */
+async function becomesSo(isSo: () => Promise<boolean>, timeoutMs: number, everyMs: number): Promise<boolean> {
   const endMs = performance.now() + timeoutMs;
   while (!(await isSo())) {
-    if (performance.now() > endMs)
-      throw new KeyfleetError('KF_POOL_CLONE_FAILED', 'the new server did not catch up in time; the old one serves on', {
-        retryable: true,
-      });
+    if (performance.now() > endMs) return false;
     await sleep(everyMs);
   }
+  return true;
 }

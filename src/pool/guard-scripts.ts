@@ -13,6 +13,8 @@ export const FENCE_KEY = '__kf:fence';
 export const busyKey = (moveId: string): string => `__kf:busy:${moveId}`;
 /** Exists on the source from the moment when a key missing there is to be looked for at the target. */
 export const openKey = (moveId: string): string => `__kf:open:${moveId}`;
+/** Stands on new servers that have taken over from one that they were copies of, until the owner's map says so too. */
+export const takenKey = (changeId: string): string => `__kf:taken:${changeId}`;
 /** Where large keys are put together at the target. */
 export const partPrefix = (moveId: string): string => `__kf:part:${moveId}:`;
 

@@ -90,7 +90,7 @@ export class MoveEngine {
     };
   }
 
-  /** Keeps another map and puts it in force while no moves run, as a clone does. @throws KF_POOL_MOVES_RUNNING, KF_POOL_MAP. */
+  /** Keeps another map and puts it in force while no moves run. @throws KF_POOL_MOVES_RUNNING, KF_POOL_MAP. */
   async replaceMap(map: PoolMap): Promise<void> {
     if (this.#view.plan !== undefined) throw movesRunning('moves are');
     await this.#save(map);
@@ -98,11 +98,16 @@ export class MoveEngine {
     await this.republish();
   }
 
-  /** Puts a map in force that another one replaces soon: a crash forgets it, so whoever goes on must skip its epoch. @throws KF_POOL_MOVES_RUNNING. */
+  /** Puts a map in force, as a clone does, that a crash forgets until {@link keep}: whoever goes on must know of it, and skip its epoch. @throws KF_POOL_MOVES_RUNNING. */
   async hold(map: PoolMap): Promise<void> {
     if (this.#view.plan !== undefined) throw movesRunning('moves are');
     this.#map = map;
     await this.republish();
+  }
+
+  /** Keeps the map that is in force. @throws KF_POOL_MAP. */
+  async keep(): Promise<void> {
+    await this.#save(this.#map);
   }
 
   /** Takes a new token on servers, in this order; only its bearer may change their keys from then on. @throws KF_POOL_FENCED. */

@@ -1,14 +1,15 @@
 /**
  * Moves a whole server of a pool to another address, or splits its slots over it and new ones: a clone, then a new map, and for a split the removal of what each side
- * does not own. Every decision is in a journal of its own before it takes effect; the map that is kept says whether the new servers have taken over, so that after a crash
- * the owner either undoes what was begun or ends it.
+ * does not own. Every decision is in a journal of its own before it takes effect, but for the one that routers wait for: whether the new servers have taken over is said by a
+ * mark on these, as durable as what is written to them next, until the map is kept. So after a crash the owner either undoes what was begun or ends it.
  */
+import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import { showCount } from '../base/units.ts';
 import { serverNamed } from './asked-change.ts';
-import { cloneProblems, cloneServer, unfence, unfollow } from './clone.ts';
-import { FENCE_KEY, FENCED_SCRIPT } from './guard-scripts.ts';
+import { areMarked, cloneProblems, cloneServer, unfence, unfollow, unmark } from './clone.ts';
+import { FENCE_KEY, FENCED_SCRIPT, takenKey } from './guard-scripts.ts';
 import { info, scanKeys } from './move-checks.ts';
 import type { MoveEngine } from './move-engine.ts';
 import { Journal } from './move-journal.ts';
@@ -36,9 +37,11 @@ export interface WholeForecast {
 }
 
 type WholeRecord =
-  | ({ readonly kind: 'begin' } & WholeChange)
+  | ({ readonly kind: 'begin'; readonly id: string } & WholeChange)
   /** The source's `min-replicas-to-write` before. */
   | { readonly kind: 'fencing'; readonly before: string }
+  /** The old server goes on, whatever the new ones say. */
+  | { readonly kind: 'given up' }
   | { readonly kind: 'end' };
 
 type Begun = Extract<WholeRecord, { kind: 'begin' }>;
@@ -81,8 +84,10 @@ export class WholeServers {
     const whole = new WholeServers(options, journal);
     const begun = records.findLast((record) => record.kind === 'begin');
     if (begun !== undefined && records.at(-1)?.kind !== 'end') {
-      const fencing = records.findLast((record) => record.kind === 'fencing');
-      whole.#run(begun, () => whole.#recover(begun, fencing?.before));
+      const since = records.slice(records.indexOf(begun));
+      const fencing = since.find((record) => record.kind === 'fencing');
+      const isGivenUp = since.some((record) => record.kind === 'given up');
+      whole.#run(begun, () => whole.#recover(begun, fencing?.before, isGivenUp));
     }
     return whole;
   }
@@ -103,7 +108,7 @@ export class WholeServers {
     if (forecast.problems.length > 0) throw new KeyfleetError('KF_POOL_PLAN', forecast.problems.join('; '));
     if (this.#running !== undefined) throw new KeyfleetError('KF_POOL_MOVES_RUNNING', `${this.#status?.title} is under way; wait for it`);
     this.#cancel = new AbortController();
-    const begun: Begun = { kind: 'begin', ...change };
+    const begun: Begun = { kind: 'begin', id: randomBytes(4).toString('hex'), ...change };
     this.#run(begun, async () => {
       await this.#journal.append(begun);
       await this.#clone(begun);
@@ -185,18 +190,22 @@ export class WholeServers {
 
   async #clone(begun: Begun): Promise<void> {
     const { engine, addressOf } = this.#options;
-    const index = indexOf(engine.map, begun.server);
-    const slots = engine.map.slotsOf(index);
-    const held = (map: PoolMap): PoolMap =>
-      map.withMove({ id: `${map.pool}.clone.${map.epoch}`, from: index, to: index, mode: 'held' }, slots);
+    const { map } = engine;
+    const index = indexOf(map, begun.server);
+    const held = map.withMove({ id: `${map.pool}.clone.${map.epoch}`, from: index, to: index, mode: 'held' }, map.slotsOf(index));
+    const after = mapAfter(freed(held), begun);
     try {
       const { pauseMs } = await cloneServer({
-        from: addressOf(engine.map.servers[index]!),
+        from: addressOf(map.servers[index]!),
         to: begun.targets.map(addressOf),
         keepsServing: begun.what === 'split',
-        hold: () => engine.hold(held(engine.map)),
-        take: () => engine.replaceMap(mapAfter(freed(engine.map), begun)),
-        giveUp: () => engine.replaceMap(freed(engine.map)),
+        hold: () => engine.hold(held),
+        markKey: takenKey(begun.id),
+        take: () => engine.hold(after),
+        giveUp: async () => {
+          await this.#journal.append({ kind: 'given up' });
+          await engine.replaceMap(freed(engine.map));
+        },
         onFencing: (before) => this.#journal.append({ kind: 'fencing', before }),
         onStep: (step) => this.#note({ step }),
         signal: this.#cancel.signal,
@@ -212,9 +221,14 @@ export class WholeServers {
   }
 
   /** What a process that died left: undone when the new servers had not taken over, ended when they had. */
-  async #recover(begun: Begun, fencedBefore: string | undefined): Promise<void> {
+  async #recover(begun: Begun, fencedBefore: string | undefined, isGivenUp: boolean): Promise<void> {
     const { engine, addressOf } = this.#options;
     const source = engine.map.servers.find(({ name }) => name === begun.server);
+    if (!isGivenUp && fencedBefore !== undefined && !hasTaken(engine.map, begun) && (await this.#isMarked(begun))) {
+      const after = mapAfter(engine.map, begun);
+      // Later than the hold, and than the map that routers may have, neither of which was kept.
+      await this.#retried(() => engine.replaceMap(after.atEpoch(after.epoch + 3)));
+    }
     const taken = hasTaken(engine.map, begun);
     this.#note({ step: taken ? 'going on after a restart' : 'undoing after a restart' });
     if (source !== undefined && fencedBefore !== undefined && !(taken && begun.what === 'move'))
@@ -231,7 +245,9 @@ export class WholeServers {
   }
 
   async #afterwards(begun: Begun): Promise<void> {
-    const { engine } = this.#options;
+    const { engine, addressOf } = this.#options;
+    await engine.keep();
+    await this.#retried(() => unmark(begun.targets.map(addressOf), takenKey(begun.id)));
     // Every router must have the map of now before keys go.
     await this.#retried(() => engine.republish());
     if (begun.what === 'split') for (const name of [begun.server, ...begun.targets.map((target) => target.name)]) await this.#trim(name);
@@ -264,6 +280,15 @@ export class WholeServers {
       }
     });
     if (this.#abort.signal.aborted) throw new KeyfleetError('KF_CLOSED', 'the owner ends');
+  }
+
+  /** Whether the new servers had taken over when the owner died: asked of them until they answer, or somebody cancels and lets the old one serve on. */
+  async #isMarked({ id, targets }: Begun): Promise<boolean> {
+    let isMarked = false;
+    await this.#retried(async () => {
+      if (!this.#cancel.signal.aborted) isMarked = await areMarked(targets.map(this.#options.addressOf), takenKey(id));
+    });
+    return isMarked;
   }
 
   async #retried(work: () => Promise<void>): Promise<void> {

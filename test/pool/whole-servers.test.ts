@@ -3,9 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { KeyfleetError } from '../../src/base/errors.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { createPool, type Pool, type PoolAdmin, startPoolAdmin } from '../../src/pool/index.ts';
-import { POOL_DEFAULTS, type PoolConfig } from '../../src/pool/pool-config.ts';
+import { MoveEngine } from '../../src/pool/move-engine.ts';
+import type { ServerAddress } from '../../src/pool/move-link.ts';
+import { POOL_DEFAULTS, type PoolConfig, type PoolServer } from '../../src/pool/pool-config.ts';
+import { PoolMap } from '../../src/pool/pool-map.ts';
+import { WholeServers } from '../../src/pool/whole-servers.ts';
 import { ExactWorker } from './exact-workload.ts';
 import { hasRedis, type RedisServer, startRedisServers } from './redis-servers.ts';
 
@@ -165,6 +170,55 @@ describe.runIf(hasRedis)('an owner that dies while a server is split', () => {
     // In between it depends on how far it got before it was seen there.
     expect([outcomes[0], outcomes.at(-1)]).toEqual(['1', '2']);
   }, 90_000);
+
+  test.each(['move', 'split'] as const)(
+    'is followed by one that asks the new server of a %s when routers had gone on before the map was kept',
+    async (what) => {
+      const config = configOf();
+      const target = { name: what === 'move' ? 's0' : 's1', address: { host: '127.0.0.1', port: servers[1]!.port }, weight: 1 };
+      const addressOf = ({ address }: PoolServer): ServerAddress => address as ServerAddress;
+      await servers[0]!.client.request('SET', 'key', 'before');
+      let kept = PoolMap.of(config);
+      const published: PoolMap[] = [];
+      const open = async (keeps: boolean): Promise<[MoveEngine, WholeServers]> => {
+        const engine = await MoveEngine.open({
+          config,
+          map: kept,
+          routers: { publish: async (map) => void published.push(map) },
+          journalPath: join(dir, 'moves'),
+          saveMap: (map) => {
+            if (!keeps) throw new KeyfleetError('KF_POOL_MAP', 'the disk is gone');
+            kept = map;
+          },
+          addressOf,
+        });
+        return [engine, await WholeServers.open({ engine, addressOf, journalPath: join(dir, 'whole') })];
+      };
+      const [dead, before] = await open(false);
+      await before.begin({ what, server: 's0', targets: [target] });
+      await before.settled();
+      expect(before.status?.error?.code).toBe('KF_POOL_MAP');
+      await before.close();
+      await dead.close();
+      const last = published.at(-1)!;
+      expect([last.hasMoves, last.servers.at(-1)!.address, kept.epoch]).toEqual([false, target.address, 1]);
+      // A router that has that map writes by it.
+      await servers[1]!.client.request('SET', 'key', 'after');
+
+      const [engine, after] = await open(true);
+      await after.settled();
+      expect(after.status).toMatchObject({ step: 'done', error: undefined });
+      expect(kept.servers.at(-1)).toEqual(target);
+      expect(published.slice(published.indexOf(last) + 1).every((map) => map.epoch > last.epoch)).toBe(true);
+      expect(published.at(-1)).toBe(kept);
+      const owning = servers[kept.servers.length - 1 === kept.ownerOf(kept.slotOf('key')) ? 1 : 0]!;
+      expect(await owning.client.request('GET', 'key')).toEqual(Buffer.from(owning === servers[1] ? 'after' : 'before'));
+      for (const server of servers) expect(await server.client.request('KEYS', '__kf:*')).toEqual([]);
+      await after.close();
+      await engine.close();
+    },
+    30_000,
+  );
 
   test('a split that is cancelled while it copies leaves the old server as it was', async () => {
     const pool = await start(configOf());
