@@ -123,7 +123,7 @@ export function whyNotFollowing(config: PoolConfig): string | undefined {
   if (config.autoEjectHosts) return 'a pool with an owner has its keys at home, so auto_eject_hosts is not for it';
   if (config.cluster) return 'cluster: true follows the slots of a Redis Cluster, so the pool has no owner of its own';
   if (config.redirects === 'backends')
-    return 'redirects: backends sends clients to servers by themselves, where they would not follow the owner';
+    return 'redirects: backends sends clients straight to the servers, which cannot tell them where a key on its way is, nor make them wait; use redirects: proxies';
   return undefined;
 }
 

@@ -68,6 +68,16 @@ describe('a file of twemproxy', () => {
     expect(pools[2]!.timeoutMs).toBeUndefined();
   });
 
+  test.each([
+    ['auto_eject_hosts: true', /so auto_eject_hosts is not for it/],
+    ['distribution: slots\n  cluster: true', /follows the slots of a Redis Cluster/],
+    ['distribution: slots\n  redirects: backends', /cannot tell them where a key on its way is.*use redirects: proxies/],
+  ])('has no owner together with %s', (settings, why) => {
+    const text = (owner: string): string => `p:\n  redis: true\n${owner}  ${settings}\n  servers: ["a:1:1"]\n`;
+    expect(parsePoolsFile(text(''), 'p.yml').pools).toHaveLength(1);
+    expect(() => parsePoolsFile(text('  owner: http://127.0.0.1:22223\n'), 'p.yml')).toThrow(why);
+  });
+
   test('may have keys of ours', () => {
     const [pool] = parsePoolsFile(
       'p:\n  redis: true\n  distribution: ranges\n  range_by: number\n  ranges:\n    - { server: R0 }\n    - { from: 10000, server: R1 }\n' +
