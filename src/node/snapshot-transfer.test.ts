@@ -40,7 +40,8 @@ function testClock() {
 }
 
 function machineOn(storage: MemoryStorage, name: string) {
-  const state = newShardState({ id: SHARD, range: WHOLE, table: 4, leader: name });
+  const stored = storage.get(stateKey(SHARD));
+  const state = stored ? decodeShardState(stored) : newShardState({ id: SHARD, range: WHOLE, table: 4, leader: name });
   return new ShardMachine({
     storage,
     module: plainBytes,
@@ -52,12 +53,12 @@ function machineOn(storage: MemoryStorage, name: string) {
 }
 
 /** Keys with and without an expiry, some of them large, by requests with ids. */
-function fill(storage: MemoryStorage, name: string, keys: number): void {
+function fill(storage: MemoryStorage, name: string, keys: number, requestsFrom = 0): void {
   const machine = machineOn(storage, name);
   machine.openEntry(1_000);
   for (let i = 0; i < keys; i++) {
     const key = utf8(`${name} key ${i} ${'x'.repeat(i % 50 === 0 ? 900 : 0)}`);
-    const request = { clientId: utf8(`client ${i % 5}`), requestSeq: i, ackedBelow: 0 };
+    const request = { clientId: utf8(`client ${i % 5}`), requestSeq: requestsFrom + i, ackedBelow: 0 };
     const value = utf8('v'.repeat(i % 100 === 0 ? 200_000 : 60));
     machine.runOnce(request, key, murmur3Position(key), plain.set(value, i % 3 === 0 ? { ttlMs: 5_000 + i } : {}));
   }
@@ -140,6 +141,43 @@ describe('a snapshot', () => {
     run(20);
     expect(isDone()).toBe(true);
     expect(dump(to)).toEqual(before);
+  });
+
+  test('of no later entry than its taker has is left alone, and the next peer is asked', () => {
+    const { clock, pass } = testClock();
+    const stores = { behind: new MemoryStorage(), ahead: new MemoryStorage(), taker: new MemoryStorage() };
+    fill(stores.behind, 'behind', 3);
+    fill(stores.ahead, 'ahead', 3);
+    fill(stores.ahead, 'ahead', 5, 1);
+    fill(stores.taker, 'taker', 2);
+    const commits = (storage: MemoryStorage) => new GroupCommit(storage, clock.atTurnEnd);
+    const source = (storage: MemoryStorage) => new SnapshotSource({ storage, commits: commits(storage), clock, keyspaceIdOf: () => 0 });
+    const sources = { behind: source(stores.behind), ahead: source(stores.ahead) };
+    const mail: (() => void)[] = [];
+    let isDone = false;
+    const fetch: SnapshotFetch = new SnapshotFetch({
+      shard: SHARD,
+      keyspaceId: 0,
+      storage: stores.taker,
+      commits: commits(stores.taker),
+      clock,
+      peers: ['behind', 'ahead'],
+      beyond: 1,
+      send: (peer, request) =>
+        mail.push(() => {
+          const answer = sources[peer as 'behind' | 'ahead'].answer('taker', request);
+          if (answer) fetch.answered(peer, answer);
+        }),
+      onDone: () => {
+        isDone = true;
+      },
+    });
+    for (let round = 0; round < 20 && !isDone; round++) {
+      while (mail.length > 0) mail.shift()!();
+      pass(1_000);
+    }
+    expect(isDone).toBe(true);
+    expect(dump(stores.taker)).toEqual(dump(stores.ahead));
   });
 
   test('counts for nothing until it is whole, and begins anew when a chunk was damaged', () => {

@@ -29,7 +29,7 @@ export interface SnapshotAnswer {
   readonly hash: Bytes;
 }
 
-const CHUNK_BYTES = 256 * 1024;
+const DEFAULT_CHUNK_BYTES = 256 * 1024;
 /** A transfer that is not asked for is forgotten, and its snapshot of the storage let go. */
 const IDLE_MS = 30_000;
 const RESEND_MS = 1_000;
@@ -51,6 +51,7 @@ export class SnapshotSource {
   readonly #commits: GroupCommit;
   readonly #clock: NodeClock;
   readonly #keyspaceIdOf: (shard: number) => number;
+  readonly #chunkBytes: number;
   /** By asker and shard. */
   readonly #sendings = new Map<string, Sending>();
 
@@ -59,11 +60,14 @@ export class SnapshotSource {
     readonly commits: GroupCommit;
     readonly clock: NodeClock;
     readonly keyspaceIdOf: (shard: number) => number;
+    /** How much goes into one chunk. Default: 256 KiB. */
+    readonly chunkBytes?: number;
   }) {
     this.#storage = options.storage;
     this.#commits = options.commits;
     this.#clock = options.clock;
     this.#keyspaceIdOf = options.keyspaceIdOf;
+    this.#chunkBytes = options.chunkBytes ?? DEFAULT_CHUNK_BYTES;
   }
 
   /** The answer to a request, or undefined when there is none to give. */
@@ -83,7 +87,7 @@ export class SnapshotSource {
     this.#commits.commit();
     const snapshot = this.#storage.snapshot();
     try {
-      const reader = new SnapshotReader(snapshot, shard, this.#keyspaceIdOf(shard), CHUNK_BYTES);
+      const reader = new SnapshotReader(snapshot, shard, this.#keyspaceIdOf(shard), this.#chunkBytes);
       const last = { ...this.#next(reader, request), state: encodeShardState(reader.state) };
       this.#sendings.set(name, { transfer, reader, snapshot, last, usedMs: this.#clock.now().monoMs });
       return last;
@@ -122,6 +126,8 @@ export interface SnapshotFetchOptions {
   readonly clock: NodeClock;
   /** Not this node. */
   readonly peers: readonly string[];
+  /** What this replica had run itself: a snapshot of no later entry helps it nothing, and it asks another peer. Default: any will do. */
+  readonly beyond?: number;
   readonly send: (to: string, request: SnapshotRequest) => void;
   /** The shard is installed, at the entry that its stored state says. */
   readonly onDone: () => void;
@@ -150,6 +156,12 @@ export class SnapshotFetch {
     const { commits, onDone } = this.#options;
     if (this.#done || from !== this.#options.peers[this.#peer]) return;
     if (answer.transfer !== this.#transfer || answer.index !== this.#index) return;
+    const { beyond = -1 } = this.#options;
+    if (answer.state && decodeShardState(answer.state).applied <= beyond) {
+      // Its giver was away as well: the next one, in a while.
+      this.#sends = RESENDS;
+      return;
+    }
     try {
       if (answer.state) this.#install(answer.state);
       if (!this.#writer) return;
