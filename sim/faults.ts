@@ -3,7 +3,11 @@ import type { Prng } from '../src/base/prng.ts';
 /** What may go wrong. A seed chooses which of them exist in its run, and how often each strikes. */
 export const FAULT_KINDS = [
   'crash',
+  'death-in-step',
+  'blackout',
+  'log-lost',
   'pause',
+  'pause-in-step',
   'partition',
   'disk-full',
   'slow-disk',
@@ -21,6 +25,7 @@ export const FAULT_KINDS = [
   'truncation',
   'skipping-read',
   'resign',
+  'sessions-expired',
 ] as const;
 
 export type FaultKind = (typeof FAULT_KINDS)[number];
@@ -40,7 +45,7 @@ export class Faults {
     this.#chance = chance;
     // One run in ten has none at all, the others each with even odds.
     const none = chance.below(10) === 0;
-    this.enabled = new Set(enabled ?? FAULT_KINDS.filter(() => chance.below(2) === 0 && !none));
+    this.enabled = new Set(enabled ?? FAULT_KINDS.filter((kind) => chance.below(2) === 0 && !none && kind !== 'log-lost'));
     for (const kind of FAULT_KINDS) this.#eagerness.set(kind, 2 ** (isEager ? 2 + chance.below(2) : chance.below(4)));
   }
 

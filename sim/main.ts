@@ -1,23 +1,27 @@
 import { parseArgs } from 'node:util';
 import { showCount } from '../src/base/units.ts';
 import type { FaultKind } from './faults.ts';
-import { type SimulationResult, simulate } from './simulation.ts';
+import { HUNTS, type SimulationResult, simulate } from './simulation.ts';
 
 // npm run sim: many seeds one after the other, what they came to, and for a failure the one command that shows it again.
 
-const USAGE = `usage: npm run sim -- [--seeds N] [--first SEED] [--seconds S] [--seed SEED] [--json]
+const USAGE = `usage: npm run sim -- [--seeds N] [--first SEED] [--seconds S] [--seed SEED] [--hunt NAME] [--json]
 
   --seeds N      how many seeds to run, default 200
   --first SEED   the first of them; default: the clock's choice
   --seed SEED    this one alone
-  --seconds S    simulated seconds of trouble for each, default 60`;
+  --seconds S    simulated seconds of trouble for each, default 60
+  --hunt NAME    what each is after, instead of what its seed chooses: ${HUNTS.join(', ')}
+  --json         the result in one line, for programs`;
+
+function usageError(why: string): never {
+  console.error(`${why}\n\n${USAGE}`);
+  process.exit(2);
+}
 
 function wholeNumber(text: string, name: string, least: number): number {
   const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < least) {
-    console.error(`${name} must be a whole number from ${least}, not ${text}\n\n${USAGE}`);
-    process.exit(2);
-  }
+  if (!Number.isSafeInteger(value) || value < least) usageError(`${name} must be a whole number from ${least}, not ${text}`);
   return value;
 }
 
@@ -29,14 +33,14 @@ function parse() {
         first: { type: 'string' },
         seed: { type: 'string' },
         seconds: { type: 'string', default: '60' },
+        hunt: { type: 'string' },
         json: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
     });
     return values;
   } catch (error) {
-    console.error(`${(error as Error).message}\n\n${USAGE}`);
-    return process.exit(2);
+    return usageError((error as Error).message);
   }
 }
 
@@ -49,6 +53,10 @@ const seconds = wholeNumber(flags.seconds, '--seconds', 1);
 const single = flags.seed === undefined ? undefined : wholeNumber(flags.seed, '--seed', 0);
 const first = single ?? (flags.first === undefined ? Date.now() % 1_000_000_000 : wholeNumber(flags.first, '--first', 0));
 const seeds = single === undefined ? wholeNumber(flags.seeds, '--seeds', 1) : 1;
+const hunt = HUNTS.find((one) => one === flags.hunt);
+if (flags.hunt !== undefined && !hunt) usageError(`--hunt is one of ${HUNTS.join(', ')}, not ${flags.hunt}`);
+/** Shows a seed again. */
+const command = (seed: number): string => `npm run sim -- --seed ${seed} --seconds ${seconds}${hunt ? ` --hunt ${hunt}` : ''}`;
 const commit = process.env['KEYFLEET_COMMIT'] ?? 'unknown';
 
 const total = { simulatedMs: 0, events: 0, requests: 0, answered: 0, histories: 0, undecided: 0, entries: 0, leaderships: 0 };
@@ -60,12 +68,12 @@ let ran = 0;
 let running = first;
 process.on('unhandledRejection', (error) => {
   console.error(`seed ${running} at commit ${commit} FAILED: a promise broke: ${error instanceof Error ? error.stack : error}`);
-  console.error(`\nagain: npm run sim -- --seed ${running} --seconds ${seconds}`);
+  console.error(`\nagain: ${command(running)}`);
   process.exit(1);
 });
 for (let seed = first; seed < first + seeds && !failed; seed++) {
   running = seed;
-  const result = await simulate({ seed, seconds });
+  const result = await simulate({ seed, seconds, hunt });
   ran++;
   for (const name of Object.keys(total) as (keyof typeof total)[]) total[name] += result[name];
   for (const [kind, count] of result.faults) faults.set(kind, (faults.get(kind) ?? 0) + count);
@@ -90,10 +98,10 @@ if (flags.json) {
   console.log(`  histories   ${showCount(total.histories)} judged, ${showCount(total.undecided)} workloads too hard to judge`);
   const shown = [...faults].sort((a, b) => b[1] - a[1]).map(([kind, count]) => `${kind} ${showCount(count)}`);
   console.log(`  faults      ${shown.join(', ') || 'none'}`);
-  if (single !== undefined) console.log(`  trace       ${failed?.traceHash ?? (await simulate({ seed: first, seconds })).traceHash}`);
+  if (single !== undefined) console.log(`  trace       ${failed?.traceHash ?? (await simulate({ seed: first, seconds, hunt })).traceHash}`);
 }
 if (failed) {
   console.error(`\nseed ${failed.seed} at commit ${commit} FAILED ${failed.failure}`);
-  console.error(`\nagain: npm run sim -- --seed ${failed.seed} --seconds ${seconds}`);
+  console.error(`\nagain: ${command(failed.seed)}`);
   process.exit(1);
 }

@@ -3,6 +3,7 @@ import { KeyfleetError } from '../src/base/errors.ts';
 import type { AppendOutcome, LogRecord, ShardLog } from '../src/log/log.ts';
 import type { Faults } from './faults.ts';
 import type { Scheduler } from './scheduler.ts';
+import type { SimMachine } from './sim-machine.ts';
 
 // The adversarial log of PROTOCOLS §2: one order of entries that never changes, and as little more than that as its contract allows. Requests and
 // answers take time, get lost, arrive long after anybody waits for them, and twice; reads may show an earlier end, fail, or skip what is truncated.
@@ -11,6 +12,7 @@ import type { Scheduler } from './scheduler.ts';
 export class SimLog {
   #entries: Bytes[] = [];
   #truncatedUpto = 0;
+  #generation = 1;
   readonly #listeners: ((seq: number) => void)[] = [];
   readonly #lurking: { readonly seq: number; readonly callback: () => void }[] = [];
 
@@ -20,6 +22,19 @@ export class SimLog {
 
   get truncatedUpto(): number {
     return this.#truncatedUpto;
+  }
+
+  /** Which log this is: another one after each loss. What was sent to an earlier one never arrives. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** All entries are lost; a new log goes on behind entry `seq`, which some replica has run. */
+  restart(seq: number): void {
+    this.#generation++;
+    this.#entries = [];
+    this.#truncatedUpto = seq;
+    this.#lurking.length = 0;
   }
 
   append(entry: Bytes, expectedLastSeq: number): AppendOutcome {
@@ -44,7 +59,10 @@ export class SimLog {
     if (upto <= this.#truncatedUpto) return;
     this.#entries = this.#entries.slice(upto - this.#truncatedUpto);
     this.#truncatedUpto = upto;
+    this.onTruncated();
   }
+
+  onTruncated: () => void = () => {};
 
   /** Calls back when entry `seq` has been appended, if that is still to come. */
   onceAt(seq: number, callback: () => void): void {
@@ -57,61 +75,75 @@ export class SimLog {
   }
 }
 
+/** The second byte of an entry says what it is: these and above, who leads. */
+const CLAIM = 2;
+
 export interface LogLinkOptions {
   readonly log: SimLog;
   readonly scheduler: Scheduler;
   readonly faults: Faults;
-  /** Whether the node can reach the log's servers now. */
-  readonly isConnected: () => boolean;
-  /** Whether the process that made the request still runs, and is let to hear of it: calls `deliver` then, perhaps later. */
-  readonly deliver: (label: string, delayMs: number, action: () => void) => void;
+  /** Whose process has the link. */
+  readonly machine: Pick<SimMachine<unknown>, 'life' | 'logIsCutOff' | 'later' | 'emit'>;
 }
 
 /** The log as one process on one node sees it. */
 export class LogLink implements ShardLog {
   readonly #options: LogLinkOptions;
+  readonly #life: number;
 
   constructor(options: LogLinkOptions) {
     this.#options = options;
+    this.#life = options.machine.life;
   }
 
   append(entry: Bytes, expectedLastSeq: number): Promise<AppendOutcome> {
-    const { log, scheduler, faults, isConnected } = this.#options;
+    const { log, scheduler, faults, machine } = this.#options;
+    const { generation } = log;
+    // Claims and resignations are few, and it matters much who hears of them.
+    const lostOneIn = entry[1]! >= CLAIM ? 4 : 25;
     return new Promise((resolve) => {
       const answer = (outcome: AppendOutcome): void => {
-        if (!isConnected() || faults.strikes('append-answer-lost', 25)) return;
+        if (machine.logIsCutOff || faults.strikes('append-answer-lost', lostOneIn)) return;
         this.#answer('append-answer', () => resolve(outcome));
       };
       // Who is cut off is told so at once half the time, and else nothing.
-      if (!isConnected()) {
+      if (machine.logIsCutOff) {
         if (scheduler.chance.below(2) === 0) this.#answer('append-refused', () => resolve({ kind: 'unknown' }));
         return;
       }
       if (faults.strikes('append-lost', 25)) return;
-      let hasArrived = false;
       const arrive = (): void => {
-        if (hasArrived) return;
+        if (log.generation === generation) answer(log.append(entry, expectedLastSeq));
+      };
+      let hasArrived = false;
+      const arriveOnce = (): void => {
+        if (!hasArrived) arrive();
         hasArrived = true;
-        answer(log.append(entry, expectedLastSeq));
       };
       const isLate = faults.strikes('append-late', 25);
+      const delayMs = this.#delayMs() + (isLate ? 500 + scheduler.chance.below(8_000) : 0);
       // When it does the most harm: as soon as somebody else's entry makes its number fit; or else some time.
-      if (isLate && scheduler.chance.below(2) === 0) log.onceAt(expectedLastSeq, () => scheduler.after(0, 'append-late', arrive));
-      scheduler.after(this.#delayMs() + (isLate ? 500 + scheduler.chance.below(8_000) : 0), 'append', arrive);
-      if (faults.strikes('append-doubled', 25)) {
-        scheduler.after(this.#delayMs() + scheduler.chance.below(3_000), 'append-again', () => answer(log.append(entry, expectedLastSeq)));
-      }
+      const lurks = isLate && scheduler.chance.below(2) === 0;
+      machine.emit('append', lurks ? 0 : delayMs, () => {
+        if (!lurks) {
+          arriveOnce();
+          return;
+        }
+        log.onceAt(expectedLastSeq, () => scheduler.after(0, 'append-late', arriveOnce));
+        scheduler.after(delayMs, 'append', arriveOnce);
+      });
+      if (faults.strikes('append-doubled', 25)) machine.emit('append-again', this.#delayMs() + scheduler.chance.below(3_000), arrive);
     });
   }
 
   async *read(fromSeq: number): AsyncIterableIterator<LogRecord> {
-    const { log, scheduler, faults, isConnected } = this.#options;
+    const { log, scheduler, faults, machine } = this.#options;
     const records = await new Promise<LogRecord[]>((resolve, reject) => {
-      const fails = !isConnected() || faults.strikes('read-failed', 30);
+      const fails = machine.logIsCutOff || faults.strikes('read-failed', 30);
       const stale = faults.strikes('stale-read', 10) ? scheduler.chance.below(20) : 0;
       const skips = fromSeq <= log.truncatedUpto && faults.strikes('skipping-read', 2);
       this.#answer('read', () => {
-        if (fails || !isConnected()) {
+        if (fails || machine.logIsCutOff) {
           reject(new KeyfleetError('KF_UNREACHABLE', 'the log cannot be reached'));
           return;
         }
@@ -129,8 +161,12 @@ export class LogLink implements ShardLog {
   }
 
   async truncate(uptoSeq: number): Promise<void> {
-    const { log, scheduler, isConnected } = this.#options;
-    if (isConnected()) scheduler.after(this.#delayMs(), 'truncate', () => log.truncate(uptoSeq));
+    const { log, machine } = this.#options;
+    const { generation } = log;
+    if (machine.logIsCutOff) return;
+    machine.emit('truncate', this.#delayMs(), () => {
+      if (log.generation === generation) log.truncate(uptoSeq);
+    });
   }
 
   lastSeq(): Promise<number> {
@@ -138,10 +174,12 @@ export class LogLink implements ShardLog {
   }
 
   #answer(label: string, settle: () => void): void {
-    this.#options.deliver(label, this.#delayMs(), () => {
-      this.#options.scheduler.promisesMoved();
+    const { machine, scheduler } = this.#options;
+    const action = (): void => {
+      scheduler.promisesMoved();
       settle();
-    });
+    };
+    machine.later(label, this.#delayMs(), action, this.#life);
   }
 
   #delayMs(): number {

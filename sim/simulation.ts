@@ -1,11 +1,15 @@
 import { toHex } from '../src/base/bytes.ts';
-import type { ShardState } from '../src/shard/shard-state.ts';
-import { FAULT_KINDS, type FaultKind, Faults } from './faults.ts';
+import { KeyfleetError } from '../src/base/errors.ts';
+import { stateKey } from '../src/shard/key-layout.ts';
+import { decodeShardState, type ShardState } from '../src/shard/shard-state.ts';
+import { type FaultKind, Faults } from './faults.ts';
 import { showViolation } from './linearizability/show-violation.ts';
+import { ReplicaProcess } from './replica-process.ts';
 import { Scheduler } from './scheduler.ts';
-import { SimClient } from './sim-client.ts';
+import { type ClientPort, type ClientSurroundings, SimClient, SimReader } from './sim-client.ts';
 import { SimLog } from './sim-log.ts';
-import { SimNode } from './sim-node.ts';
+import { SimMachine } from './sim-machine.ts';
+import { SimNetwork } from './sim-network.ts';
 import { Workload } from './workload/workload.ts';
 
 // One run: some nodes, one shard on all of them, clients, and the faults that the seed chose. First a while in which anything may go wrong and nothing
@@ -16,7 +20,8 @@ export interface SimulationOptions {
   /** Of simulated time, the healed end not counted. */
   readonly seconds: number;
   /** Instead of what the seed would choose. */
-  readonly faults?: readonly FaultKind[];
+  readonly hunt?: Hunt | undefined;
+  readonly faults?: readonly FaultKind[] | undefined;
 }
 
 export interface SimulationResult {
@@ -36,20 +41,35 @@ export interface SimulationResult {
   readonly faults: ReadonlyMap<FaultKind, number>;
 }
 
-const SHARD = 1;
-
 /**
  * What a run is after. `stale-reads`: short troubles of the leader, impatient writers, patient readers, few keys. `lost-appends`: a log of which nobody
- * knows what it took, and clients that do not repeat. `snapshots`: replicas that are away for longer than the log waits. `nothing`: whatever comes.
+ * knows what it took, and clients that do not repeat. `snapshots`: replicas that are away for longer than the log waits. `disasters`: all
+ * processes die at once, and the log may be lost with them. `nothing`: whatever comes.
  */
-type Hunt = 'nothing' | 'stale-reads' | 'lost-appends' | 'snapshots';
+export const HUNTS = ['nothing', 'stale-reads', 'lost-appends', 'snapshots', 'disasters'] as const;
+export type Hunt = (typeof HUNTS)[number];
 
 const HUNTED_WITH: Readonly<Record<Hunt, readonly FaultKind[] | undefined>> = {
   nothing: undefined,
-  'stale-reads': ['partition', 'pause', 'resign', 'slow-log', 'clock-rates', 'hint-lost'],
+  'stale-reads': ['partition', 'pause', 'pause-in-step', 'resign', 'slow-log', 'append-answer-lost', 'clock-rates', 'hint-lost'],
+  'lost-appends': [
+    'append-lost',
+    'append-answer-lost',
+    'append-late',
+    'append-doubled',
+    'slow-log',
+    'crash',
+    'death-in-step',
+    'stale-read',
+  ],
   snapshots: ['truncation', 'skipping-read', 'crash', 'partition', 'disk-full', 'message-lost', 'message-doubled', 'slow-disk'],
-  'lost-appends': ['append-lost', 'append-answer-lost', 'append-late', 'append-doubled', 'slow-log', 'crash', 'stale-read'],
+  disasters: ['blackout', 'log-lost', 'crash', 'death-in-step', 'slow-disk', 'truncation', 'message-lost', 'sessions-expired'],
 };
+/** Faults that strike by themselves, one at a time. */
+const STRIKES = ['crash', 'blackout', 'pause', 'partition', 'disk-full', 'resign', 'sessions-expired'] as const;
+type Strike = (typeof STRIKES)[number];
+
+const SHARD = 1;
 const HEALED_MS = 25_000;
 /** After clients have stopped, for the replicas to become equal. */
 const SETTLE_MS = 15_000;
@@ -66,12 +86,11 @@ class Simulation {
   readonly #scheduler: Scheduler;
   readonly #faults: Faults;
   readonly #log = new SimLog();
-  readonly #nodes: SimNode[] = [];
+  readonly #network: SimNetwork<ReplicaProcess>;
+  readonly #machines: SimMachine<ReplicaProcess>[] = [];
   readonly #workload: Workload;
   readonly #hashes = new Map<number, { readonly hash: string; readonly node: string }>();
   readonly #lastApplied = new Map<string, number>();
-  /** Pairs of nodes, and nodes and clients, that do not hear each other. */
-  readonly #cut = new Set<string>();
   readonly #hunt: Hunt;
   #failure: string | undefined;
   #answered = 0;
@@ -83,8 +102,10 @@ class Simulation {
     this.#safetyMs = options.seconds * 1_000;
     this.#scheduler = new Scheduler(options.seed);
     const { chance } = this.#scheduler;
-    this.#hunt = chance.pick(['nothing', 'stale-reads', 'lost-appends', 'snapshots']);
-    this.#faults = new Faults(chance, options.faults ?? HUNTED_WITH[this.#hunt], this.#hunt !== 'nothing');
+    const chosen = chance.pick(HUNTS);
+    this.#hunt = options.hunt ?? chosen;
+    this.#faults = new Faults(chance, options.faults ?? HUNTED_WITH[this.#hunt], !['nothing', 'stale-reads'].includes(this.#hunt));
+    this.#network = new SimNetwork(this.#scheduler, this.#faults);
     this.#workload = new Workload(
       chance,
       this.#huntsStaleReads ? { keysOfAKind: 1, requestsOfAnAge: 600 } : { keysOfAKind: 1 + chance.below(3), requestsOfAnAge: 120 },
@@ -96,48 +117,11 @@ class Simulation {
   }
 
   async run(): Promise<SimulationResult> {
-    const { chance } = this.#scheduler;
-    const repeats = chance.below(2) === 0 && this.#hunt !== 'lost-appends';
-    const keptEntries = this.#faults.enabled.has('truncation') ? chance.below(20) : 1_000_000;
-    const nodeCount = chance.below(4) === 0 ? 5 : 3;
-    for (let rank = 0; rank < nodeCount; rank++) {
-      const node = new SimNode(`n${rank + 1}`, rank, {
-        scheduler: this.#scheduler,
-        faults: this.#faults,
-        logs: new Map([[SHARD, this.#log]]),
-        send: (from, to, label, deliver) => this.#send(from, to, label, deliver, true),
-        ran: (name, state) => this.#ran(name, state),
-        timing: { tickMs: 250, reportMs: 500, lostMs: 1_500 + chance.below(3_000) },
-        keptEntries,
-        nodeNames: Array.from({ length: nodeCount }, (_, index) => `n${index + 1}`),
-        onSnapshot: () => this.#faults.count('truncation'),
-      });
-      this.#nodes.push(node);
-      node.format();
-    }
+    this.#addMachines();
     this.#log.onAppended(() => this.#hint());
-    for (const node of this.#nodes) node.start();
-    const clientCount = this.#huntsStaleReads || this.#hunt === 'lost-appends' ? 4 : 2 + chance.below(4);
-    const hunts = this.#huntsStaleReads;
-    const commandTimeoutMs = hunts ? 150 + chance.below(500) : 500 + chance.below(5_000);
-    const queryTimeoutMs = hunts ? 20_000 : 1_000 + chance.below(15_000);
-    for (let i = 0; i < clientCount; i++) {
-      new SimClient(`c${i + 1}`, {
-        scheduler: this.#scheduler,
-        workload: this.#workload,
-        nodeNames: this.#nodes.map(({ name }) => name),
-        shard: SHARD,
-        repeats,
-        thinkMs: this.#hunt === 'stale-reads' || this.#hunt === 'lost-appends' ? 20 + chance.below(60) : 30 + chance.below(300),
-        commandTimeoutMs,
-        queryTimeoutMs,
-        onlyReads: i % 2 === 1 && this.#hunt !== 'lost-appends',
-        send: (from, to, label, deliver, mayDouble) => this.#send(from, to, label, deliver, mayDouble),
-        answer: (from, label, deliver) => this.#answer(from, label, deliver),
-        isOver: () => this.#clientsAreOver,
-        onAnswered: () => this.#answered++,
-      }).think();
-    }
+    this.#log.onTruncated = () => this.#powerMayFail(60);
+    for (const machine of this.#machines) machine.start();
+    this.#addClients();
     this.#planFaults();
     try {
       await this.#phases();
@@ -145,6 +129,106 @@ class Simulation {
       this.#fail(`the code broke: ${error instanceof Error ? error.stack : error}`);
     }
     return this.#result();
+  }
+
+  #addMachines(): void {
+    const { chance } = this.#scheduler;
+    const keptEntries = this.#faults.enabled.has('truncation') ? chance.pick([0, chance.below(20)]) : 1_000_000;
+    const nodeNames = Array.from({ length: chance.below(4) === 0 ? 5 : 3 }, (_, index) => `n${index + 1}`);
+    const surroundings = {
+      scheduler: this.#scheduler,
+      faults: this.#faults,
+      log: this.#log,
+      network: this.#network,
+      timing: { tickMs: 250, reportMs: 500, lostMs: 1_500 + chance.below(3_000) },
+      keptEntries,
+      nodeNames,
+      chunkBytes: 100 + chance.below(2_000),
+      onChunk: (machine: SimMachine<ReplicaProcess>) => {
+        if (this.#faults.strikes('crash', 60)) machine.dieWithin(chance.below(4), () => this.#restartIn(machine, chance.below(300)));
+      },
+      onSnapshot: () => this.#faults.count('truncation'),
+    };
+    for (const name of nodeNames) {
+      const machine = new SimMachine<ReplicaProcess>(name, {
+        scheduler: this.#scheduler,
+        faults: this.#faults,
+        boot: (self) => new ReplicaProcess(self, surroundings),
+        died: (process) => process.died(),
+        stepped: ({ process }) => {
+          if (process?.driver) this.#ran(name, process.driver.replica.state);
+        },
+      });
+      this.#machines.push(machine);
+      this.#network.add(machine);
+    }
+  }
+
+  #addClients(): void {
+    const { chance } = this.#scheduler;
+    const hunts = this.#huntsStaleReads;
+    const isBusy = ['stale-reads', 'lost-appends', 'disasters'].includes(this.#hunt);
+    const surroundings: Omit<ClientSurroundings, 'onlyReads'> = {
+      scheduler: this.#scheduler,
+      workload: this.#workload,
+      nodeNames: this.#machines.map(({ name }) => name),
+      known: new Set(),
+      port: this.#port(),
+      repeats: chance.below(2) === 0 && this.#hunt !== 'lost-appends',
+      thinkMs: isBusy ? 20 + chance.below(60) : 30 + chance.below(300),
+      commandTimeoutMs: hunts ? 150 + chance.below(500) : 500 + chance.below(5_000),
+      queryTimeoutMs: hunts ? 20_000 : 1_000 + chance.below(15_000),
+      isOver: () => this.#clientsAreOver,
+      onAnswered: () => this.#answered++,
+      fail: (why) => this.#fail(why),
+    };
+    const clientCount = isBusy ? 4 : 2 + chance.below(4);
+    for (let i = 0; i < clientCount; i++) {
+      const onlyReads = i % 2 === 1 && hunts;
+      new SimClient(`c${i + 1}`, { ...surroundings, onlyReads }).think();
+    }
+    if (hunts) new SimReader('r1', { ...surroundings, onlyReads: true, thinkMs: 60 + chance.below(200) }).think();
+  }
+
+  #port(): ClientPort {
+    const network = this.#network;
+    return {
+      command: (from, node, command, mayDouble, { settled, failed }) =>
+        network.send(
+          from,
+          node,
+          'request',
+          (process) =>
+            process.submit(command, {
+              settled: (token, text) => {
+                network.answer(node, 'reply', () => settled(token, text));
+                this.#powerMayFail(800);
+              },
+              failed: (token, error) => network.answer(node, 'refusal', () => failed(token, error)),
+            }),
+          mayDouble,
+        ),
+      query: (from, node, { key, query, many }, mode, { settled, failed }) =>
+        network.send(
+          from,
+          node,
+          'request',
+          (process) =>
+            process.ask(
+              { key, query, many, mode },
+              {
+                settled: (token, text) => {
+                  // Commands that are told are on a disk; what a read shows of others, only the log has, and may lose with all that is in it.
+                  if (this.#faults.enabled.has('log-lost') && !process.isDurable)
+                    failed(token, new KeyfleetError('KF_OUTCOME_UNKNOWN', 'it may show what no disk has'));
+                  else network.answer(node, 'reply', () => settled(token, text));
+                },
+                failed: (token, error) => network.answer(node, 'refusal', () => failed(token, error)),
+              },
+            ),
+          true,
+        ),
+    };
   }
 
   async #phases(): Promise<void> {
@@ -160,7 +244,7 @@ class Simulation {
     }
     this.#clientsAreOver = true;
     // The leader goes on renewing, so its last entry may be on its way to the others at any one moment.
-    const areLevel = (): boolean => this.#nodes.every(({ drivers }) => drivers.get(SHARD)?.replica.state.applied === this.#log.lastSeq);
+    const areLevel = (): boolean => this.#machines.every((machine) => appliedOf(machine) === this.#log.lastSeq);
     await this.#scheduler.run(endMs + SETTLE_MS / 2, failed);
     await this.#scheduler.run(endMs + SETTLE_MS, () => failed() || areLevel());
     if (!failed()) this.#compareReplicas();
@@ -214,10 +298,10 @@ class Simulation {
   /** When all is quiet, all replicas have run all entries and hold the same bytes. */
   #compareReplicas(): void {
     let first: { readonly node: string; readonly dump: string } | undefined;
-    for (const { name, drivers, storage } of this.#nodes) {
-      const state = drivers.get(SHARD)?.replica.state;
-      if (state?.applied !== this.#log.lastSeq) {
-        this.#fail(`${name} is at entry ${state?.applied} of ${this.#log.lastSeq}, long after everything was healed`);
+    for (const machine of this.#machines) {
+      const { name, storage } = machine;
+      if (appliedOf(machine) !== this.#log.lastSeq) {
+        this.#fail(`${name} is at entry ${appliedOf(machine)} of ${this.#log.lastSeq}, long after everything was healed`);
         return;
       }
       const dump = [...storage.scan({ from: Uint8Array.of(0) })].map(({ key, value }) => `${toHex(key)} ${toHex(value)}`).join('\n');
@@ -226,41 +310,13 @@ class Simulation {
     }
   }
 
-  // The network.
-
-  #send(from: string, to: string, label: string, deliver: (node: SimNode) => void, mayDouble: boolean): void {
-    const node = this.#nodes.find(({ name }) => name === to);
-    if (!node || this.#faults.strikes('message-lost', 40)) return;
-    const copies = mayDouble && this.#faults.strikes('message-doubled', 40) ? 2 : 1;
-    for (let copy = 0; copy < copies; copy++) {
-      this.#scheduler.after(this.#delayMs() + copy * this.#scheduler.chance.below(2_000), label, () => {
-        if (!this.#isCut(from, to)) node.receive(label, () => deliver(node));
-      });
-    }
-  }
-
-  #answer(from: string, label: string, deliver: () => void): void {
-    if (this.#faults.strikes('message-lost', 40)) return;
-    this.#scheduler.after(this.#delayMs(), label, () => {
-      if (!this.#isCut(from, 'c')) deliver();
-    });
-  }
-
-  #isCut(a: string, b: string): boolean {
-    return this.#cut.has(`${a} ${b}`) || this.#cut.has(`${b} ${a}`) || this.#cut.has(`${a[0] === 'c' ? b : a} c`);
-  }
-
   #hint(): void {
-    for (const node of this.#nodes) {
+    for (const machine of this.#machines) {
       if (this.#faults.strikes('hint-lost', 5)) continue;
-      this.#scheduler.after(this.#delayMs(), 'hint', () => {
-        if (!node.logIsCutOff) node.receive('grew', () => node.drivers.get(SHARD)?.logGrew());
+      this.#scheduler.after(this.#network.delayMs(), 'hint', () => {
+        if (!machine.logIsCutOff) machine.receive('grew', () => machine.process?.driver?.logGrew());
       });
     }
-  }
-
-  #delayMs(): number {
-    return 0.1 + this.#scheduler.chance.unit();
   }
 
   // Faults that strike by themselves.
@@ -268,7 +324,7 @@ class Simulation {
   #planFaults(): void {
     const { chance } = this.#scheduler;
     const everyMs = this.#huntsStaleReads ? 4_000 : 1_000 + chance.below(10_000);
-    const kinds = (['crash', 'pause', 'partition', 'disk-full', 'resign'] as const).filter((kind) => this.#faults.enabled.has(kind));
+    const kinds = STRIKES.filter((kind) => this.#faults.enabled.has(kind));
     if (kinds.length === 0) return;
     const next = (): void => {
       this.#scheduler.after(chance.unit() * 2 * everyMs, 'fault', () => {
@@ -280,61 +336,108 @@ class Simulation {
     next();
   }
 
-  #strike(kind: 'crash' | 'pause' | 'partition' | 'disk-full' | 'resign'): void {
+  #strike(kind: Strike): void {
     const { chance } = this.#scheduler;
     // The leader is where it hurts.
-    const leading = this.#nodes.filter(({ drivers }) => drivers.get(SHARD)?.replica.leads);
-    const node = leading.length > 0 && (this.#huntsStaleReads || chance.below(2) === 0) ? chance.pick(leading) : chance.pick(this.#nodes);
-    if (!node.isRunning) return;
-    this.#faults.count(kind);
+    const leading = this.#machines.filter(({ process }) => process?.driver?.replica.leads);
+    const machine = chance.pick(leading.length > 0 && (this.#huntsStaleReads || chance.below(2) === 0) ? leading : this.#machines);
+    if (!machine.isRunning) return;
+    if (kind !== 'partition') this.#faults.count(kind);
     const forMs =
       this.#huntsStaleReads || this.#hunt === 'snapshots'
         ? 4_000 + chance.below(4_000)
         : 100 + chance.below(chance.below(2) === 0 ? 1_000 : 12_000);
     const undo = (action: () => void): void => void this.#scheduler.after(forMs, 'fault-over', action);
     switch (kind) {
-      case 'crash':
-        node.dieWithin(chance.below(12), () => undo(() => this.#restart(node)));
+      case 'crash': {
+        const inStep = this.#faults.enabled.has('death-in-step') && chance.below(2) === 0;
+        machine.dieWithin(chance.below(12), () => this.#restartIn(machine, forMs), inStep ? 1 + chance.below(12) : undefined);
         break;
-      case 'pause':
-        node.pauseWithin(1 + chance.below(6), this.#huntsStaleReads ? forMs + 4_000 : forMs, chance.below(3) > 0 ? 'request' : undefined);
+      }
+      case 'blackout':
+        this.#blackout(forMs, false);
         break;
+      case 'pause': {
+        const looks = this.#faults.enabled.has('pause-in-step') && chance.below(2) === 0 ? 1 + chance.below(3) : 0;
+        const label = chance.pick(['request', 'turn-end', undefined]);
+        machine.pauseWithin(1 + chance.below(6), this.#huntsStaleReads ? forMs + 4_000 : forMs, { label, looks });
+        break;
+      }
       case 'partition':
-        this.#partition(node, undo);
+        this.#partition(machine, undo);
         break;
       case 'disk-full':
-        node.setDiskFull(true);
-        undo(() => node.setDiskFull(false));
+        machine.setDiskFull(true);
+        undo(() => machine.setDiskFull(false));
         break;
       case 'resign':
-        node.receive('resign', () => node.drivers.get(SHARD)?.resign());
+        machine.receive('resign', () => machine.process?.driver?.resign());
+        break;
+      case 'sessions-expired': {
+        const beforeMs = Math.floor(machine.clock.now().wallMs) - chance.below(20_000);
+        const sink = { settled: () => {}, failed: () => {} };
+        machine.receive('expire', () => machine.process?.submit({ kind: 'expire-sessions', beforeMs }, sink));
+      }
     }
   }
 
-  #partition(node: SimNode, undo: (action: () => void) => void): void {
+  #partition(machine: SimMachine<ReplicaProcess>, undo: (action: () => void) => void): void {
     const { chance } = this.#scheduler;
+    this.#faults.count('partition');
     const from = this.#huntsStaleReads ? 2 : chance.below(4);
-    if (from !== 1) node.logIsCutOff = true;
-    const cuts = from === 2 ? [] : [...this.#nodes.map(({ name }) => `${node.name} ${name}`), ...(from === 3 ? [] : [`${node.name} c`])];
-    for (const cut of cuts) this.#cut.add(cut);
+    if (from !== 1) machine.logIsCutOff = true;
+    const mend = this.#network.cut(machine.name, { machines: from !== 2, clients: from < 2 });
     undo(() => {
-      node.logIsCutOff = false;
-      for (const cut of cuts) this.#cut.delete(cut);
+      machine.logIsCutOff = false;
+      mend();
     });
   }
 
-  #restart(node: SimNode): void {
-    if (!node.isRunning) node.start();
+  #restartIn(machine: SimMachine<ReplicaProcess>, ms: number): void {
+    this.#scheduler.after(ms, 'restart', () => machine.start());
+  }
+
+  /** Just now, when it does the most harm. */
+  #powerMayFail(oneIn: number): void {
+    if (this.#faults.strikes('log-lost', oneIn)) this.#blackout(1_000, true);
+    else if (this.#faults.strikes('blackout', oneIn)) this.#blackout(1_000, false);
+  }
+
+  /** The power fails everywhere; when it comes back, the log may have lost all that it had. */
+  #blackout(forMs: number, losesLog: boolean): void {
+    for (const machine of this.#machines) machine.dieWithin(0, () => {});
+    this.#scheduler.after(0.001, 'dark', () => {
+      if (losesLog) this.#loseLog();
+      for (const machine of this.#machines) {
+        this.#scheduler.after(this.#scheduler.chance.unit() * forMs, 'light', () => machine.start());
+      }
+    });
+  }
+
+  /** A new log begins behind the last entry that any disk knows. Whoever has less takes its data from there. */
+  #loseLog(): void {
+    let upto = -1;
+    for (const { storage } of this.#machines) {
+      const stored = storage.get(stateKey(SHARD));
+      const state = stored && decodeShardState(stored);
+      if (state && state.status !== 'faulted') upto = Math.max(upto, state.applied);
+    }
+    if (upto < 0) return;
+    this.#log.restart(upto);
+    this.#lastApplied.clear();
+    for (const seq of [...this.#hashes.keys()]) if (seq > upto) this.#hashes.delete(seq);
   }
 
   #heal(): void {
     this.#faults.active = false;
-    this.#cut.clear();
-    for (const node of this.#nodes) {
-      node.heal();
-      this.#restart(node);
+    this.#network.heal();
+    for (const machine of this.#machines) {
+      machine.heal();
+      machine.start();
     }
   }
 }
 
-export { FAULT_KINDS };
+function appliedOf({ process }: SimMachine<ReplicaProcess>): number | undefined {
+  return process?.driver?.replica.state.applied;
+}

@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'esbuild';
 import type { Mutant } from './mutants.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
+/** Bundled itself, it is told where the project is. */
+const root = process.env['KEYFLEET_ROOT'] ?? fileURLToPath(new URL('../..', import.meta.url));
 
 /** Writes the simulator to `outfile`, with the mutant's edits made. @throws when an edit has not exactly one place. */
 export async function bundleMutant(mutant: Mutant, outfile: string): Promise<void> {

@@ -17,8 +17,8 @@ beforeAll(() => {
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
 describe('the simulator finds a seeded bug', () => {
-  test('of which there are nine', () => {
-    expect(MUTANTS.length).toBe(9);
+  test('of which there are nineteen', () => {
+    expect(MUTANTS.length).toBe(19);
     expect(new Set(MUTANTS.map(({ name }) => name)).size).toBe(MUTANTS.length);
   });
 
@@ -28,7 +28,7 @@ describe('the simulator finds a seeded bug', () => {
       await bundleMutant(mutant, bundle);
       const run = promisify(execFile)(
         process.execPath,
-        [bundle, '--first', String(mutant.firstSeed), '--seeds', String(mutant.withinSeeds), '--seconds', '30'],
+        [bundle, '--first', String(mutant.firstSeed), '--seeds', String(mutant.withinSeeds), '--seconds', '30', '--hunt', mutant.hunt],
         {
           timeout: 110_000,
         },

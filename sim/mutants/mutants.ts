@@ -1,3 +1,5 @@
+import type { Hunt } from '../simulation.ts';
+
 // Bugs that the simulator must find: each an edit of the shipped source, made when the simulator is bundled. An edit whose text is no longer there,
 // or is there twice, fails the test that runs them, so a mutant cannot quietly become none.
 
@@ -13,6 +15,8 @@ export interface Mutant {
   /** What goes wrong. */
   readonly why: string;
   readonly edits: readonly Edit[];
+  /** Which runs are after bugs of its kind. */
+  readonly hunt: Hunt;
   /** Where to begin: near a seed that finds it, so that the test is quick. */
   readonly firstSeed: number;
   /** It is found in so many seeds from there on. */
@@ -21,6 +25,7 @@ export interface Mutant {
 
 const LEADERSHIP = 'src/shard/leadership.ts';
 const REPLICA = 'src/shard/replica/replica.ts';
+const DRIVER = 'src/node/replica-driver.ts';
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -33,7 +38,8 @@ export const MUTANTS: readonly Mutant[] = [
         replace: 'const follows = equalBytes(prevHash, prevHash);',
       },
     ],
-    firstSeed: 41,
+    hunt: 'lost-appends',
+    firstSeed: 14,
     withinSeeds: 60,
   },
   {
@@ -51,21 +57,24 @@ export const MUTANTS: readonly Mutant[] = [
         replace: '',
       },
     ],
-    firstSeed: 1,
+    hunt: 'stale-reads',
+    firstSeed: 3,
     withinSeeds: 60,
   },
   {
     name: 'leader counts on more than its lease',
     why: 'the others wait for less, and one of them leads while it still answers by its lease',
     edits: [{ file: REPLICA, find: 'own.sentMs + leaseMs * (1 - drift)', replace: 'own.sentMs + leaseMs * 1.7' }],
-    firstSeed: 1053,
+    hunt: 'stale-reads',
+    firstSeed: 44,
     withinSeeds: 60,
   },
   {
     name: 'challenger does not wait',
     why: 'it leads while the lease of another runs',
     edits: [{ file: REPLICA, find: '(vacant ? 0 : leaseMs * (1 + drift))', replace: '(vacant ? 0 : leaseMs / 3)' }],
-    firstSeed: 9,
+    hunt: 'stale-reads',
+    firstSeed: 7,
     withinSeeds: 60,
   },
   {
@@ -78,6 +87,7 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "      reign.footing = 'certain';\n      this.#takeBack(this.#pipeline.takeAll());\n",
       },
     ],
+    hunt: 'lost-appends',
     firstSeed: 1,
     withinSeeds: 60,
   },
@@ -91,7 +101,8 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "    proposal.fate = 'unknown';\n    failSent([proposal], this.#notLeader('lost'), this.#notLeader('lost'));\n",
       },
     ],
-    firstSeed: 33,
+    hunt: 'lost-appends',
+    firstSeed: 25,
     withinSeeds: 60,
   },
   {
@@ -104,7 +115,8 @@ export const MUTANTS: readonly Mutant[] = [
         replace: "    proposal.fate = 'unknown';\n    this.#pipeline.remove(proposal);\n    this.#takeBack([proposal]);\n",
       },
     ],
-    firstSeed: 1,
+    hunt: 'lost-appends',
+    firstSeed: 3,
     withinSeeds: 60,
   },
   {
@@ -117,7 +129,8 @@ export const MUTANTS: readonly Mutant[] = [
         replace: '    if (state.applied % 3 !== 0) this.#storage.put(this.#stateKey, encodeShardState(state));\n    this.#open = false;\n',
       },
     ],
-    firstSeed: 1,
+    hunt: 'disasters',
+    firstSeed: 2,
     withinSeeds: 60,
   },
   {
@@ -131,7 +144,162 @@ export const MUTANTS: readonly Mutant[] = [
         replace: 'if (seq <= before.applied) return',
       },
     ],
+    hunt: 'snapshots',
     firstSeed: 1,
+    withinSeeds: 60,
+  },
+  {
+    name: 'lease kept while resigning',
+    why: 'anybody may lead once the resignation is in the log, which its leader need not have heard',
+    edits: [
+      {
+        file: REPLICA,
+        find: '    if (!reign || reign.resigning) failRead(pending,',
+        replace: '    if (!reign) failRead(pending,',
+      },
+      {
+        file: REPLICA,
+        find: '    this.#reign.resigning = true;\n    this.#leaseUntilMs = Number.NEGATIVE_INFINITY;\n',
+        replace: '    this.#reign.resigning = true;\n',
+      },
+    ],
+    hunt: 'stale-reads',
+    firstSeed: 68,
+    withinSeeds: 60,
+  },
+  {
+    name: 'barrier read answered when sent',
+    why: 'who leads no more and does not know it answers from its own past',
+    edits: [
+      {
+        file: REPLICA,
+        find: '      this.#send(now, commands, reads);\n',
+        replace: '      this.#send(now, commands, []);\n      for (const read of reads) this.#answer(read, now, undefined);\n',
+      },
+    ],
+    hunt: 'stale-reads',
+    firstSeed: 6,
+    withinSeeds: 60,
+  },
+  {
+    name: 'lease counted from when its entry was run',
+    why: 'the others count from when they ran it, which may have been long before',
+    edits: [{ file: REPLICA, find: 'own.sentMs + leaseMs * (1 - drift)', replace: 'now.monoMs + leaseMs * (1 - drift)' }],
+    hunt: 'stale-reads',
+    firstSeed: 51,
+    withinSeeds: 60,
+  },
+  {
+    name: 'lease looked at by the clock of the last tick',
+    why: 'a process that stood still answers, when it goes on, as if no time had passed',
+    edits: [
+      {
+        file: DRIVER,
+        find: 'if (this.#clock.now().monoMs < leaseUntilMs) read',
+        replace: 'if (tickMsOf.get(this)! < leaseUntilMs) read',
+      },
+      {
+        file: DRIVER,
+        find: 'else this.replica.ask(read, mode, this.#clock.now());',
+        replace: 'else this.replica.ask(read, mode, { monoMs: tickMsOf.get(this)!, wallMs: 0 });',
+      },
+      {
+        file: DRIVER,
+        find: '  #armTick(): void {\n',
+        replace: '  #armTick(): void {\n    tickMsOf.set(this, this.#clock.now().monoMs);\n',
+      },
+      {
+        file: DRIVER,
+        find: 'const READ_BATCH = 64;\n',
+        replace: 'const READ_BATCH = 64;\nconst tickMsOf = new WeakMap<object, number>();\n',
+      },
+    ],
+    hunt: 'stale-reads',
+    firstSeed: 5,
+    withinSeeds: 60,
+  },
+  {
+    name: 'own entry known by its number alone',
+    why: 'the leader runs what it sent where another entry stands',
+    edits: [
+      {
+        file: 'src/shard/replica/pipeline.ts',
+        find: 'one.seq === seq && equalBytes(one.bytes, bytes)',
+        replace: 'one.seq === seq && bytes.length > 0',
+      },
+    ],
+    hunt: 'lost-appends',
+    firstSeed: 1,
+    withinSeeds: 60,
+  },
+  {
+    name: 'session not looked at',
+    why: 'a request that comes twice runs twice',
+    edits: [
+      {
+        file: 'src/shard/shard-machine.ts',
+        find: '      if (known) return told(known);\n',
+        replace: '',
+      },
+    ],
+    hunt: 'disasters',
+    firstSeed: 1,
+    withinSeeds: 60,
+  },
+  {
+    name: 'expired session runs again',
+    why: 'what was run and forgotten is run once more when it comes late',
+    edits: [
+      {
+        file: 'src/shard/sessions.ts',
+        find: 'if (issuedMs !== undefined && issuedMs < expiredBeforeMs) {',
+        replace: 'if (issuedMs !== undefined && issuedMs < 0) {',
+      },
+    ],
+    hunt: 'disasters',
+    firstSeed: 7,
+    withinSeeds: 60,
+  },
+  {
+    name: 'snapshot without sessions',
+    why: 'whoever takes it runs again what was run before it',
+    edits: [
+      {
+        file: 'src/shard/replica/snapshot.ts',
+        find: ', sessionRange(keyspaceId, range)];',
+        replace: '].filter(() => sessionRange(keyspaceId, range) !== undefined);',
+      },
+    ],
+    hunt: 'snapshots',
+    firstSeed: 1,
+    withinSeeds: 60,
+  },
+  {
+    name: 'half a snapshot taken for whole',
+    why: 'who dies while it is installed comes back with the rest missing',
+    edits: [
+      {
+        file: 'src/shard/replica/snapshot.ts',
+        find: "encodeShardState({ ...this.#state, status: 'faulted' })",
+        replace: 'encodeShardState(this.#state)',
+      },
+    ],
+    hunt: 'snapshots',
+    firstSeed: 89,
+    withinSeeds: 60,
+  },
+  {
+    name: 'answered before it is durable',
+    why: 'a log that is lost with all processes takes with it what clients were told',
+    edits: [
+      {
+        file: REPLICA,
+        find: 'else answers.add(one.sink, one.token, reply as never, true);',
+        replace: 'else one.sink.settled(one.token, reply as never);',
+      },
+    ],
+    hunt: 'disasters',
+    firstSeed: 6,
     withinSeeds: 60,
   },
 ];

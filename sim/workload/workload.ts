@@ -7,10 +7,22 @@ import { OPENING_BALANCE, type SimAction, type SimQuery } from './sim-module.ts'
 // What clients do, and whether the answers they got can be true. Keys live for a while and are then left alone, so that histories of one key stay
 // short enough to be judged whole, however long a run is.
 
-/** A request as it goes to a shard. */
-export type SimRequest =
-  | { readonly kind: 'command'; readonly key: string; readonly many: boolean; readonly action: SimAction }
-  | { readonly kind: 'query'; readonly key: string; readonly many: boolean; readonly query: SimQuery };
+/** A command as it goes to a shard. */
+export interface SimCommandRequest {
+  readonly kind: 'command';
+  readonly key: string;
+  readonly many: boolean;
+  readonly action: SimAction;
+}
+
+export interface SimQueryRequest {
+  readonly kind: 'query';
+  readonly key: string;
+  readonly many: boolean;
+  readonly query: SimQuery;
+}
+
+export type SimRequest = SimCommandRequest | SimQueryRequest;
 
 /** One request and where its fate is written down. */
 export interface Assignment {
@@ -126,7 +138,7 @@ export class Workload {
     const from = chance.below(ACCOUNT_COUNT);
     const to = (from + 1 + chance.below(ACCOUNT_COUNT - 1)) % ACCOUNT_COUNT;
     const amount = 1 + chance.below(OPENING_BALANCE);
-    const action: SimAction = { kind: 'transfer', to: `${keys[from]}>${keys[to]}`, amount };
+    const action: SimAction = { kind: 'transfer', from: keys[from]!, to: keys[to]!, amount };
     return assign(
       this.#accounts,
       client,
@@ -161,11 +173,11 @@ export class Workload {
   }
 }
 
-function command(key: string, action: SimAction): SimRequest {
+function command(key: string, action: SimAction): SimCommandRequest {
   return { kind: 'command', key, many: false, action };
 }
 
-function query(key: string): SimRequest {
+function query(key: string): SimQueryRequest {
   return { kind: 'query', key, many: false, query: { kind: 'read' } };
 }
 

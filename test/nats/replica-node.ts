@@ -1,5 +1,5 @@
 import type { NatsConnection } from '@nats-io/transport-node';
-import { type SimCommand, type SimQuery, type SimValue, simModule } from '../../sim/workload/sim-module.ts';
+import { type SimAction, type SimQuery, type SimValue, simModule } from '../../sim/workload/sim-module.ts';
 import { type Bytes, utf8 } from '../../src/base/bytes.ts';
 import { KeyfleetError } from '../../src/base/errors.ts';
 import { type JetStreamLog, jetStreamLog } from '../../src/nats/jetstream-log.ts';
@@ -10,6 +10,7 @@ import { SystemClock } from '../../src/node/node-clock.ts';
 import { type ReadMode, ReplicaDriver } from '../../src/node/replica-driver.ts';
 import { murmur3Position } from '../../src/partition/hash/murmur3-x86-128.ts';
 import { stateKey } from '../../src/shard/key-layout.ts';
+import type { RequestId } from '../../src/shard/request-id.ts';
 import { ShardMachine } from '../../src/shard/shard-machine.ts';
 import { decodeShardState, newShardState, type ShardState } from '../../src/shard/shard-state.ts';
 import { type LmdbStorage, openStorage } from '../../src/storage/lmdb.ts';
@@ -28,7 +29,7 @@ export class ReplicaNode {
   readonly #transport: Transport;
   readonly #storage: LmdbStorage;
   readonly #commits: GroupCommit;
-  readonly #driver: ReplicaDriver<SimValue, SimCommand, string, SimQuery, string>;
+  readonly #driver: ReplicaDriver<SimValue, SimAction, string, SimQuery, string>;
   /** Why it watches its log no more. */
   ended: KeyfleetError | undefined;
 
@@ -108,10 +109,10 @@ export class ReplicaNode {
     return this.#log;
   }
 
-  command(key: string, command: SimCommand, many: boolean): Promise<string> {
+  command(key: string, command: SimAction, many: boolean, request: RequestId): Promise<string> {
     return new Promise((settled, failed) => {
       const sink = { settled: (_: number, reply: string) => settled(reply), failed: (_: number, error: Error) => failed(error) };
-      this.#driver.submit({ kind: many ? 'command-many' : 'command', key: utf8(key), command }, sink, 0);
+      this.#driver.submit({ kind: many ? 'command-many' : 'command', key: utf8(key), command, request }, sink, 0);
     });
   }
 

@@ -3,11 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { SimRequestId } from '../../sim/workload/sim-module.ts';
 import { type Assignment, Workload } from '../../sim/workload/workload.ts';
 import { isKeyfleetError } from '../../src/base/errors.ts';
 import { Prng } from '../../src/base/prng.ts';
+import { Session } from '../../src/node/session.ts';
 import { NotLeaderError } from '../../src/shard/replica/not-leader-error.ts';
+import type { RequestId } from '../../src/shard/request-id.ts';
 import { hasRecentNats, NATS_SERVERS, NatsServers, waitFor } from './nats-servers.ts';
 import { ReplicaNode } from './replica-node.ts';
 
@@ -61,11 +62,16 @@ describe.skipIf(!hasRecentNats)('replicas of a shard on three nats-servers', { r
   };
 
   async function client(name: string): Promise<void> {
-    for (let number = 1; !stop; number++) await ask(workload.next(name), { client: name, number });
+    const session = new Session({ clientId: name }, Date.now);
+    while (!stop) {
+      const id = session.request();
+      await ask(workload.next(name), id);
+      session.close(id);
+    }
   }
 
   /** Asks until it is answered: commands carry an id, so that they may be sent again. */
-  async function ask(assignment: Assignment, id: SimRequestId): Promise<void> {
+  async function ask(assignment: Assignment, id: RequestId): Promise<void> {
     const { request } = assignment;
     let target = leader() ?? alive()[0]!;
     for (let attempt = 0; attempt < 1_000; attempt++) {
@@ -73,8 +79,8 @@ describe.skipIf(!hasRecentNats)('replicas of a shard on three nats-servers', { r
         const { key, many } = request;
         const text =
           request.kind === 'command'
-            ? await target.command(key, { action: request.action, request: id }, many)
-            : await target.query(key, request.query, many, id.number % 3 === 0 ? 'barrier' : 'lease');
+            ? await target.command(key, request.action, many, id)
+            : await target.query(key, request.query, many, id.requestSeq % 3 === 0 ? 'barrier' : 'lease');
         assignment.answered(text);
         answered++;
         return;

@@ -1,0 +1,63 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { bundleMutant } from './bundle.ts';
+import { MUTANTS } from './mutants.ts';
+
+// npm run sim -- --mutants [--first SEED] [--seeds N] [--only TEXT]: how many seeds it takes to find each seeded bug.
+
+const { values: flags } = parseArgs({
+  options: {
+    mutants: { type: 'boolean' },
+    first: { type: 'string', default: '1' },
+    seeds: { type: 'string', default: '200' },
+    seconds: { type: 'string', default: '30' },
+    hunt: { type: 'string' },
+    only: { type: 'string', default: '' },
+  },
+});
+
+interface Report {
+  readonly seeds: number;
+  readonly wallMs: number;
+  readonly failed?: { readonly seed: number; readonly failure: string };
+}
+
+/** What the simulator says of the bundle. It fails when it finds something, and says so all the same. */
+function run(bundle: string, hunt: string): Promise<Report> {
+  const { first, seeds, seconds } = flags;
+  const options = ['--json', '--first', first, '--seeds', seeds, '--seconds', seconds, '--hunt', hunt];
+  return new Promise((resolve) => {
+    execFile(process.execPath, [bundle, ...options], (_error, stdout, stderr) => {
+      const last = /^seed (\d+) at commit .* FAILED:? (.*)$/m.exec(stderr);
+      if (stdout !== '') resolve(JSON.parse(stdout) as Report);
+      else
+        resolve({
+          seeds: Number(last?.[1]) - Number(first) + 1,
+          wallMs: 0,
+          failed: { seed: Number(last?.[1]), failure: last?.[2] ?? stderr },
+        });
+    });
+  });
+}
+
+const scratch = mkdtempSync(join(dirname(fileURLToPath(import.meta.url)), 'mutants-'));
+let missed = 0;
+try {
+  for (const [index, mutant] of MUTANTS.entries()) {
+    if (!mutant.name.includes(flags.only)) continue;
+    const bundle = join(scratch, `${index}.mjs`);
+    await bundleMutant(mutant, bundle);
+    const { seeds, failed } = await run(bundle, flags.hunt ?? mutant.hunt);
+    if (!failed) missed++;
+    const [firstLine] = (failed?.failure ?? '').split('\n');
+    console.log(
+      `${mutant.name.padEnd(52)} ${failed ? `found at seed ${failed.seed}, the ${seeds}.` : `not found in ${seeds}`}   ${firstLine}`,
+    );
+  }
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
+process.exitCode = missed > 0 ? 1 : 0;

@@ -1,0 +1,79 @@
+import type { Faults } from './faults.ts';
+import type { Scheduler } from './scheduler.ts';
+import type { SimMachine } from './sim-machine.ts';
+
+// Messages between machines, and between them and clients: they take time, get lost, arrive twice, and not at all where the net is cut.
+
+/** All clients together, where the net is cut between them and a machine. */
+const CLIENTS = 'c';
+
+export class SimNetwork<Process> {
+  readonly #scheduler: Scheduler;
+  readonly #faults: Faults;
+  readonly #machines = new Map<string, SimMachine<Process>>();
+  readonly #cut = new Set<string>();
+
+  constructor(scheduler: Scheduler, faults: Faults) {
+    this.#scheduler = scheduler;
+    this.#faults = faults;
+  }
+
+  add(machine: SimMachine<Process>): void {
+    this.#machines.set(machine.name, machine);
+  }
+
+  /** From a machine or a client to the process of machine `to`, if there is one then. */
+  send(from: string, to: string, label: string, deliver: (process: Process) => void, mayDouble: boolean): void {
+    const target = this.#machines.get(to);
+    if (!target || this.#faults.strikes('message-lost', 40)) return;
+    const copies = mayDouble && this.#faults.strikes('message-doubled', 40) ? 2 : 1;
+    for (let copy = 0; copy < copies; copy++) {
+      this.#emit(from, label, this.delayMs() + copy * this.#scheduler.chance.below(2_000), () => {
+        if (this.#isCut(from, to)) return;
+        target.receive(label, () => {
+          if (target.process) deliver(target.process);
+        });
+      });
+    }
+  }
+
+  /** From a machine to a client. */
+  answer(from: string, label: string, deliver: () => void): void {
+    if (this.#faults.strikes('message-lost', 40)) return;
+    this.#emit(from, label, this.delayMs(), () => {
+      if (!this.#isCut(from, CLIENTS)) deliver();
+    });
+  }
+
+  /** Between the machine and others, or clients, or both. Returns the call that mends it. */
+  cut(machine: string, whom: { readonly machines: boolean; readonly clients: boolean }): () => void {
+    const others = whom.machines ? [...this.#machines.keys()].filter((name) => name !== machine) : [];
+    const cuts = others.map((name) => `${machine} ${name}`);
+    if (whom.clients) cuts.push(`${machine} ${CLIENTS}`);
+    for (const one of cuts) this.#cut.add(one);
+    return () => {
+      for (const one of cuts) this.#cut.delete(one);
+    };
+  }
+
+  heal(): void {
+    this.#cut.clear();
+  }
+
+  delayMs(): number {
+    return 0.1 + this.#scheduler.chance.unit();
+  }
+
+  #emit(from: string, label: string, delayMs: number, action: () => void): void {
+    const machine = this.#machines.get(from);
+    if (machine) machine.emit(label, delayMs, action);
+    else this.#scheduler.after(delayMs, label, action);
+  }
+
+  #isCut(a: string, b: string): boolean {
+    const machine = this.#machines.has(a) ? a : b;
+    const other = machine === a ? b : a;
+    const whom = this.#machines.has(other) ? other : CLIENTS;
+    return this.#cut.has(`${machine} ${whom}`) || this.#cut.has(`${whom} ${machine}`);
+  }
+}
