@@ -18,7 +18,6 @@ export class Offers {
   readonly bySlot: Int32Array;
   /** Offers below this are the near ones. */
   readonly nearCount: number;
-  readonly #score: Float64Array;
   readonly #clock: Float64Array;
   readonly #rate: Float64Array;
   readonly #permutations: KeyedPermutation[] = [];
@@ -44,23 +43,23 @@ export class Offers {
     this.nearCount = total;
     this.slotOf = new Int32Array(total);
     this.nodeOf = new Uint16Array(total);
-    this.#score = new Float64Array(total);
     this.slotStart = new Int32Array(slotCount + 1);
     for (let node = 0; node < nodeCount; node++) {
       const permutation = permutationOf(topology.nodes[node]!.id, slotCount, nodeHasher);
       this.#permutations.push(permutation);
-      const own = rate[node]!;
       for (let offer = this.start[node]!, rank = 0; offer < this.start[node + 1]!; offer++, rank++) {
         const slot = permutation.at(rank);
         this.slotOf[offer] = slot;
         this.nodeOf[offer] = node;
-        this.#score[offer] = clock[rank]! / own;
         this.slotStart[slot + 1]!++;
       }
     }
     for (let slot = 0; slot < slotCount; slot++) this.slotStart[slot + 1]! += this.slotStart[slot]!;
     this.bySlot = new Int32Array(total);
-    this.#sort(slotCount);
+    this.#sort(
+      slotCount,
+      horizon.reduce((most, one) => (one > most ? one : most), 0),
+    );
   }
 
   node(offer: number): number {
@@ -99,24 +98,43 @@ export class Offers {
     return offers;
   }
 
-  /** Equal scores stay in order of node, that is of id. */
-  #sort(slotCount: number): void {
-    const { bySlot, slotOf, slotStart } = this;
-    const score = this.#score;
+  /**
+   * Equal scores stay in order of node, that is of id. Offers are dealt to the slots band by band of scores, so that each finds its place near
+   * the end of its slot's list.
+   */
+  #sort(slotCount: number, horizon: number): void {
+    const { bySlot, slotOf, slotStart, start } = this;
+    const clock = this.#clock;
+    const score = new Float64Array(slotOf.length);
     const next = slotStart.slice(0, slotCount);
-    for (let offer = 0; offer < slotOf.length; offer++) {
-      const slot = slotOf[offer]!;
-      const from = slotStart[slot]!;
-      let at = next[slot]!++;
-      const own = score[offer]!;
-      while (at > from && score[bySlot[at - 1]!]! > own) {
-        bySlot[at] = bySlot[at - 1]!;
-        at--;
+    const nextOffer = start.slice();
+    for (let band = 1; band <= BANDS; band++) {
+      const limit = band === BANDS ? Number.POSITIVE_INFINITY : (horizon * band) / BANDS;
+      for (let node = 0; node < this.#rate.length; node++) {
+        const rate = this.#rate[node]!;
+        const first = start[node]!;
+        let offer = nextOffer[node]!;
+        for (; offer < start[node + 1]!; offer++) {
+          const own = clock[offer - first]! / rate;
+          if (own > limit) break;
+          const slot = slotOf[offer]!;
+          const from = slotStart[slot]!;
+          let at = next[slot]!++;
+          while (at > from && score[at - 1]! > own) {
+            bySlot[at] = bySlot[at - 1]!;
+            score[at] = score[at - 1]!;
+            at--;
+          }
+          bySlot[at] = offer;
+          score[at] = own;
+        }
+        nextOffer[node] = offer;
       }
-      bySlot[at] = offer;
     }
   }
 }
+
+const BANDS = 32;
 
 /** A slot that runs out of near offers is seldom refused by all within so many horizons. */
 const FAR_HORIZONS = 4;
