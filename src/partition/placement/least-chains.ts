@@ -67,9 +67,9 @@ export class LeastChains {
 
   /** Carries out chains that cost at most `mostPrice` until there is none. False when the search gave up before. */
   settle(mostPrice = FAR - 1): boolean {
-    const { held, target, cells } = this.#matching;
-    for (let round = 0; round <= cells.length; round++) {
-      if (!held.some((count, node) => count < target[node]!)) return true;
+    if (this.#matching.isShort) this.#matching.listPrevious();
+    for (let round = 0; round <= this.#cellOf.length; round++) {
+      if (!this.#matching.isShort) return true;
       this.#listCells();
       const price = this.#label();
       if (this.#budget <= 0) return false;

@@ -20,7 +20,7 @@ export type ChainKind = 'kept' | 'direct' | 'anyhow';
  * Slots that the searches of one kind may look at: some tenths of a second. Counted and not timed, so that every machine stops at the same
  * place and makes the same table. What `direct` has not found, least-chains.ts finds; the last kind places what is left and may look longer.
  */
-const SEARCH_BUDGET: Readonly<Record<ChainKind, number>> = { kept: 1 << 23, direct: 1 << 23, anyhow: 1 << 26 };
+const SEARCH_BUDGET: Readonly<Record<ChainKind, number>> = { kept: 1 << 23, direct: 1 << 21, anyhow: 1 << 26 };
 
 /** Slots looked at for each node of a search for a quick chain. */
 const QUICK_LOOKS = 1_024;
@@ -39,6 +39,13 @@ export interface Link {
   readonly cell: number;
   readonly node: number;
   readonly out: number;
+}
+
+/** How many cells each node has. By index: the iterator of a large array takes several times as long. */
+export function tally(cells: Int32Array, nodeCount: number): Int32Array {
+  const counts = new Int32Array(nodeCount);
+  for (let at = 0; at < cells.length; at++) if (cells[at] !== VACANT) counts[cells[at]!]!++;
+  return counts;
 }
 
 export class Matching {
@@ -69,15 +76,16 @@ export class Matching {
   readonly #endless: Uint8Array;
   /** Nodes the present search has not come to. */
   #unreached = 0;
-  /** The slots that node n held before: `previousSlots[previousAt[n]] …`. */
-  readonly previousAt: Int32Array;
-  readonly previousSlots: Int32Array;
+  /** The slots that node n held before: `previousSlots[previousAt[n]] …`. Empty until {@link listPrevious}. */
+  previousAt: Int32Array = new Int32Array(0);
+  previousSlots: Int32Array = new Int32Array(0);
   readonly #reached: Uint8Array;
   readonly #parentNode: Int32Array;
   readonly #parentCell: Int32Array;
   /** Where the last search over all slots of a node found something: the next one starts there. */
   readonly #scanFrom: Int32Array;
 
+  /** `cells` hold nothing but previous replicas. */
   constructor(topology: Topology, cells: Int32Array, previous: Int32Array, target: Int32Array) {
     const nodeCount = topology.nodes.length;
     this.topology = topology;
@@ -87,29 +95,35 @@ export class Matching {
     this.previous = previous;
     this.previousCount = previous.length / this.slotCount;
     this.target = target;
-    this.held = new Int32Array(nodeCount);
+    this.held = tally(cells, nodeCount);
     this.fresh = new Uint8Array(cells.length);
-    for (let at = 0; at < cells.length; at++) {
-      const node = cells[at]!;
-      if (node === VACANT) continue;
-      this.held[node]!++;
-      if (!this.wasIn(Math.floor(at / this.replicaCount), node)) this.fresh[at] = 1;
-    }
     this.gains = Uint8Array.from(target, (wanted, node) => (wanted > this.held[node]! ? 1 : 0));
-    this.previousAt = new Int32Array(nodeCount + 1);
-    for (const node of previous) if (node !== VACANT) this.previousAt[node + 1]!++;
-    for (let node = 0; node < nodeCount; node++) this.previousAt[node + 1]! += this.previousAt[node]!;
-    this.previousSlots = new Int32Array(this.previousAt[nodeCount]!);
-    const next = this.previousAt.slice();
-    for (let at = 0; at < previous.length; at++) {
-      const node = previous[at]!;
-      if (node !== VACANT) this.previousSlots[next[node]!++] = Math.floor(at / this.previousCount);
-    }
     this.#reached = new Uint8Array(nodeCount);
     this.#parentNode = new Int32Array(nodeCount);
     this.#parentCell = new Int32Array(nodeCount);
     this.#scanFrom = new Int32Array(nodeCount);
     this.#endless = new Uint8Array(nodeCount);
+  }
+
+  /** Some node has too few. */
+  get isShort(): boolean {
+    for (let node = 0; node < this.target.length; node++) if (this.held[node]! < this.target[node]!) return true;
+    return false;
+  }
+
+  /** Makes the list of previous slots, once. */
+  listPrevious(): void {
+    if (this.previousAt.length > 0) return;
+    const nodeCount = this.target.length;
+    const held = tally(this.previous, nodeCount);
+    this.previousAt = new Int32Array(nodeCount + 1);
+    for (let node = 0; node < nodeCount; node++) this.previousAt[node + 1] = this.previousAt[node]! + held[node]!;
+    this.previousSlots = new Int32Array(this.previousAt[nodeCount]!);
+    const next = this.previousAt.slice();
+    for (let at = 0; at < this.previous.length; at++) {
+      const node = this.previous[at]!;
+      if (node !== VACANT) this.previousSlots[next[node]!++] = Math.floor(at / this.previousCount);
+    }
   }
 
   /** Puts `node` (or nobody) into a cell. */
@@ -145,6 +159,8 @@ export class Matching {
    * used up first.
    */
   settle(kind: ChainKind): boolean {
+    if (!this.isShort) return true;
+    this.listPrevious();
     this.#budget = SEARCH_BUDGET[kind];
     this.#slots = this.#slotsWhere((at) => kind !== 'direct' || this.#isEnd(at) || this.#movable(at));
     this.#settleEach(kind);

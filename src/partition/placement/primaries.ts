@@ -1,5 +1,5 @@
-import type { Topology } from './topology.ts';
-import { VACANT } from './topology.ts';
+import { tally } from './matching.ts';
+import { type Topology, VACANT } from './topology.ts';
 
 /**
  * Reorders each slot's replicas so that every node is primary of its share: of `t` replicas it holds, floor(t / RF) or ceil(t / RF).
@@ -36,8 +36,7 @@ class Primaries {
     this.#cells = cells;
     this.#replicaCount = replicaCount;
     this.#nodeCount = nodeCount;
-    const held = new Int32Array(nodeCount);
-    for (const node of cells) held[node]!++;
+    const held = tally(cells, nodeCount);
     this.#least = held.map((count) => Math.floor(count / replicaCount));
     this.#most = held.map((count) => Math.ceil(count / replicaCount));
     this.#led = new Int32Array(nodeCount);

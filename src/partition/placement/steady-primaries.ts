@@ -11,6 +11,7 @@
  * has a whole one.
  */
 import { assert } from '../../base/assert.ts';
+import { tally } from './matching.ts';
 import { VACANT } from './topology.ts';
 
 const FAR = 0x3fff_ffff;
@@ -54,10 +55,9 @@ class SteadyPrimaries {
     this.#replicaCount = replicaCount;
     this.#slotCount = cells.length / replicaCount;
     this.#nodeCount = nodeCount;
+    const held = tally(cells, nodeCount);
     this.#from = new Int32Array(nodeCount + 1);
-    for (const node of cells) this.#from[node + 1]!++;
-    const held = this.#from.slice(1);
-    for (let node = 0; node < nodeCount; node++) this.#from[node + 1]! += this.#from[node]!;
+    for (let node = 0; node < nodeCount; node++) this.#from[node + 1] = this.#from[node]! + held[node]!;
     this.#slots = new Int32Array(cells.length);
     const next = this.#from.slice();
     for (let at = 0; at < cells.length; at++) this.#slots[next[cells[at]!]!++] = Math.floor(at / replicaCount);
@@ -116,6 +116,7 @@ class SteadyPrimaries {
   /** Cheapest chains from nodes that give to nodes that take, as long as there is one cheaper than `below`. */
   #route(gives: (node: number) => boolean, takes: (node: number) => boolean, below: number): void {
     for (let round = 0; round <= this.#slotCount; round++) {
+      if (!this.#led.some((_, node) => takes(node))) return;
       const price = this.#prices(gives, takes);
       if (price >= below) return;
       this.#carryOut(gives, takes, price);

@@ -9,7 +9,7 @@
 import { KeyfleetError } from '../../base/errors.ts';
 import type { PartitionNode } from '../node.ts';
 import { LeastChains } from './least-chains.ts';
-import { Matching } from './matching.ts';
+import { Matching, tally } from './matching.ts';
 import { type ReplicaRule, spreadOut } from './replica-rule.ts';
 import { checkShape, indexById, type SlotTable } from './slot-table.ts';
 import { steadyPrimaries } from './steady-primaries.ts';
@@ -48,8 +48,7 @@ export function sticky<N extends PartitionNode>(previous: SlotTable, nodes: read
   const before = new Int32Array(previous.cells.length);
   for (let at = 0; at < before.length; at++) before[at] = numbers[previous.cells[at]!]!;
   const { cells, someLeft } = keepLegal(topology, before, previous.slotCount);
-  const held = new Int32Array(nodeIds.length);
-  for (const node of cells) if (node !== VACANT) held[node]!++;
+  const held = tally(cells, nodeIds.length);
   const target = roundShares(topology, previous.slotCount, shares(topology, previous.slotCount), held);
   const matching = new Matching(topology, cells, before, target);
   const chains = new LeastChains(matching);
@@ -142,50 +141,50 @@ function handOver(matching: Matching): void {
   // Primaries a node has more than it may keep: where it has none, it gives slots it does not lead, as long as there are any.
   const primaries = matching.previousPrimaries();
   const spareLead = target.map((count) => -Math.ceil(count / replicaCount));
-  for (const node of primaries) if (node !== VACANT) spareLead[node]!++;
-  for (const sweep of ['vacant', 'not led', 'any'] as const) {
-    for (let i = 0; i < slotCount && missing > 0; i++) {
-      const slot = scattered(i, slotCount);
-      const base = slot * replicaCount;
-      for (;;) {
-        let giver = VACANT;
-        let most = 0;
-        for (let at = base; at < base + replicaCount; at++) {
-          const node = cells[at]!;
-          if ((node === VACANT) !== (sweep === 'vacant')) continue;
-          if (sweep === 'not led' && primaries[slot] === node && spareLead[node]! <= 0) continue;
-          const spare = node === VACANT ? FIRST : held[node]! - target[node]!;
-          if (spare > most) {
-            most = spare;
-            giver = at;
-          }
-        }
-        if (giver === VACANT) break;
-        const out = cells[giver]!;
-        if (!handOverCell(base, giver)) break;
-        if (out !== VACANT && primaries[slot] === out) spareLead[out]!--;
+  for (let slot = 0; slot < slotCount; slot++) if (primaries[slot] !== VACANT) spareLead[primaries[slot]!]!++;
+  // Small functions: a process seldom changes a table twice in a row, and they are compiled long before one great loop is.
+  /** The cell whose node has most to give, or one that is vacant; −1 when there is none that `sweep` allows. */
+  const giverOf = (slot: number, sweep: 'vacant' | 'not led' | 'any'): number => {
+    const base = slot * replicaCount;
+    let giver = -1;
+    let most = 0;
+    for (let at = base; at < base + replicaCount; at++) {
+      const node = cells[at]!;
+      if ((node === VACANT) !== (sweep === 'vacant')) continue;
+      if (sweep === 'not led' && primaries[slot] === node && spareLead[node]! <= 0) continue;
+      const spare = node === VACANT ? FIRST : held[node]! - target[node]!;
+      if (spare > most) {
+        most = spare;
+        giver = at;
       }
+    }
+    return giver;
+  };
+  const handOverSlot = (slot: number, sweep: 'vacant' | 'not led' | 'any'): void => {
+    for (let giver = giverOf(slot, sweep); giver >= 0; giver = giverOf(slot, sweep)) {
+      const out = cells[giver]!;
+      if (!handOverCell(slot * replicaCount, giver)) return;
+      if (out !== VACANT && primaries[slot] === out) spareLead[out]!--;
+    }
+  };
+  const stride = scatteringStride(slotCount);
+  for (const sweep of cells.includes(VACANT) ? (['vacant', 'not led', 'any'] as const) : (['not led', 'any'] as const)) {
+    let slot = 0;
+    for (let done = 0; done < slotCount && missing > 0; done++) {
+      handOverSlot(slot, sweep);
+      slot += stride;
+      if (slot >= slotCount) slot -= slotCount;
     }
   }
 }
 
 const FIRST = 0x7fff_ffff;
 
-/** Slot `i` of an order in which neighbours are far apart: a fixed multiplier, prime to every slot count by stepping on if need be. */
-function scattered(i: number, slotCount: number): number {
-  return (i * strideOf(slotCount)) % slotCount;
-}
-
-const strides = new Map<number, number>();
-
-function strideOf(slotCount: number): number {
-  let stride = strides.get(slotCount);
-  if (stride === undefined) {
-    stride = Math.max(1, Math.floor(slotCount * 0.618034));
-    while (greatestDivisor(stride, slotCount) !== 1) stride++;
-    strides.set(slotCount, stride);
-  }
-  return stride;
+/** A step by which one comes to every slot once, neighbours far apart: it has no divisor in common with the slot count. */
+function scatteringStride(slotCount: number): number {
+  let stride = Math.max(1, Math.floor(slotCount * 0.618034));
+  while (greatestDivisor(stride, slotCount) !== 1) stride++;
+  return stride % slotCount;
 }
 
 function greatestDivisor(a: number, b: number): number {
@@ -196,8 +195,7 @@ function greatestDivisor(a: number, b: number): number {
 /** Under a custom rule the targets may be out of reach: then any legal node takes a vacant cell, the relatively emptiest first. */
 export function fillAnyhow(matching: Matching): void {
   const { topology, cells, held, target, replicaCount } = matching;
-  for (let at = 0; at < cells.length; at++) {
-    if (cells[at] !== VACANT) continue;
+  for (let at = cells.indexOf(VACANT); at >= 0; at = cells.indexOf(VACANT, at + 1)) {
     const base = at - (at % replicaCount);
     let best = VACANT;
     for (let node = 0; node < held.length; node++)
