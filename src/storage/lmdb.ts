@@ -6,6 +6,7 @@ import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import { MIB, showBytes } from '../base/units.ts';
 import { BatchWriter } from './batch-writer.ts';
 import { CommitProgress } from './commit-progress.ts';
+import { DeadRuns } from './dead-runs.ts';
 import { isDiskFull, type LockedDirectory, lockDirectory, unreadable } from './directory.ts';
 import { type Files, realFiles } from './files.ts';
 import { Flusher } from './flusher.ts';
@@ -93,6 +94,7 @@ export class LmdbStorage implements Storage {
   #announceIsDue = false;
   #sinceSizeCheck = 0;
   #isOpen = true;
+  readonly #dead = new DeadRuns();
   readonly #layers: Layers;
 
   static async open(directory: LockedDirectory, options: StorageOptions): Promise<LmdbStorage> {
@@ -170,7 +172,7 @@ export class LmdbStorage implements Storage {
     });
     if (replayed.unused.length > 0) files.remove(replayed.unused).catch(() => {});
     // Replayed values lie in the bytes of their files; new ones go to a memtable of their own.
-    this.#active = new Memtable(replayed.last);
+    this.#active = new Memtable(replayed.last, 0, this.#dead);
     this.#memtables = [this.#active, ...memtables.filter((memtable) => memtable.entryCount > 0)];
     for (const memtable of this.#memtables) if (memtable !== this.#active) this.#frozenBytes += memtable.bytes;
     this.#writer = new BatchWriter(this.#journal, this.#active);
@@ -191,6 +193,7 @@ export class LmdbStorage implements Storage {
     });
     const self = this;
     this.#layers = {
+      dead: this.#dead,
       get memtables() {
         return self.#memtables;
       },
@@ -384,7 +387,7 @@ export class LmdbStorage implements Storage {
   /** Puts an empty memtable over the one that took the writes, which from now on is only read and flushed. */
   #freeze(): void {
     this.#frozenBytes += this.#active.bytes;
-    this.#active = new Memtable(this.#committed, this.#active.entryCount);
+    this.#active = new Memtable(this.#committed, this.#active.entryCount, this.#dead);
     this.#memtables = [this.#active, ...this.#memtables];
     this.#generation++;
     this.#writer.use(this.#active);

@@ -1,6 +1,7 @@
 import { assert } from '../base/assert.ts';
 import { type Bytes, copyBytes } from '../base/bytes.ts';
 import { CommitProgress, storageFailed } from './commit-progress.ts';
+import { after, DeadRuns, NOTED_FROM } from './dead-runs.ts';
 import { fromLatin1, latin1 } from './latin1.ts';
 import { type KeyCursor, OrderedKeys } from './ordered-keys.ts';
 import {
@@ -40,6 +41,7 @@ export interface MemoryStorageOptions {
 export class MemoryStorage implements Storage {
   readonly #values: Map<string, Bytes>;
   readonly #order = new OrderedKeys();
+  readonly #dead = new DeadRuns();
   /** Keys in `#order` that are gone from `#values`. */
   #goneCount = 0;
   #bytes = 0;
@@ -85,7 +87,7 @@ export class MemoryStorage implements Storage {
   }
 
   scan(options: ScanOptions): IterableIterator<StoragePair> {
-    return new MapScan(options, this.#order, (key) => this.#values.get(key));
+    return new MapScan(options, this.#order, (key) => this.#values.get(key), this.#dead);
   }
 
   put(key: Bytes, value: Bytes): void {
@@ -242,7 +244,10 @@ export class MemoryStorage implements Storage {
     if (value) {
       this.#bytes += key.length + value.length;
       this.#values.set(key, value);
-      if (!before) this.#order.add(key);
+      if (!before) {
+        this.#order.add(key);
+        if (!this.#dead.isEmpty) this.#dead.cut(key);
+      }
     } else if (before) {
       this.#values.delete(key);
       this.#goneCount++;
@@ -322,12 +327,15 @@ class MapScan implements IterableIterator<StoragePair> {
   readonly #from: string;
   readonly #to: string | undefined;
   readonly #reverse: boolean;
+  readonly #dead: DeadRuns | undefined;
   #left: number;
-  #started = false;
+  /** The last key visited. */
+  #last: string | undefined;
 
-  constructor(options: ScanOptions, order: OrderedKeys, get: (key: string) => Bytes | undefined) {
+  constructor(options: ScanOptions, order: OrderedKeys, get: (key: string) => Bytes | undefined, dead?: DeadRuns) {
     this.#order = order;
     this.#get = get;
+    this.#dead = dead;
     this.#from = latin1(options.from);
     this.#to = options.to && latin1(options.to);
     this.#reverse = options.reverse ?? false;
@@ -336,20 +344,42 @@ class MapScan implements IterableIterator<StoragePair> {
   }
 
   next(): IteratorResult<StoragePair> {
+    if (this.#left <= 0) return { done: true, value: undefined };
     const cursor = this.#cursor;
-    while (this.#left > 0) {
-      this.#order.settle();
-      if (this.#started) cursor.advance();
-      else cursor.seek(this.#reverse ? this.#to : this.#from);
-      this.#started = true;
+    const reverse = this.#reverse;
+    const start = this.#last ?? (reverse ? this.#to : this.#from);
+    this.#order.settle();
+    if (this.#last === undefined) cursor.seek(start);
+    else cursor.advance();
+    for (let passed = 0; ; passed++) {
       const key = cursor.key;
-      if (key === undefined || (this.#reverse ? key < this.#from : this.#to !== undefined && key >= this.#to)) return this.return();
-      const value = this.#get(key);
-      if (!value) continue;
-      this.#left--;
-      return { done: false, value: { key: fromLatin1(key), value } };
+      const isOver = key === undefined || (reverse ? key < this.#from : this.#to !== undefined && key >= this.#to);
+      const value = isOver ? undefined : this.#get(key);
+      if (isOver || value) {
+        if (passed >= NOTED_FROM) this.#noteDead(start, isOver ? undefined : key);
+        if (!value) return this.return();
+        this.#last = key;
+        this.#left--;
+        return { done: false, value: { key: fromLatin1(key!), value } };
+      }
+      const beyond = passed % NOTED_FROM === 0 && this.#dead?.isEmpty === false ? this.#beyond(key) : undefined;
+      if (beyond === undefined) cursor.advance();
+      else {
+        cursor.seek(beyond);
+        passed = NOTED_FROM;
+      }
     }
-    return { done: true, value: undefined };
+  }
+
+  #beyond(key: string): string | undefined {
+    return this.#reverse ? this.#dead!.startBelow(after(key)) : this.#dead!.endFrom(key);
+  }
+
+  /** Nothing lives between `start` and `stop`, undefined: where the scan ends. */
+  #noteDead(start: string | undefined, stop: string | undefined): void {
+    const high = this.#reverse ? start : (stop ?? this.#to);
+    const low = this.#reverse ? stop : this.#last;
+    if (high !== undefined) this.#dead?.note(low === undefined ? this.#from : after(low), high);
   }
 
   return(): IteratorResult<StoragePair> {

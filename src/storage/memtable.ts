@@ -1,4 +1,5 @@
 import type { Bytes } from '../base/bytes.ts';
+import type { DeadRuns } from './dead-runs.ts';
 import { DELETE, OPERATION_HEADER_BYTES } from './journal-format.ts';
 import { keyHash } from './key-hash.ts';
 import { fromLatin1, latin1 } from './latin1.ts';
@@ -38,6 +39,7 @@ export class Memtable {
   /** The last closed batch in it. */
   lastNumber: CommitNumber;
   readonly #order = new OrderedKeys();
+  readonly #dead: DeadRuns | undefined;
   #ordered = 0;
   #count = 0;
   #slots: Int32Array<ArrayBuffer>;
@@ -46,9 +48,10 @@ export class Memtable {
   #mask: number;
   #keyBytes = 0;
 
-  /** Room for `expected` keys is made at once; it grows beyond. */
-  constructor(lastNumber: CommitNumber, expected = 0) {
+  /** Room for `expected` keys is made at once; it grows beyond. Keys that come to life are cut out of `dead`. */
+  constructor(lastNumber: CommitNumber, expected = 0, dead?: DeadRuns) {
     this.lastNumber = lastNumber;
+    this.#dead = dead;
     let slots = FIRST_SLOTS;
     while (slots < expected) slots *= 2;
     this.#slots = new Int32Array(slots * SLOT);
@@ -126,6 +129,7 @@ export class Memtable {
     }
     const cells = this.#cells;
     undo?.push(cells[cell + SLOT_OF]! - 1, cells[cell + CHUNK]!, cells[cell + AT]!);
+    this.#revive(cell);
     cells[cell + CHUNK] = chunk;
     cells[cell + AT] = at;
   }
@@ -134,6 +138,7 @@ export class Memtable {
   restore(slot: number, chunk: number, at: number): void {
     const cell = this.#cellOfSlot(slot);
     const cells = this.#cells;
+    this.#revive(cell);
     if (at !== NOTHING) {
       cells[cell + CHUNK] = chunk;
       cells[cell + AT] = at;
@@ -153,7 +158,9 @@ export class Memtable {
     for (; this.#ordered < end; this.#ordered++) {
       const chunk = this.chunks[this.#slots[this.#ordered * SLOT]!]!;
       const at = this.#slots[this.#ordered * SLOT + 1]!;
-      this.#order.add(latin1(chunk, at + OPERATION_HEADER_BYTES, valueAt(chunk, at)));
+      const name = latin1(chunk, at + OPERATION_HEADER_BYTES, valueAt(chunk, at));
+      this.#order.add(name);
+      if (this.#dead?.isEmpty === false && !this.#isDeleted(this.#cellOfSlot(this.#ordered))) this.#dead.cut(name);
     }
     this.#order.settle();
     return this.#ordered === this.#count;
@@ -161,6 +168,18 @@ export class Memtable {
 
   cursor(reverse: boolean): KeyCursor {
     return this.#order.cursor(reverse);
+  }
+
+  #isDeleted(cell: number): boolean {
+    return isDeletion(this.chunks[this.#cells[cell + CHUNK]!]!, this.#cells[cell + AT]!);
+  }
+
+  /** What the cell says is about to change: a key that is deleted here will live, or what is below. */
+  #revive(cell: number): void {
+    if (this.#dead?.isEmpty !== false || !this.#isDeleted(cell)) return;
+    const chunk = this.chunks[this.#cells[cell + CHUNK]!]!;
+    const at = this.#cells[cell + AT]!;
+    this.#dead.cut(latin1(chunk, at + OPERATION_HEADER_BYTES, valueAt(chunk, at)));
   }
 
   /** Where in the cells that of a key begins, or NONE. */

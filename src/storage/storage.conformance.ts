@@ -204,6 +204,39 @@ export function describeStorage(name: string, adapter: StorageUnderTest): void {
         expect(pairs(storage)).toEqual(['a=A', 'e=E']);
       });
 
+      test.each([false, true])('passes over many deleted keys, and sees those that come back to life, backwards: %s', async (reverse) => {
+        const names = Array.from({ length: 100 }, (_, i) => `k${100 + i}`);
+        const seen = (): string[] => [...storage.scan({ from: utf8('k'), to: utf8('l'), reverse })].map(({ key }) => fromUtf8(key)).sort();
+        for (const name of names) put(name, 'below');
+        storage.commit();
+        await adapter.stir?.(storage);
+        for (const name of names.slice(50)) put(name, 'newer');
+        storage.commit();
+        for (const name of names) remove(name);
+        expect([seen(), seen()]).toEqual([[], []]);
+        storage.rollback(0);
+        expect(seen()).toEqual(names);
+
+        for (const name of names) remove(name);
+        storage.commit();
+        expect(seen()).toEqual([]);
+        const savepoint = storage.savepoint();
+        for (const name of ['k125', 'k175', 'k1505']) put(name, 'again');
+        expect(seen()).toEqual(['k125', 'k1505', 'k175']);
+        remove('k1505');
+        expect(seen()).toEqual(['k125', 'k175']);
+        storage.rollback(savepoint);
+        expect(seen()).toEqual([]);
+        const snapshot = storage.snapshot();
+        put('k150', 'last');
+        expect(seen()).toEqual(['k150']);
+        expect(pairs(snapshot, { from: 'k', to: 'l', reverse })).toEqual([]);
+        storage.commit();
+        await adapter.stir?.(storage);
+        expect(seen()).toEqual(['k150']);
+        snapshot.release();
+      });
+
       test('can be left early and is over then', () => {
         const scan = storage.scan({ from: utf8('a') });
         for (const { key } of scan) if (fromUtf8(key) === 'b') break;
@@ -305,6 +338,7 @@ export function describeStorage(name: string, adapter: StorageUnderTest): void {
 type Step =
   | { readonly do: 'put'; readonly key: Bytes; readonly value: Bytes }
   | { readonly do: 'delete' | 'get'; readonly key: Bytes }
+  | { readonly do: 'put-row' | 'delete-row'; readonly first: number; readonly count: number }
   | { readonly do: 'savepoint' | 'rollback' | 'commit' | 'snapshot' | 'release' | 'stir' | 'settle' | 'reopen' }
   | { readonly do: 'scan'; readonly from: Bytes; readonly to: Bytes | undefined; readonly reverse: boolean; readonly limit: number };
 
@@ -317,6 +351,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 12, arbitrary: fc.record({ do: fc.constant('put' as const), key: keys, value: fc.uint8Array({ maxLength: 12 }) }) },
   { weight: 5, arbitrary: fc.record({ do: fc.constant('delete' as const), key: keys }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('get' as const), key: keys }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constantFrom('put-row' as const, 'delete-row' as const, 'delete-row' as const),
+      first: fc.integer({ min: 0, max: 200 }),
+      count: fc.integer({ min: 10, max: 100 }),
+    }),
+  },
   {
     weight: 5,
     arbitrary: fc.record({
@@ -381,6 +423,21 @@ async function playAgainstModel(
         storage.delete(one.key);
         model.delete(toHex(one.key));
         openWrites++;
+        break;
+      // Many side by side, so that scans find long stretches of deleted keys.
+      case 'put-row':
+      case 'delete-row':
+        for (let n = one.first; n < Math.min(256, one.first + one.count); n++) {
+          const key = Uint8Array.of(0x61, n);
+          if (one.do === 'put-row') {
+            storage.put(key, key);
+            model.set(toHex(key), key);
+          } else {
+            storage.delete(key);
+            model.delete(toHex(key));
+          }
+          openWrites++;
+        }
         break;
       case 'get': {
         const expected = model.get(toHex(one.key));
