@@ -57,7 +57,7 @@ export function putBytes(target: Uint8Array, at: number, bytes: Bytes): void {
 }
 
 /** Up to so many bytes a loop is quicker than a call to `set`, which leaves JavaScript. */
-const LOOP_BYTES = 48;
+const LOOP_BYTES = 32;
 
 const SLAB_BYTES = 8 * 1024;
 const SLICE_LIMIT = 1024;

@@ -123,7 +123,7 @@ export class LocalLog {
     let answer: A;
     try {
       if (this.#closed) throw closed();
-      answer = shard.machine.query(key, position, query, this.#now());
+      answer = shard.machine.query(key, position, query, this.#now);
     } catch (error) {
       sink.failed(token, worldly(error));
       return;

@@ -65,9 +65,10 @@ export class ModuleRunner<Value, Command, Reply, Query, Answer> {
     return { reply: result.reply, changedKeys: many.changedKeys };
   }
 
-  query(state: ShardState, nowMs: number, key: Bytes, position: number, query: Query): Answer {
+  /** At `nowMs`, or if it is later at what `clock` says. */
+  query(state: ShardState, nowMs: number, clock: (() => number) | undefined, key: Bytes, position: number, query: Query): Answer {
     const view = this.#view;
-    view.load(state.table, position, key, nowMs);
+    view.load(state.table, position, key, nowMs, clock);
     const result = this.#module.query(view, view.value, query);
     const load = view.value === undefined ? (this.loadPerQueryToMissingKey ?? result.load) : result.load;
     this.#options.worked(position, load);

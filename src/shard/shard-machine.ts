@@ -432,10 +432,15 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     }
   }
 
-  /** Answers a query about one key at `nowMs`, or at the time of the last entry if that is later. @throws what the module throws; KF_SHARD_MOVED. */
-  query(key: Bytes, position: number, query: Query, nowMs: number): Answer {
+  /**
+   * Answers a query about one key at the time `now`, or at that of the last entry if that is later. A clock for `now` is only asked where the
+   * time matters. @throws what the module throws; KF_SHARD_MOVED.
+   */
+  query(key: Bytes, position: number, query: Query, now: number | (() => number)): Answer {
     if (position < this.#from || position >= this.#to) throw this.#elsewhere(position);
-    return this.#runner.query(this.#state, this.#queryNow(nowMs), key, position, query);
+    return typeof now === 'number'
+      ? this.#runner.query(this.#state, this.#queryNow(now), undefined, key, position, query)
+      : this.#runner.query(this.#state, this.#queryNow(0), now, key, position, query);
   }
 
   /** `key`: the first of the keys. @throws as {@link query}; KF_CROSS_SHARD, KF_NOT_SUPPORTED. */

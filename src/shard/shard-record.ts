@@ -18,7 +18,6 @@ export class RecordView<Value> implements QueryContext, CellOwner, ValueViewer {
   readonly cells: StoredCellReader;
   key: Bytes = NO_BYTES;
   position = 0;
-  nowMs = 0;
   expireAtMs: number | undefined;
   sizeBytes = 0;
   storageKey: Bytes = NO_BYTES;
@@ -32,6 +31,8 @@ export class RecordView<Value> implements QueryContext, CellOwner, ValueViewer {
   protected readonly header: RecordHeader = { expireAtMs: undefined, generation: 0, sizeBytes: 0, key: undefined };
   readonly #reader: ShardReader;
   readonly #keys: SizedBytes | undefined;
+  #nowMs = 0;
+  #clock: (() => number) | undefined;
 
   /** `keys`: where storage keys are written; absent: to bytes of their own, for a view that is loaded once. */
   constructor(reader: ShardReader, codec: ValueCodec<Value>, keys?: SizedBytes) {
@@ -41,14 +42,24 @@ export class RecordView<Value> implements QueryContext, CellOwner, ValueViewer {
     this.cells = new StoredCellReader(reader, this);
   }
 
-  /** Looks the record up. */
-  load(table: number, position: number, key: Bytes, nowMs: number): void {
+  /** The time is read when it is first asked for: a look at the clock costs as much as a look at a small record that never expires. */
+  get nowMs(): number {
+    if (this.#clock) {
+      this.#nowMs = Math.max(this.#nowMs, this.#clock());
+      this.#clock = undefined;
+    }
+    return this.#nowMs;
+  }
+
+  /** Looks the record up, at `nowMs`, or if it is later at what `clock` says. */
+  load(table: number, position: number, key: Bytes, nowMs: number, clock?: () => number): void {
     const storageKey = recordKey(table, position, key, this.#keys);
     this.storageKey = storageKey;
     this.cells.forget();
     this.key = key;
     this.position = position;
-    this.nowMs = nowMs;
+    this.#nowMs = nowMs;
+    this.#clock = clock;
     this.value = undefined;
     this.expireAtMs = undefined;
     this.sizeBytes = 0;

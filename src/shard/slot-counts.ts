@@ -39,8 +39,8 @@ export class SlotCounts {
   readonly #keys: Float64Array;
   readonly #bytes: Float64Array;
   readonly #expiring: Float64Array;
-  /** Work done lately, see {@link addLoad}. */
-  readonly #load: Float64Array;
+  /** Work done lately, see {@link addLoad}. Half as exact as the counts, and half as large, as every request writes to it. */
+  readonly #load: Float32Array;
   /** Blocks that differ from what is stored. */
   readonly #dirty: Uint8Array;
   /** All changes since {@link settle}, four numbers each: slot from the first on, keys, bytes, expiring. */
@@ -57,7 +57,7 @@ export class SlotCounts {
     this.#keys = new Float64Array(slots);
     this.#bytes = new Float64Array(slots);
     this.#expiring = new Float64Array(slots);
-    this.#load = new Float64Array(slots);
+    this.#load = new Float32Array(slots);
     this.#dirty = new Uint8Array(this.#blockCount);
   }
 
@@ -252,7 +252,8 @@ export class SlotCounts {
     const first = Math.max(this.firstSlot, other.firstSlot);
     const end = Math.min(this.endSlot, other.endSlot);
     const to = first - this.firstSlot;
-    const part = (counts: Float64Array): Float64Array => counts.subarray(first - other.firstSlot, end - other.firstSlot);
+    const part = <T extends Float64Array | Float32Array>(counts: T): T =>
+      counts.subarray(first - other.firstSlot, end - other.firstSlot) as T;
     this.#keys.set(part(other.#keys), to);
     this.#bytes.set(part(other.#bytes), to);
     this.#expiring.set(part(other.#expiring), to);
