@@ -1,0 +1,321 @@
+// What do durable commands and reads cost on a cluster, beside etcd? Three nats-servers that sync every write and three nodes, each a process of its own on
+// this machine; keys of 16 and values of 100 bytes; 1, 64, 256 and 1,024 in flight.
+//
+//   1 shard        clients in the process of the node that leads it
+//   16 shards      clients in all three processes, each asking for what its node leads; in flight: all together
+//   16, any node   clients in one process, asking for all keys: two of three requests are carried to another node over NATS
+//   etcd           three members, a client in a process of its own on the member that leads, gRPC over 4 HTTP/2 connections
+//
+// A command is answered when most nats-servers have its entry on disk and so has the leader's own journal. Everything shares the cores of one machine.
+//
+//   npm run bench -- cluster [--large] [--seconds N] [--in 1,64] [--ops set,lease] [--only '1 shard'] [--profile DIR]
+import { type ChildProcess, fork } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpus, loadavg, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { freshBytes, utf8 } from '../src/base/bytes.ts';
+import { showCount } from '../src/base/units.ts';
+import { findNatsServer } from '../src/nats/find-server.ts';
+import { jetStreamLogs } from '../src/nats/jetstream-logs.ts';
+import { natsTransport } from '../src/nats/nats-transport.ts';
+import { ClusterNode } from '../src/node/cluster/index.ts';
+import type { ReadMode, ReplySink } from '../src/node/keyspace-handle.ts';
+import { SystemClock } from '../src/node/node-clock.ts';
+import { plain, plainBytes } from '../src/shard/plain-bytes.ts';
+import { openStorage } from '../src/storage/lmdb.ts';
+import { NatsServers, waitFor } from '../test/nats/nats-servers.ts';
+import { EtcdClient, EtcdMembers } from './peers/etcd.ts';
+
+const OPS = ['set', 'lease', 'barrier', 'local'] as const;
+type Op = (typeof OPS)[number];
+
+interface NodeOptions {
+  readonly urls: readonly string[];
+  readonly index: number;
+  readonly dir: string;
+  readonly keyCount: number;
+}
+
+interface Run {
+  readonly kind: 'run';
+  readonly keyspace: string;
+  readonly op: Op;
+  readonly inFlight: number;
+  readonly seconds: number;
+  /** Only keys whose shard the node leads. */
+  readonly onlyLed: boolean;
+}
+
+type Order = Run | { readonly kind: 'register'; readonly keyspace: string; readonly shards: number } | { readonly kind: 'end' };
+
+interface Rate {
+  readonly done: number;
+  readonly failed: number;
+  readonly perSecond: number;
+  /** Of this process, all threads. */
+  readonly cpuUs: number;
+  readonly rssBytes: number;
+}
+
+const VALUE_BYTES = 100;
+const keysOf = (count: number): Uint8Array[] => Array.from({ length: count }, (_, i) => utf8(`user:${String(i).padStart(11, '0')}`));
+
+// ── a node, and the clients in its process ──
+
+async function node({ urls, index, dir, keyCount }: NodeOptions): Promise<void> {
+  const { connect } = await import('@nats-io/transport-node');
+  const connection = await connect({ servers: [...urls], maxReconnectAttempts: -1, noAsyncTraces: true });
+  const nodeId = `node-${index + 1}`;
+  const cluster = await ClusterNode.start({
+    nodeId,
+    cluster: 'bench',
+    storage: await openStorage({ dir: join(dir, nodeId) }),
+    clock: new SystemClock(),
+    transport: natsTransport({ connection, cluster: 'bench', self: nodeId }),
+    logs: jetStreamLogs({ connection, cluster: 'bench' }),
+  });
+  const keys = keysOf(keyCount);
+  let chance = index + 1;
+  const next = (count: number): number => {
+    chance = (Math.imul(chance, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((chance / 0x1_0000_0000) * count);
+  };
+
+  async function register(name: string, shards: number): Promise<number> {
+    const users = await cluster.registerKeyspace(name, { module: plainBytes, shards });
+    await waitFor('leaders of all shards', async () => users.shardStats().every(({ leader }) => leader !== undefined && leader !== ''));
+    const mine = keys.filter((key) => users.where(key).isHere);
+    // So that reads find something: each node fills what it leads.
+    await pump(64, { count: mine.length }, (sink, token, i) => users.submit(mine[i]!, plain.set(newValue()), sink, token));
+    return mine.length;
+  }
+
+  function run({ keyspace, op, inFlight, seconds, onlyLed }: Run): Promise<Rate> {
+    const users = cluster.keyspace(keyspace) as unknown as Awaited<
+      ReturnType<typeof cluster.registerKeyspace<Uint8Array, object, object, object, object>>
+    >;
+    const asked = onlyLed ? keys.filter((key) => users.where(key).isHere) : keys;
+    const read = op as ReadMode;
+    return pump(inFlight, { seconds }, (sink, token) => {
+      const key = asked[next(asked.length)]!;
+      if (op === 'set') users.submit(key, plain.set(newValue()), sink, token);
+      else users.ask(key, plain.get(), sink, token, { read });
+    });
+  }
+
+  process.on('message', async (order: Order) => {
+    if (order.kind === 'register') process.send!({ led: await register(order.keyspace, order.shards) });
+    if (order.kind === 'run') process.send!(await run(order));
+    if (order.kind === 'end') {
+      await cluster.stop();
+      process.exit(0);
+    }
+  });
+  process.send!({ ready: true });
+}
+
+function newValue(): Uint8Array {
+  return freshBytes(VALUE_BYTES).fill(120);
+}
+
+/** Keeps `inFlight` going for so many seconds, or until `count` are done. */
+function pump(
+  inFlight: number,
+  { seconds = Number.POSITIVE_INFINITY, count = Number.POSITIVE_INFINITY }: { readonly seconds?: number; readonly count?: number },
+  start: (sink: ReplySink<unknown>, token: number, index: number) => void,
+): Promise<Rate> {
+  const cpu = process.cpuUsage();
+  const began = performance.now();
+  const untilMs = began + seconds * 1_000;
+  let [done, failed, started] = [0, 0, 0];
+  return new Promise((resolvePump) => {
+    // As doors do: what an answer sets off comes a little later, all of a turn together.
+    const ready: number[] = [];
+    let isDue = false;
+    let left = Math.min(inFlight, count);
+    const finish = (): void => {
+      const { user, system } = process.cpuUsage(cpu);
+      const perSecond = done / ((performance.now() - began) / 1_000);
+      resolvePump({ done, failed, perSecond, cpuUs: (user + system) / Math.max(1, done), rssBytes: process.memoryUsage.rss() });
+    };
+    const go = (): void => {
+      isDue = false;
+      for (const token of ready.splice(0)) start(sink, token, started++);
+    };
+    const end = (token: number): void => {
+      if (started + ready.length < count && performance.now() < untilMs) {
+        ready.push(token);
+        if (isDue) return;
+        isDue = true;
+        setImmediate(go);
+      } else if (--left === 0) finish();
+    };
+    const sink: ReplySink<unknown> = {
+      settled(token) {
+        done++;
+        end(token);
+      },
+      failed(token, error) {
+        failed++;
+        if (failed === 1) console.error(`failed: ${error.message}`);
+        end(token);
+      },
+    };
+    if (left === 0) finish();
+    for (let token = 0; token < Math.min(inFlight, count); token++) start(sink, token, started++);
+  });
+}
+
+// ── the run ──
+
+const { values: flags } = parseArgs({
+  options: {
+    large: { type: 'boolean', default: false },
+    seconds: { type: 'string' },
+    keys: { type: 'string' },
+    in: { type: 'string', default: '1,64,256,1024' },
+    ops: { type: 'string', default: OPS.join(',') },
+    only: { type: 'string' },
+    profile: { type: 'string' },
+    node: { type: 'string' },
+  },
+});
+if (flags.node !== undefined) await node(JSON.parse(flags.node) as NodeOptions);
+else await main();
+
+async function main(): Promise<void> {
+  const seconds = Number(flags.seconds ?? (flags.large ? 5 : 0.4));
+  const keyCount = Number(flags.keys ?? (flags.large ? 100_000 : 3_000));
+  const inFlights = flags.in.split(',').map(Number);
+  const ops = flags.ops.split(',') as Op[];
+  const wanted = (name: string): boolean => flags.only === undefined || flags.only.split(';').includes(name);
+  const ofThisClone = resolve('node_modules/.cache/nats-server/nats-server');
+  const binary = await findNatsServer({ path: existsSync(ofThisClone) ? ofThisClone : undefined });
+  const load = loadavg()[0]!.toFixed(1);
+  console.log(
+    `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown'}, Node ${process.version}, load ${load}; nats-server ${binary.version}; ${showCount(keyCount)} keys, ${VALUE_BYTES}-byte values, ${seconds} s each`,
+  );
+  const dir = mkdtempSync(join(tmpdir(), 'keyfleet-bench-'));
+  const table = new Map<string, number>();
+  const note = (who: string, op: Op, inFlight: number, rates: readonly Rate[]): void => {
+    const perSecond = rates.reduce((sum, rate) => sum + rate.perSecond, 0);
+    const failed = rates.reduce((sum, rate) => sum + rate.failed, 0);
+    table.set(`${who} ${op} ${inFlight}`, perSecond);
+    const etcd = table.get(`etcd ${op} ${inFlight}`);
+    const cpu = rates.map(({ cpuUs }) => cpuUs.toFixed(1)).join(' + ');
+    const ratio = etcd === undefined || who === 'etcd' ? '' : `  ${(perSecond / etcd).toFixed(1)} × etcd`;
+    console.log(
+      `${who.padEnd(13)} ${op.padEnd(8)} ${String(inFlight).padStart(5)}  ${showCount(perSecond).padStart(9)}/s  ${cpu} us${ratio}${failed > 0 ? `  ${failed} FAILED` : ''}`,
+    );
+  };
+  try {
+    if (wanted('etcd')) await benchEtcd(dir, { seconds, keyCount, inFlights, ops, note });
+    if (['1 shard', '16 shards', '16, any node'].some(wanted)) await benchNodes();
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+
+  async function benchNodes(): Promise<void> {
+    const servers = await NatsServers.start(binary.path, 3);
+    const children: ChildProcess[] = [];
+    const tell = <T>(child: ChildProcess, order: Order): Promise<T> =>
+      new Promise((resolveTell, reject) => {
+        const ended = (): void => reject(new Error('a node ended'));
+        child.once('exit', ended);
+        child.once('message', (answer) => {
+          child.off('exit', ended);
+          resolveTell(answer as T);
+        });
+        child.send(order);
+      });
+    try {
+      for (let index = 0; index < 3; index++) {
+        const options: NodeOptions = { urls: servers.urls, index, dir, keyCount };
+        const profile = flags.profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', `${flags.profile}/node-${index + 1}`];
+        const child = fork(process.argv[1]!, ['--node', JSON.stringify(options)], { execArgv: [...process.execArgv, ...profile] });
+        children.push(child);
+        await new Promise((resolveReady, reject) => {
+          child.once('message', resolveReady);
+          child.once('exit', () => reject(new Error('a node did not start')));
+        });
+      }
+      for (const [keyspace, shards] of [
+        ['one', 1],
+        ['many', 16],
+      ] as const) {
+        const names = shards === 1 ? ['1 shard'] : ['16 shards', '16, any node'];
+        if (!names.some(wanted)) continue;
+        const led = (await Promise.all(children.map((child) => tell<{ led: number }>(child, { kind: 'register', keyspace, shards })))).map(
+          (one) => one.led,
+        );
+        if (led.reduce((sum, count) => sum + count, 0) !== keyCount)
+          throw new Error(`the nodes lead ${led.join(' + ')} of ${keyCount} keys`);
+        console.log(`${names[0]}: keys led by each node: ${led.join(', ')}`);
+        for (const name of names.filter(wanted)) {
+          const clients = name === '16, any node' ? children.slice(0, 1) : children.filter((_, i) => led[i]! > 0);
+          for (const op of ops)
+            for (const inFlight of inFlights) {
+              const each = Math.max(1, Math.round(inFlight / clients.length));
+              const order: Run = { kind: 'run', keyspace, op, inFlight: each, seconds, onlyLed: name !== '16, any node' };
+              // One alone in flight is asked for by one client.
+              const asked = inFlight < clients.length ? clients.slice(0, inFlight) : clients;
+              note(name, op, inFlight, await Promise.all(asked.map((child) => tell<Rate>(child, order))));
+            }
+        }
+      }
+    } finally {
+      await Promise.all(
+        children.map((child) => {
+          if (child.exitCode !== null) return undefined;
+          const ended = new Promise((resolveEnd) => child.once('exit', resolveEnd));
+          child.send({ kind: 'end' } satisfies Order);
+          setTimeout(() => child.kill('SIGKILL'), 10_000).unref();
+          return ended;
+        }),
+      );
+      await servers.stop();
+    }
+  }
+}
+
+interface EtcdRun {
+  readonly seconds: number;
+  readonly keyCount: number;
+  readonly inFlights: readonly number[];
+  readonly ops: readonly Op[];
+  readonly note: (who: string, op: Op, inFlight: number, rates: readonly Rate[]) => void;
+}
+
+/** etcd's reads are linearizable by asking who leads, as ours by barrier; it has no reads by lease. */
+async function benchEtcd(dir: string, { seconds, keyCount, inFlights, ops, note }: EtcdRun): Promise<void> {
+  const members = await EtcdMembers.start(dir);
+  try {
+    const client = new EtcdClient(await members.leaderPort());
+    const keys = keysOf(Math.min(keyCount, 2_000));
+    await pump(64, { count: keys.length }, (sink, token, i) => settle(client.put(keys[i]!, newValue()), sink, token));
+    for (const op of ops)
+      for (const inFlight of inFlights) {
+        let turn = 0;
+        const rate = await pump(inFlight, { seconds }, (sink, token) => {
+          const key = keys[turn++ % keys.length]!;
+          settle(op === 'set' ? client.put(key, newValue()) : found(client.get(key, op === 'local')), sink, token);
+        });
+        note('etcd', op, inFlight, [rate]);
+      }
+    client.close();
+  } finally {
+    await members.stop();
+  }
+}
+
+async function found(bytes: Promise<number>): Promise<void> {
+  if ((await bytes) < VALUE_BYTES) throw new Error('a key is missing');
+}
+
+function settle(work: Promise<void>, sink: ReplySink<unknown>, token: number): void {
+  work.then(
+    () => sink.settled(token, undefined),
+    (error: Error) => sink.failed(token, error),
+  );
+}
