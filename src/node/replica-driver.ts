@@ -23,6 +23,8 @@ export interface ReplicaPeers {
   wantSnapshot(): void;
   /** An entry has been run, and had effect. What is written to the storage now is in the batch of its effects. */
   ran?(entry: Entry<unknown>, seq: number, applied: Applied<unknown> & { readonly kind: 'applied' }): void;
+  /** It has read the log to its end for the first time. */
+  caughtUp?(): void;
   /** The next entry waits for another shard's replica here to have run its entry `seq`: `goOn` when it has. */
   waitsFor?(shard: number, seq: number): void;
   /** Another leads than before, or nobody does. */
@@ -218,6 +220,10 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
 
   ran(entry: Entry<unknown>, seq: number, applied: Applied<unknown> & { readonly kind: 'applied' }): void {
     this.#peers.ran?.(entry, seq, applied);
+  }
+
+  caughtUp(): void {
+    this.#peers.caughtUp?.();
   }
 
   waitsFor(shard: number, seq: number): void {

@@ -3,7 +3,7 @@ import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import type { AnyLocalShard, LocalLog } from '../log/local.ts';
 import type { ControlCommand } from '../shard/control-command.ts';
 import { garbageKey, hookCursorKey, stateKey } from '../shard/key-layout.ts';
-import { decide, excessOf, measureOf, type ShardSize } from '../shard/meta/decide.ts';
+import { decide, type ShardSize } from '../shard/meta/decide.ts';
 import { type KeyspaceRecord, mapOf } from '../shard/meta/meta-records.ts';
 import type { MapChange, Workflow } from '../shard/meta/shard-map.ts';
 import { nextStep, type WorkflowStep } from '../shard/meta/workflow-step.ts';
@@ -12,6 +12,7 @@ import type { BornShard } from '../shard/shard-control.ts';
 import { countsRange } from '../shard/slot-counts.ts';
 import type { Storage } from '../storage/storage.ts';
 import { LoadMeter } from './load-meter.ts';
+import { cutOf, sizeOfShard } from './shard-cut.ts';
 import { ShardTable } from './shard-table.ts';
 import type { AnyKeyspaceRuntime } from './sweeper.ts';
 
@@ -84,7 +85,7 @@ export class ShardWorkflows {
   /** Where to cut a shard in halves: by keys, or by bytes or load where the policy has more to say of those. @throws KF_BAD_SPLIT_POINT. */
   middleOf(keyspace: AnyKeyspaceRuntime, id: number): number {
     const shard = keyspace.table.member(id);
-    const at = shard && this.#cutOf(shard, this.#options.record(keyspace.name));
+    const at = shard && cutOf(shard.machine, this.#options.record(keyspace.name).policy, this.loadPerSecond(shard));
     if (at !== undefined) return at;
     if (!shard) throw new KeyfleetError('KF_NO_SHARD', `keyspace ${keyspace.name} has no shard ${id}`);
     throw new KeyfleetError('KF_BAD_SPLIT_POINT', `shard ${id} is one slot, and cannot be cut`);
@@ -137,18 +138,9 @@ export class ShardWorkflows {
     for (const { id } of map.shards) {
       const shard = keyspace.table.member(id);
       if (!shard) continue;
-      const { keyCount, sizeBytes } = shard.machine.state;
-      const size = { id, keyCount, sizeBytes, loadPerSecond: this.loadPerSecond(shard), cutAt: undefined };
-      sizes.push(grows || excessOf(size, policy) > 1 ? { ...size, cutAt: this.#cutOf(shard, known) } : size);
+      sizes.push(sizeOfShard(shard.machine, policy, this.loadPerSecond(shard), grows));
     }
     if (decide({ map, policy, sizes, nowMs: now() }).length > 0) runMeta({ kind: 'decide', name: keyspace.name, sizes });
-  }
-
-  #cutOf(shard: AnyLocalShard, { policy }: KeyspaceRecord): number | undefined {
-    const { counts, state } = shard.machine;
-    const measure = measureOf({ ...state, loadPerSecond: this.loadPerSecond(shard) }, policy);
-    const slot = counts.middle(measure);
-    return slot === undefined ? undefined : slot * 2 ** counts.shift;
   }
 
   /** Takes the steps of one workflow as far as they go. True when there were any. */

@@ -1,6 +1,7 @@
 import type { Bytes } from '../../base/bytes.ts';
 import { KeyfleetError } from '../../base/errors.ts';
 import { type KeyspaceRecord, mapOf } from '../../shard/meta/meta-records.ts';
+import type { KeyspacePolicy } from '../../shard/policy.ts';
 import type { AckLevel } from '../../shard/replica/acks.ts';
 import type { RequestId } from '../../shard/request-id.ts';
 import type { ValueModule } from '../../shard/value-module.ts';
@@ -49,7 +50,7 @@ export interface KeyspaceSurroundings {
   readonly shardStats: () => readonly ShardStats[];
   readonly clearTable: () => Promise<number>;
   readonly listen: (listener: (key: Bytes | undefined) => void) => () => void;
-  readonly watch: (keys: readonly Bytes[], listener: () => void) => Promise<() => void>;
+  readonly watch: (keys: readonly Bytes[], listener: () => void) => () => void;
 }
 
 /** A keyspace whose shards are on the nodes of a cluster; any node takes any request. */
@@ -153,7 +154,7 @@ export class ClusterKeyspace<Value, Command, Reply, Query, Answer> implements Ke
     return this.#world.listen(listener);
   }
 
-  watch(keys: readonly Bytes[], listener: () => void): Promise<() => void> {
+  watch(keys: readonly Bytes[], listener: () => void): () => void {
     return this.#world.watch(keys, listener);
   }
 
@@ -170,6 +171,11 @@ export class ClusterKeyspace<Value, Command, Reply, Query, Answer> implements Ke
     if (shard === undefined) throw this.#noKeyspace();
     const leader = router.leaderOf(shard);
     return { shard, leader, isHere: router.leadsHere(shard) };
+  }
+
+  /** Where to cut the shard that has a position in halves; undefined: nowhere. */
+  async middleOf(position: number, policy: KeyspacePolicy, loadPerSecond: number): Promise<number | undefined> {
+    return (await this.#look({ what: 'middle', position, policy, loadPerSecond })).next;
   }
 
   #look(request: LookRequest, read?: AskOptions['read']): Promise<LookAnswer> {

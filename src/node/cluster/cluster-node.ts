@@ -1,14 +1,12 @@
-import { type Bytes, equalBytes, fromUtf8, utf8 } from '../../base/bytes.ts';
+import type { Bytes } from '../../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
 import { MIB } from '../../base/units.ts';
-import { META_TABLE, stateKey, systemKey } from '../../shard/key-layout.ts';
 import type { ClusterReply } from '../../shard/meta/cluster-command.ts';
 import { type KeyspaceRecord, META_SHARD_ID } from '../../shard/meta/meta-records.ts';
 import type { JoiningNode, NodeAddresses } from '../../shard/meta/node-record.ts';
-import { type KeyspaceReply, metaModule } from '../../shard/meta-module.ts';
+import type { KeyspaceReply } from '../../shard/meta-module.ts';
 import type { KeyspacePolicy } from '../../shard/policy.ts';
 import { evenStarts, positionScheme } from '../../shard/position-scheme.ts';
-import { newShardState } from '../../shard/shard-state.ts';
 import type { Request } from '../../transport/transport.ts';
 import { GroupCommit } from '../group-commit.ts';
 import { SnapshotSource } from '../snapshot-transfer.ts';
@@ -16,12 +14,18 @@ import { checkKeyspace, DEFAULT_SHARD_COUNT, type KeyspaceOptions } from '../sto
 import { CallServer } from './call-server.ts';
 import { ClusterKeyspace } from './cluster-keyspace.ts';
 import { type ClusterNodeOptions, PROTOCOL } from './cluster-options.ts';
-import { type ClusterView, shardStatsOf, viewOf } from './cluster-view.ts';
+import { type ClusterView, shardStatsOf, type ViewSources, viewOf } from './cluster-view.ts';
+import { ClusterWorkflows } from './cluster-workflows.ts';
+import { Controller } from './controller.ts';
 import { CALLS } from './forwarder.ts';
-import { type AnyModule, HostedShard, type ShardKeyspace, type ShardSurroundings } from './hosted-shard.ts';
+import { HEARTBEAT, Heartbeat } from './heartbeat.ts';
+import type { AnyModule, HostedShard, ShardKeyspace, ShardSurroundings } from './hosted-shard.ts';
+import { KeyListeners } from './key-listeners.ts';
 import { LargeAnswers, requestWhole } from './large-answers.ts';
 import { MetaClient } from './meta-client.ts';
-import { MetaView } from './meta-view.ts';
+import { META_KEYSPACE, MetaReplica } from './meta-replica.ts';
+import type { MetaView } from './meta-view.ts';
+import { checkFormat } from './node-format.ts';
 import {
   CLAIM,
   decodeReport,
@@ -36,6 +40,7 @@ import {
   SNAPSHOT,
 } from './node-messages.ts';
 import { CallRouter } from './router.ts';
+import { ShardDuties } from './shard-duties.ts';
 import { ShardHost } from './shard-host.ts';
 
 // A node of a cluster: replicas of some shards and of the meta shard, which says who has what; requests of clients for any shard, carried to whoever
@@ -43,10 +48,6 @@ import { ShardHost } from './shard-host.ts';
 //
 // It stands on ports alone (clock, storage, logs, transport), so that the simulator runs this very code.
 
-export const META_KEYSPACE: ShardKeyspace = { id: 0, name: 'meta', module: metaModule as unknown as AnyModule, scheme: undefined };
-
-const FORMAT_KEY = systemKey('f', new Uint8Array(0));
-const FORMAT = 1;
 const SNAPSHOT_TIMEOUT_MS = 5_000;
 const JOIN_RETRY_MS = 500;
 const RESIGN_LIMIT_MS = 2_000;
@@ -57,20 +58,22 @@ export class ClusterNode {
   readonly cluster: string;
   readonly #options: ClusterNodeOptions;
   readonly #commits: GroupCommit;
-  readonly #meta: MetaView;
+  readonly #meta: MetaReplica;
+  readonly #view: MetaView;
   readonly #host: ShardHost;
   readonly #router: CallRouter;
   readonly #client: MetaClient;
   readonly #server: CallServer;
   readonly #large: LargeAnswers;
   readonly #source: SnapshotSource;
+  readonly #heartbeat: Heartbeat;
+  readonly #controller: Controller;
+  readonly #duties: ShardDuties;
   readonly #modules = new Map<string, AnyModule>();
   readonly #keyspaces = new Map<number, ClusterKeyspace<never, never, unknown, never, unknown>>();
-  readonly #listeners = new Map<number, Set<(key: Bytes | undefined) => void>>();
-  readonly #begun = new Set<number>();
-  readonly #onMetaChanged = new Set<() => void>();
+  readonly #listeners: KeyListeners;
   #addresses: NodeAddresses;
-  #metaChangeIsDue = false;
+  readonly #timeoutMs: number;
   #isJoined = false;
   #isStopped = false;
 
@@ -79,10 +82,11 @@ export class ClusterNode {
     this.nodeId = nodeId;
     this.cluster = cluster;
     this.#options = options;
+    this.#timeoutMs = requestTimeoutMs;
+    this.#listeners = new KeyListeners(clock);
     this.#addresses = options.addresses ?? {};
     for (const module of options.modules ?? []) this.#modules.set(module.name, module);
     this.#commits = new GroupCommit(storage, (callback) => clock.atTurnEnd(callback));
-    this.#meta = new MetaView(storage);
     this.#large = new LargeAnswers(clock, transport.maxPayloadBytes);
     const world: ShardSurroundings = {
       self: nodeId,
@@ -106,24 +110,35 @@ export class ClusterNode {
       onGarbage: () => {},
       onError: this.#onError,
     };
+    this.#meta = new MetaReplica({
+      world,
+      peers: () => this.#view.cluster.nodes.flatMap(({ id, status }) => (id === nodeId || status === 'left' ? [] : [id])),
+      onRegistered: (record) => this.#host.begin(record),
+      onChanged: () => this.#metaChanged(),
+      onLeaderChanged: () => this.#noteLeader(this.#meta.shard),
+    });
+    this.#view = this.#meta.view;
     this.#host = new ShardHost({
       world,
-      meta: this.#meta,
+      meta: this.#view,
       moduleOf: (name) => this.#modules.get(name),
       events: {
         stepped: (shard, step, outcome) => {
           if (step.kind === 'split-mark' && outcome === 'done') clock.atTurnEnd(() => this.#host.reconcile());
           this.#router.kick(shard.id);
+          this.#duties.kick();
         },
         leaderChanged: (shard) => this.#noteLeader(shard),
-        opened: (shard) => this.#noteLeader(shard),
-        keyChanged: (keyspaceId, key) => {
-          for (const listener of this.#listeners.get(keyspaceId) ?? []) listener(key);
+        opened: (shard) => {
+          this.#noteLeader(shard);
+          this.#duties.kick();
         },
+        caughtUp: () => this.#heartbeat.kick(),
+        keyChanged: (keyspaceId, key) => this.#listeners.changed(keyspaceId, key),
         logLost: () => {},
       },
     });
-    this.#router = new CallRouter({ self: nodeId, clock, transport, host: this.#host, meta: this.#meta });
+    this.#router = new CallRouter({ self: nodeId, clock, transport, host: this.#host, meta: this.#view });
     this.#server = new CallServer(clock, this.#router, (id) => this.#shardKeyspace(id));
     this.#client = new MetaClient({ self: nodeId, clock, router: this.#router, keyspace: META_KEYSPACE, timeoutMs: requestTimeoutMs });
     this.#source = new SnapshotSource({
@@ -132,7 +147,14 @@ export class ClusterNode {
       clock,
       keyspaceIdOf: (shard) => this.#host.get(shard)?.keyspace.id ?? 0,
     });
-    this.#host.add(this.#metaShard(world));
+    const { heartbeatMs: everyMs = 500, downAfterMs = 5_000 } = options;
+    const parts = { self: nodeId, clock, transport, meta: this.#view, host: this.#host, router: this.#router, client: this.#client };
+    this.#heartbeat = new Heartbeat({ ...parts, everyMs, onReport: () => this.#onReport() });
+    const { reports } = this.#heartbeat;
+    this.#controller = new Controller({ ...parts, reports, logs, everyMs, downAfterMs, onError: this.#onError });
+    const handOver = (shard: HostedShard, to: string): void => this.#resign(shard, to);
+    this.#duties = new ShardDuties({ ...parts, reports, handOver, onError: this.#onError });
+    this.#host.add(this.#meta.shard);
   }
 
   /**
@@ -141,11 +163,15 @@ export class ClusterNode {
    * @throws KF_OTHER_CLUSTER when the data are of another node or cluster; KF_BAD_NODE, KF_NODE_INCOMPATIBLE; what the storage throws.
    */
   static async start(options: ClusterNodeOptions): Promise<ClusterNode> {
-    await checkFormat(options);
+    await checkFormat(options.storage, options.nodeId, options.cluster);
     const node = new ClusterNode(options);
     await options.transport.serve((request) => node.#serve(request));
     try {
       await node.#join();
+      node.#heartbeat.start();
+      node.#controller.start();
+      node.#duties.start();
+      node.#heartbeat.kick();
     } catch (error) {
       await node.stop({ graceful: false });
       throw error;
@@ -168,7 +194,7 @@ export class ClusterNode {
     this.#modules.set(module.name, module as unknown as AnyModule);
     const starts = evenStarts(positionScheme(scheme), count);
     const { keyspace } = await this.#client.run<KeyspaceReply>({ kind: 'register', name, module: module.name, scheme, starts, policy });
-    await this.#until(() => this.#meta.keyspaceOfId(keyspace.id) !== undefined);
+    await this.#meta.until(this.#timeoutMs, () => this.#view.keyspaceOfId(keyspace.id) !== undefined);
     this.#host.reconcile();
     return this.keyspace(name) as unknown as ClusterKeyspace<V, C, R, Q, A>;
   }
@@ -191,7 +217,7 @@ export class ClusterNode {
 
   /** All keyspaces that there are, by name, as far as this node has heard. */
   keyspaceRecords(): readonly KeyspaceRecord[] {
-    return [...this.#meta.keyspaces.values()];
+    return [...this.#view.keyspaces.values()];
   }
 
   /** @throws KF_NO_KEYSPACE; KF_MODULE_MISSING when this node does not have its value module. */
@@ -203,20 +229,20 @@ export class ClusterNode {
     if (!keyspace) {
       throw new KeyfleetError('KF_MODULE_MISSING', `keyspace ${name} has value module ${record.module}, which this node was not given`);
     }
-    const { clock, maxKeyBytes = 512 * MIB, requestTimeoutMs = 10_000 } = this.#options;
+    const { clock, maxKeyBytes = 512 * MIB } = this.#options;
     const made = new ClusterKeyspace<never, never, unknown, never, unknown>(keyspace, {
       clock,
       router: this.#router,
       maxKeyBytes,
-      requestTimeoutMs,
-      record: () => this.#meta.keyspaceOfId(record.id),
+      requestTimeoutMs: this.#timeoutMs,
+      record: () => this.#view.keyspaceOfId(record.id),
       shardStats: () => {
-        const current = this.#meta.keyspaceOfId(record.id);
-        return current ? shardStatsOf(current, this.#host, this.#router) : [];
+        const current = this.#view.keyspaceOfId(record.id);
+        return current ? shardStatsOf(current, this.#sources) : [];
       },
       clearTable: async () => (await this.#client.run<KeyspaceReply>({ kind: 'clear', name })).keyspace.table,
-      listen: (listener) => this.#listen(record.id, listener),
-      watch: (keys, listener) => this.#watch(keyspace, keys, listener),
+      listen: (listener) => this.#listeners.listen(record.id, listener),
+      watch: (keys, listener) => this.#listeners.watch(record.id, keys, listener),
     });
     this.#keyspaces.set(record.id, made);
     return made;
@@ -231,7 +257,67 @@ export class ClusterNode {
 
   /** The cluster as far as this node knows it. Cheap: nobody is asked. */
   view(): ClusterView {
-    return viewOf({ nodeId: this.nodeId, cluster: this.cluster, meta: this.#meta, host: this.#host, router: this.#router });
+    return viewOf(this.#sources);
+  }
+
+  get #sources(): ViewSources {
+    const { nodeId, cluster } = this;
+    const { reports } = this.#heartbeat;
+    return { nodeId, cluster, meta: this.#view, host: this.#host, router: this.#router, reports, nowMs: this.#options.clock.now().monoMs };
+  }
+
+  /** The splits, merges and moves of a keyspace. @throws KF_NO_KEYSPACE. */
+  workflows(name: string): ClusterWorkflows {
+    const { policy, id } = this.#record(name);
+    const keyspace = this.keyspace(name);
+    const loadPerSecond = (shard: number): number => this.#heartbeat.reports.best(shard)?.loadPerSecond ?? 0;
+    return new ClusterWorkflows({
+      name,
+      client: this.#client,
+      record: () => this.#record(name),
+      middleOf: (position) => {
+        const shard = this.#router.shardAt(this.#shardKeyspace(id)!, position)!;
+        return keyspace.middleOf(position, this.#view.keyspaceOfId(id)?.policy ?? policy, loadPerSecond(shard));
+      },
+      within: (ms, isTrue) => this.#meta.within(ms, isTrue),
+      loadPerSecond,
+    });
+  }
+
+  /** Has a node give away all it has; it serves meanwhile. @throws KF_UNKNOWN_NODE, KF_UNAVAILABLE. */
+  async drain(id: string): Promise<void> {
+    await this.#client.run({ kind: 'node-drain', id, drains: true });
+  }
+
+  /** Takes {@link drain} back. @throws KF_UNKNOWN_NODE, KF_UNAVAILABLE. */
+  async undrain(id: string): Promise<void> {
+    await this.#client.run({ kind: 'node-drain', id, drains: false });
+  }
+
+  /** A node goes that holds nothing, or is down and will not come back. @throws KF_UNKNOWN_NODE, KF_NODE_IN_USE, KF_UNAVAILABLE. */
+  async remove(id: string): Promise<void> {
+    await this.#client.run({ kind: 'node-leave', id });
+  }
+
+  /**
+   * Gives away all that this node has, and goes for good; it serves meanwhile. Fulfilled when it holds nothing; stop it then.
+   * @throws KF_NODE_IN_USE when there is no other node that could take a shard; KF_UNAVAILABLE; then it drains on.
+   */
+  async leave(): Promise<void> {
+    await this.drain(this.nodeId);
+    const holds = (): boolean =>
+      [...this.#view.keyspaces.values()].some(({ shards }) => shards.some(({ replicas }) => replicas?.includes(this.nodeId)));
+    while (holds() && !this.#isStopped) {
+      const others = this.#view.cluster.nodes.some(({ id, status }) => id !== this.nodeId && status === 'up');
+      if (!others) throw new KeyfleetError('KF_NODE_IN_USE', `node ${this.nodeId} cannot leave: no other node is up`);
+      await this.#pause(LEAVE_LOOK_MS);
+    }
+    await this.remove(this.nodeId);
+  }
+
+  /** How many replicas each shard is to have from now on. @throws KF_BAD_OPTION, KF_UNAVAILABLE. */
+  async setReplication(replication: number): Promise<void> {
+    await this.#client.run({ kind: 'set-replication', replication });
   }
 
   /** Where its doors are from now on. @throws KF_UNAVAILABLE. */
@@ -246,8 +332,11 @@ export class ClusterNode {
    */
   async stop({ graceful = true }: { readonly graceful?: boolean } = {}): Promise<void> {
     if (this.#isStopped) return;
+    this.#controller.stop();
+    this.#duties.stop();
     if (graceful) await this.#handOver();
     this.#isStopped = true;
+    this.#heartbeat.stop();
     this.#router.stop();
     await this.#host.stop();
     this.#source.stop();
@@ -258,30 +347,6 @@ export class ClusterNode {
   }
 
   // Joining.
-
-  #metaShard(world: ShardSurroundings): HostedShard {
-    const range = { from: 0, to: 0x1_0000_0000 };
-    const begin = { ...newShardState({ id: META_SHARD_ID, range, table: META_TABLE, leader: '' }), epoch: 0 };
-    const shard: HostedShard = new HostedShard(world, {
-      id: META_SHARD_ID,
-      generation: 1,
-      keyspace: META_KEYSPACE,
-      rank: 0,
-      peers: () => this.#meta.cluster.nodes.flatMap(({ id, status }) => (id === this.nodeId || status === 'left' ? [] : [id])),
-      begin,
-      onRan: ({ commands }) => {
-        if (commands.length > 0) this.#metaRan();
-      },
-      onOpened: () => {
-        this.#meta.changed();
-        for (const { id } of this.#meta.keyspaces.values()) this.#begun.add(id);
-        this.#noteLeader(shard);
-        this.#metaChanged();
-      },
-      onLeaderChanged: () => this.#noteLeader(shard),
-    });
-    return shard;
-  }
 
   async #join(): Promise<void> {
     const { release = '', zone, weight, replication } = this.#options;
@@ -300,7 +365,7 @@ export class ClusterNode {
         if (isFirst && replication !== undefined && cluster.keyspaces.length === 0) {
           await this.#client.run({ kind: 'set-replication', replication });
         }
-        await this.#until(() => this.#meta.cluster.nodes.some(({ id }) => id === this.nodeId));
+        await this.#meta.until(this.#timeoutMs, () => this.#view.cluster.nodes.some(({ id }) => id === this.nodeId));
         this.#isJoined = true;
         return;
       } catch (error) {
@@ -313,65 +378,23 @@ export class ClusterNode {
 
   // The meta shard.
 
-  /** An entry of the meta shard has been run; its batch is open. */
-  #metaRan(): void {
-    this.#meta.changed();
-    for (const record of this.#meta.keyspaces.values()) {
-      if (this.#begun.has(record.id)) continue;
-      this.#begun.add(record.id);
-      this.#host.begin(record);
-    }
-    this.#metaChanged();
-  }
-
   #metaChanged(): void {
-    if (this.#metaChangeIsDue) return;
-    this.#metaChangeIsDue = true;
-    this.#options.clock.atTurnEnd(() => {
-      this.#metaChangeIsDue = false;
-      if (this.#isStopped) return;
-      this.#host.get(META_SHARD_ID)?.setRank(this.#metaRank());
-      for (const id of this.#keyspaces.keys()) if (!this.#meta.keyspaceOfId(id)) this.#keyspaces.delete(id);
-      this.#host.reconcile();
-      for (const listener of [...this.#onMetaChanged]) listener();
-    });
-  }
-
-  /** Any member may lead the meta shard, in the order of their ids; before there are members, anybody. */
-  #metaRank(): number {
-    const members = this.#meta.cluster.nodes.filter(({ status }) => status !== 'left');
-    if (members.length === 0) return 0;
-    const index = members.findIndex(({ id }) => id === this.nodeId);
-    return index < 0 ? Number.POSITIVE_INFINITY : index;
-  }
-
-  /** Fulfilled when the meta shard's replica here has come so far. */
-  #until(isTrue: () => boolean): Promise<void> {
-    if (isTrue()) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      const end = (settle: () => void): void => {
-        cancel();
-        this.#onMetaChanged.delete(look);
-        settle();
-      };
-      const look = (): void => {
-        if (isTrue()) end(resolve);
-      };
-      const late = new KeyfleetError('KF_UNAVAILABLE', 'this node does not hear of what the meta shard has run', { retryable: true });
-      const cancel = this.#options.clock.after(this.#options.requestTimeoutMs ?? 10_000, () => end(() => reject(late)));
-      this.#onMetaChanged.add(look);
-    });
+    if (this.#isStopped) return;
+    for (const id of this.#keyspaces.keys()) if (!this.#view.keyspaceOfId(id)) this.#keyspaces.delete(id);
+    this.#host.reconcile();
+    this.#duties.kick();
+    this.#controller.kick();
   }
 
   #record(name: string): KeyspaceRecord {
-    const record = this.#meta.keyspaces.get(name);
+    const record = this.#view.keyspaces.get(name);
     if (!record) throw new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${name}`);
     return record;
   }
 
   #shardKeyspace(id: number): ShardKeyspace | undefined {
     if (id === 0) return META_KEYSPACE;
-    const record = this.#meta.keyspaceOfId(id);
+    const record = this.#view.keyspaceOfId(id);
     return record && this.#host.keyspaceOf(record);
   }
 
@@ -388,6 +411,8 @@ export class ClusterNode {
       }
       case SNAPSHOT:
         return this.#large.wrap(encodeSnapshotAnswer(this.#source.answer(from, decodeSnapshotRequest(payload))));
+      case HEARTBEAT:
+        return this.#large.wrap(this.#heartbeat.heard(payload));
       case CLAIM:
         this.#host.get(decodeShard(payload))?.driver?.claimSoon();
         return NOTHING;
@@ -403,47 +428,45 @@ export class ClusterNode {
     const { state } = shard;
     if (!state) return;
     if (state.leader !== '' && state.leader !== this.nodeId) this.#router.hints.note(shard.id, state.leader, state.epoch);
-    this.#router.kick(shard.id);
+    // Who leads is known once the entry that says so has been run to its end.
+    this.#options.clock.atTurnEnd(() => {
+      this.#router.kick(shard.id);
+      this.#duties.kick();
+      if (shard.id === META_SHARD_ID) this.#heartbeat.kick();
+    });
+  }
+
+  #onReport(): void {
+    for (const { shards } of this.#view.keyspaces.values()) {
+      for (const { id } of shards) {
+        if (this.#host.get(id)?.driver) continue;
+        for (const [node, report] of this.#heartbeat.reports.ofShard(id)) if (report.leads) this.#router.hints.note(id, node, report.epoch);
+      }
+    }
+    this.#controller.kick();
+  }
+
+  /** Gives a shard up that this node leads, for `next` to lead at once. */
+  #resign(shard: HostedShard, next: string | undefined): void {
+    shard.driver?.resign();
+    if (next !== undefined) this.#options.transport.send(next, CLAIM, encodeShard(shard.id));
   }
 
   /** Hands over all that it leads, each to the replica that is to lead next. */
   async #handOver(): Promise<void> {
-    const { clock, transport } = this.#options;
+    const { clock } = this.#options;
     const led = [...this.#host.all()].filter((shard) => shard.leads);
     for (const shard of led) {
-      shard.driver?.resign();
-      const replicas = shard.id === META_SHARD_ID ? this.#meta.cluster.nodes.map(({ id }) => id) : this.#host.roleOf(shard.id)?.replicas;
+      const replicas = shard.id === META_SHARD_ID ? this.#view.cluster.nodes.map(({ id }) => id) : this.#host.roleOf(shard.id)?.replicas;
       const isUp = (id: string): boolean =>
-        this.#meta.cluster.nodes.some((node) => node.id === id && node.status !== 'down' && node.status !== 'left');
-      const next = replicas?.find((id) => id !== this.nodeId && isUp(id));
-      if (next !== undefined) transport.send(next, CLAIM, encodeShard(shard.id));
+        this.#view.cluster.nodes.some((node) => node.id === id && node.status !== 'down' && node.status !== 'left');
+      this.#resign(
+        shard,
+        replicas?.find((id) => id !== this.nodeId && isUp(id)),
+      );
     }
     const endMs = clock.now().monoMs + RESIGN_LIMIT_MS;
     while (led.some((shard) => shard.leads) && clock.now().monoMs < endMs) await this.#pause(RESIGN_LOOK_MS);
-  }
-
-  #listen(keyspaceId: number, listener: (key: Bytes | undefined) => void): () => void {
-    const heard = (key: Bytes | undefined): void => listener(key);
-    const all = this.#listeners.get(keyspaceId) ?? new Set();
-    this.#listeners.set(keyspaceId, all.add(heard));
-    return () => all.delete(heard);
-  }
-
-  /** Where the shard is here, its replica tells; of other shards it is to be asked now and then. */
-  async #watch(keyspace: ShardKeyspace, keys: readonly Bytes[], listener: () => void): Promise<() => void> {
-    const stop = this.#listen(keyspace.id, (key) => {
-      if (key === undefined || keys.some((one) => equalBytes(one, key))) listener();
-    });
-    let cancel = (): void => {};
-    const look = (): void => {
-      listener();
-      cancel = this.#options.clock.after(WATCH_MS, look);
-    };
-    cancel = this.#options.clock.after(WATCH_MS, look);
-    return () => {
-      stop();
-      cancel();
-    };
   }
 
   #pause(ms: number): Promise<void> {
@@ -461,24 +484,4 @@ export class ClusterNode {
 }
 
 const NOTHING: Bytes = new Uint8Array(0);
-const WATCH_MS = 50;
-
-/** @throws KF_OTHER_CLUSTER, KF_FORMAT_TOO_NEW. */
-async function checkFormat({ storage, nodeId, cluster }: ClusterNodeOptions): Promise<void> {
-  const stored = storage.get(FORMAT_KEY);
-  if (stored) {
-    const found = JSON.parse(fromUtf8(stored)) as { format: number; nodeId: string; cluster?: string };
-    if (found.format > FORMAT) {
-      throw new KeyfleetError(
-        'KF_FORMAT_TOO_NEW',
-        `the data are of format ${found.format}; this release of Keyfleet reads up to ${FORMAT}`,
-      );
-    }
-    if (found.cluster === cluster && found.nodeId === nodeId) return;
-    const whose = found.cluster === undefined ? 'a store on one machine' : `node ${found.nodeId} of cluster ${found.cluster}`;
-    throw new KeyfleetError('KF_OTHER_CLUSTER', `the data are those of ${whose}, not of node ${nodeId} of cluster ${cluster}`);
-  }
-  if (storage.has(stateKey(META_SHARD_ID))) throw new KeyfleetError('KF_OTHER_CLUSTER', 'the data are those of a store on one machine');
-  storage.put(FORMAT_KEY, utf8(JSON.stringify({ format: FORMAT, nodeId, cluster })));
-  await storage.whenDurable(storage.commit());
-}
+const LEAVE_LOOK_MS = 100;

@@ -36,6 +36,10 @@ export interface ClusterNodeOptions {
   readonly maxKeyBytes?: number;
   /** How long a request looks for somebody to answer it. Default: 10,000. */
   readonly requestTimeoutMs?: number;
+  /** How often a node says what it has. Default: 500. */
+  readonly heartbeatMs?: number;
+  /** A node that was not heard of for so long is down. Default: 5,000. */
+  readonly downAfterMs?: number;
   /** Told what the node's own work in the background met, such as a full disk. */
   readonly onBackgroundError?: (error: Error) => void;
 }

@@ -6,6 +6,7 @@ import type { PositionSchemeName } from '../../shard/position-scheme.ts';
 import type { PositionRange, ShardStatus } from '../../shard/shard-state.ts';
 import type { ShardStats } from '../keyspace-handle.ts';
 import type { MetaView } from './meta-view.ts';
+import type { ClusterReports } from './reports.ts';
 import type { CallRouter } from './router.ts';
 import type { ShardHost } from './shard-host.ts';
 
@@ -22,6 +23,8 @@ export interface ClusterView {
 
 export interface NodeView extends NodeRecord {
   readonly isSelf: boolean;
+  /** When the leader of the meta shard last heard of it; undefined: not since it leads. */
+  readonly heardMsAgo: number | undefined;
 }
 
 export interface KeyspaceView {
@@ -64,41 +67,51 @@ export interface ViewSources {
   readonly meta: MetaView;
   readonly host: ShardHost;
   readonly router: CallRouter;
+  readonly reports: ClusterReports;
+  /** By the clock that the reports were noted by. */
+  readonly nowMs: number;
 }
 
-export function viewOf({ nodeId, cluster, meta, host, router }: ViewSources): ClusterView {
+export function viewOf(sources: ViewSources): ClusterView {
+  const { nodeId, cluster, meta, router, reports, nowMs } = sources;
   const { nodes, replication } = meta.cluster;
   return {
     nodeId,
     cluster,
     metaLeader: router.leaderOf(META_SHARD_ID),
     replication,
-    nodes: nodes.map((node) => ({ ...node, isSelf: node.id === nodeId })),
+    nodes: nodes.map((node) => {
+      const heardMs = reports.heardMs(node.id);
+      return { ...node, isSelf: node.id === nodeId, heardMsAgo: heardMs === undefined ? undefined : Math.max(0, nowMs - heardMs) };
+    }),
     keyspaces: [...meta.keyspaces.values()].map((record) => {
       const { name, id, module, scheme, policy } = record;
-      return { name, id, module, scheme, policy, shards: shardViewsOf(record, host, router), workflows: mapOf(record).workflows };
+      return { name, id, module, scheme, policy, shards: shardViewsOf(record, sources), workflows: mapOf(record).workflows };
     }),
   };
 }
 
-export function shardViewsOf(record: KeyspaceRecord, host: ShardHost, router: CallRouter): ShardView[] {
+export function shardViewsOf(record: KeyspaceRecord, { host, router, reports }: ViewSources): ShardView[] {
   return record.shards.map(({ id, range, replicas = [], generation = 1 }) => {
     const hosted = host.get(id);
     const state = hosted?.state;
+    const best = reports.best(id);
+    // What is here may be newer than what the leader has reported.
+    const known = state && (hosted.leads || !best || state.applied > best.applied) ? state : best;
     return {
       id,
       range,
       replicas,
       generation,
       leader: router.leaderOf(id),
-      epoch: state?.epoch ?? router.hints.of(id)?.epoch ?? 0,
-      applied: state?.applied ?? 0,
-      keyCount: state?.keyCount ?? 0,
-      sizeBytes: state?.sizeBytes ?? 0,
-      expiringCount: state?.expiringCount ?? 0,
-      loadPerSecond: 0,
-      status: state?.status ?? 'serving',
-      durable: {},
+      epoch: Math.max(state?.epoch ?? 0, best?.epoch ?? 0),
+      applied: known?.applied ?? 0,
+      keyCount: known?.keyCount ?? 0,
+      sizeBytes: known?.sizeBytes ?? 0,
+      expiringCount: known?.expiringCount ?? 0,
+      loadPerSecond: best?.loadPerSecond ?? 0,
+      status: known?.status ?? 'serving',
+      durable: Object.fromEntries([...reports.ofShard(id)].map(([node, report]) => [node, report.durableSeq])),
       here: hosted && {
         applied: state?.applied ?? 0,
         status: state?.status ?? 'faulted',
@@ -109,10 +122,10 @@ export function shardViewsOf(record: KeyspaceRecord, host: ShardHost, router: Ca
   });
 }
 
-export function shardStatsOf(record: KeyspaceRecord, host: ShardHost, router: CallRouter): ShardStats[] {
-  return shardViewsOf(record, host, router).map((view) => {
+export function shardStatsOf(record: KeyspaceRecord, sources: ViewSources): ShardStats[] {
+  return shardViewsOf(record, sources).map((view) => {
     const { id, range, applied, keyCount, sizeBytes, expiringCount, status, leader, replicas } = view;
-    const load = host.get(id)?.machine?.load ?? 0;
+    const load = sources.host.get(id)?.machine?.load ?? 0;
     return { id, from: range.from, to: range.to, applied, keyCount, sizeBytes, expiringCount, load, status, leader, replicas };
   });
 }

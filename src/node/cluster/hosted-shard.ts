@@ -61,6 +61,8 @@ export interface HostedShardOptions {
   readonly begin: ShardState | undefined;
   readonly onStepped?: (step: ControlCommand, outcome: ControlOutcome) => void;
   readonly onLeaderChanged?: () => void;
+  /** It has read its log to the end for the first time. */
+  readonly onCaughtUp?: () => void;
   readonly onWaitsFor?: (shard: number, seq: number) => void;
   /** Told of each entry that has been run with effect, inside the batch of its effects. */
   readonly onRan?: (entry: Entry<unknown>, seq: number) => void;
@@ -232,6 +234,7 @@ export class HostedShard {
           if (control && first?.kind === 'control') onStepped?.(first.control, control);
           onRan?.(entry, seq);
         },
+        caughtUp: () => clock.atTurnEnd(() => this.#options.onCaughtUp?.()),
         waitsFor: (shard, seq) => this.#options.onWaitsFor?.(shard, seq),
         leaderChanged: () => this.#options.onLeaderChanged?.(),
         logLost: () => this.#options.onLogLost?.(),
@@ -265,7 +268,11 @@ export class HostedShard {
       send: askForSnapshot,
       onDone: () => {
         this.#fetch = undefined;
-        this.#open();
+        // Who says that it has the shard must have it for good.
+        commits.commit();
+        storage.whenDurable(storage.committed).then(() => {
+          if (!this.#isStopped) this.#open();
+        }, this.#world.onError);
       },
     });
   }

@@ -1,9 +1,11 @@
 import type { Bytes } from '../../base/bytes.ts';
 import { messagePack } from '../../shard/message-pack.ts';
+import type { KeyspacePolicy } from '../../shard/policy.ts';
 import { ShardMovedError } from '../../shard/shard-moved-error.ts';
 import type { PositionRange } from '../../shard/shard-state.ts';
 import type { ValueCodec } from '../../shard/value-module.ts';
 import type { ScannedRecord } from '../keyspace-handle.ts';
+import { cutOf } from '../shard-cut.ts';
 import type { AnyModule, HostedShard } from './hosted-shard.ts';
 
 // What can be asked of a whole shard, wherever it is: some of its records, one by chance, or how many there are.
@@ -13,6 +15,8 @@ export type LookRequest = { readonly position: number } & (
   /** `unit`: a random number in [0, 1). */
   | { readonly what: 'sample'; readonly unit: number }
   | { readonly what: 'counts' }
+  /** Where to cut it in halves. */
+  | { readonly what: 'middle'; readonly policy: KeyspacePolicy; readonly loadPerSecond: number }
 );
 
 export interface LookAnswer {
@@ -22,7 +26,7 @@ export interface LookAnswer {
   readonly sizeBytes: number;
   readonly expiringCount: number;
   readonly records: readonly ScannedRecord<unknown>[];
-  /** Where the scan goes on; undefined: at the end of the shard's range. */
+  /** Where the scan goes on, undefined: at the end of the shard's range; or where to cut the shard, undefined: nowhere. */
   readonly next: number | undefined;
 }
 
@@ -37,6 +41,8 @@ export function lookAt(shard: HostedShard, request: LookRequest): LookAnswer {
   switch (request.what) {
     case 'counts':
       return { ...counts, records: [], next: undefined };
+    case 'middle':
+      return { ...counts, records: [], next: cutOf(machine, request.policy, request.loadPerSecond) };
     case 'sample': {
       const record = shard.scanner.sample({ table, range, unit: request.unit, nowMs });
       return { ...counts, records: record ? [record] : [], next: undefined };

@@ -14,6 +14,7 @@ export interface HostEvents {
   readonly stepped: (shard: HostedShard, step: ControlCommand, outcome: ControlOutcome) => void;
   readonly leaderChanged: (shard: HostedShard) => void;
   readonly opened: (shard: HostedShard) => void;
+  readonly caughtUp: (shard: HostedShard) => void;
   readonly keyChanged: (keyspaceId: number, key: Bytes | undefined) => void;
   readonly logLost: (shard: HostedShard) => void;
 }
@@ -132,6 +133,7 @@ export class ShardHost {
       onStepped: (step, outcome) => this.#events.stepped(shard, step, outcome),
       onLeaderChanged: () => this.#events.leaderChanged(shard),
       onWaitsFor: (other) => this.#waits(shard, other),
+      onCaughtUp: () => this.#events.caughtUp(shard),
       onOpened: () => this.#events.opened(shard),
       onChange: (key) => this.#events.keyChanged(keyspace.id, key),
       onLogLost: () => this.#events.logLost(shard),

@@ -188,6 +188,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
       this.#read();
       return;
     }
+    if (!this.#hasCaughtUp) this.#host.caughtUp();
     this.#hasCaughtUp = true;
     const reign = this.#reign;
     if (reign?.footing === 'uncertain' && !this.#stalled && !this.#needsSnapshot) {

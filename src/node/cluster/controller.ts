@@ -1,0 +1,161 @@
+import { isKeyfleetError } from '../../base/errors.ts';
+import type { ShardLogs } from '../../log/shard-logs.ts';
+import { decide, type ShardSize } from '../../shard/meta/decide.ts';
+import { type KeyspaceRecord, META_SHARD_ID, mapOf } from '../../shard/meta/meta-records.ts';
+import { nextMoves } from '../../shard/meta/next-moves.ts';
+import { type ClusterSight, nextStep } from '../../shard/meta/workflow-step.ts';
+import type { MetaCommand } from '../../shard/meta-module.ts';
+import type { NodeClock } from '../node-clock.ts';
+import type { MetaClient } from './meta-client.ts';
+import type { MetaView } from './meta-view.ts';
+import type { ClusterReports } from './reports.ts';
+import type { CallRouter } from './router.ts';
+
+// What the leader of the meta shard does for all, from what nodes report: it notes who is there, begins moves, splits and merges, and says when those
+// steps are done that depend on what several nodes have. It decides nothing by itself: each is a command, judged anew when it is run, and who leads
+// the meta shard no more finds his commands refused.
+
+/** Logs that are deleted in one go. */
+const DELETED_AT_A_TIME = 16;
+
+export interface ControllerOptions {
+  readonly self: string;
+  readonly clock: NodeClock;
+  readonly meta: MetaView;
+  readonly client: MetaClient;
+  readonly router: CallRouter;
+  readonly reports: ClusterReports;
+  readonly logs: ShardLogs;
+  readonly everyMs: number;
+  /** A node that was not heard of for so long is down. */
+  readonly downAfterMs: number;
+  readonly onError: (error: Error) => void;
+}
+
+export class Controller {
+  readonly #options: ControllerOptions;
+  #cancel: () => void = () => {};
+  /** Since when this node leads the meta shard. */
+  #sinceMs: number | undefined;
+  #isLooking = false;
+  #lookAgain = false;
+  #isStopped = false;
+
+  constructor(options: ControllerOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#cancel = this.#options.clock.after(this.#options.everyMs, () => {
+      this.kick();
+      if (!this.#isStopped) this.start();
+    });
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancel();
+  }
+
+  /** Looks at once: something has changed. */
+  kick(): void {
+    const { router, clock, onError } = this.#options;
+    if (this.#isStopped || !router.leadsHere(META_SHARD_ID)) {
+      this.#sinceMs = undefined;
+      return;
+    }
+    this.#sinceMs ??= clock.now().monoMs;
+    this.#lookAgain = true;
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    this.#lookAll()
+      .catch((error: unknown) => {
+        if (!isKeyfleetError(error)) throw error;
+        onError(error);
+      })
+      .finally(() => {
+        this.#isLooking = false;
+      });
+  }
+
+  async #lookAll(): Promise<void> {
+    while (this.#lookAgain && !this.#isStopped && this.#options.router.leadsHere(META_SHARD_ID)) {
+      this.#lookAgain = false;
+      for (const command of this.#nodeNews()) await this.#options.client.run(command);
+      for (const record of [...this.#options.meta.keyspaces.values()]) await this.#advance(record);
+      await this.#place();
+      await this.#deleteLogs();
+    }
+  }
+
+  /** Who is heard of, and who is not any more. */
+  #nodeNews(): MetaCommand[] {
+    const { self, clock, meta, reports, downAfterMs } = this.#options;
+    const nowMs = clock.now().monoMs;
+    const news: MetaCommand[] = [];
+    for (const { id, status } of meta.cluster.nodes) {
+      if (status === 'left') continue;
+      // Whoever leads just now has heard of nobody yet.
+      const heardMs = id === self ? nowMs : Math.max(reports.heardMs(id) ?? Number.NEGATIVE_INFINITY, this.#sinceMs ?? nowMs);
+      if (status !== 'down' && nowMs - heardMs > downAfterMs) news.push({ kind: 'node-status', id, status: 'down' });
+      const isHeard = id === self || nowMs - (reports.heardMs(id) ?? Number.NEGATIVE_INFINITY) < downAfterMs / 2;
+      if (status === 'down' && isHeard) news.push({ kind: 'node-status', id, status: 'up' });
+    }
+    return news;
+  }
+
+  async #advance({ name }: KeyspaceRecord): Promise<void> {
+    const { meta, client, clock } = this.#options;
+    const present = (): KeyspaceRecord | undefined => meta.keyspaces.get(name);
+    for (const workflow of mapOf(present()!).workflows) {
+      const step = nextStep(workflow, () => undefined, this.#sight());
+      if (step && step.kind !== 'append') await client.run({ kind: 'change-map', name, change: step.change });
+    }
+    const record = present();
+    if (!record) return;
+    const sizes = this.#sizesOf(record);
+    if (decide({ map: mapOf(record), policy: record.policy, sizes, nowMs: clock.now().wallMs }).length > 0) {
+      await client.run({ kind: 'decide', name, sizes });
+    }
+  }
+
+  /** Only of shards whose leaders have spoken: the others are left alone. */
+  #sizesOf({ shards }: KeyspaceRecord): ShardSize[] {
+    return shards.flatMap(({ id }) => {
+      const report = this.#options.reports.best(id);
+      if (!report?.leads) return [];
+      const { keyCount, sizeBytes, loadPerSecond, cutAt } = report;
+      return [{ id, keyCount, sizeBytes, loadPerSecond, cutAt: cutAt ?? undefined }];
+    });
+  }
+
+  async #place(): Promise<void> {
+    const { meta, client, clock } = this.#options;
+    const { nodes, replication } = meta.cluster;
+    const changes = nextMoves({ maps: [...meta.keyspaces.values()].map(mapOf), nodes, replication, nowMs: clock.now().wallMs });
+    if (changes.some((some) => some.length > 0)) await client.run({ kind: 'place' });
+  }
+
+  async #deleteLogs(): Promise<void> {
+    const { meta, client, logs } = this.#options;
+    const old = meta.cluster.oldLogs.slice(0, DELETED_AT_A_TIME);
+    if (old.length === 0) return;
+    for (const { shard, generation } of old) await logs.delete(shard, generation);
+    await client.run({ kind: 'logs-deleted', logs: old });
+  }
+
+  #sight(): ClusterSight {
+    const { meta, reports } = this.#options;
+    return {
+      report: (shard, node) => reports.of(shard, node),
+      isLive: (node) => meta.cluster.nodes.some(({ id, status }) => id === node && (status === 'up' || status === 'draining')),
+      replicas: (shard) => {
+        for (const { shards } of meta.keyspaces.values()) {
+          const found = shards.find(({ id }) => id === shard);
+          if (found) return found.replicas ?? [];
+        }
+        return [];
+      },
+    };
+  }
+}

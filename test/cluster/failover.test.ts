@@ -1,0 +1,81 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import type { ClusterNode } from '../../src/node/cluster/cluster-node.ts';
+import { add, type Counters, InProcessCluster, read, waitFor } from './in-process-cluster.ts';
+
+describe('leaders of a cluster', () => {
+  let cluster: InProcessCluster;
+  afterEach(() => cluster.stopAll());
+
+  const counters = new Map<string, Counters>();
+  const start = async (id: string): Promise<ClusterNode> => {
+    const node = await cluster.start(id);
+    counters.set(id, await cluster.counters(node, { shards: 4 }));
+    return node;
+  };
+  const three = async (): Promise<void> => {
+    cluster = new InProcessCluster();
+    for (const id of ['a', 'b', 'c']) await start(id);
+  };
+  const shards = () => [...cluster.nodes.values()][0]!.view().keyspaces[0]!.shards;
+  const addAll = (id: string) => Promise.all(Array.from({ length: 20 }, (_, i) => add(counters.get(id)!, `key ${i}`)));
+
+  test('are the first of the replicas, as evenly as can be', async () => {
+    await three();
+    await waitFor('preferred leaders', () => shards().every(({ leader, replicas }) => leader === replicas[0]));
+    expect(new Set(shards().map(({ leader }) => leader)).size).toBe(3);
+  });
+
+  test('that stop without a word are followed within a lease; back again, a node leads its share', async () => {
+    await three();
+    await addAll('a');
+    await cluster.stop('b', false);
+    expect(await addAll('a')).toEqual(Array(20).fill(2));
+    expect(await addAll('c')).toEqual(Array(20).fill(3));
+    await start('b');
+    expect(await addAll('b')).toEqual(Array(20).fill(4));
+    await waitFor('preferred leaders', () => shards().every(({ leader, replicas }) => leader === replicas[0]));
+  });
+
+  test('that are stopped hand over: no request has an unknown outcome, or waits for a lease', async () => {
+    await three();
+    await addAll('a');
+    let stopped = false;
+    const writing = (async () => {
+      let count = 0;
+      while (!stopped) {
+        await Promise.all(Array.from({ length: 4 }, (_, i) => add(counters.get('a')!, `busy ${i}`)));
+        count++;
+      }
+      return count;
+    })();
+    await cluster.stop('b');
+    await cluster.stop('c');
+    stopped = true;
+    const count = await writing;
+    for (let i = 0; i < 4; i++) expect(await read(counters.get('a')!, `busy ${i}`)).toBe(count);
+    expect(await addAll('a')).toEqual(Array(20).fill(2));
+  });
+
+  test('and followers find all they had after every node has stopped', async () => {
+    await three();
+    await addAll('a');
+    await Promise.all(['a', 'b', 'c'].map((id) => cluster.stop(id)));
+    await Promise.all(['a', 'b', 'c'].map(start));
+    expect(await addAll('c')).toEqual(Array(20).fill(2));
+    await cluster.stop('c');
+    await expect(cluster.start('c', { cluster: 'other' })).rejects.toMatchObject({ code: 'KF_OTHER_CLUSTER' });
+  });
+
+  test('are told of nodes that are down and up again', async () => {
+    cluster = new InProcessCluster();
+    const quick = { heartbeatMs: 50, downAfterMs: 400 };
+    const a = await cluster.start('a', quick);
+    await cluster.start('b', quick);
+    const statusOf = (id: string) => a.view().nodes.find((node) => node.id === id)?.status;
+    await waitFor('two nodes', () => statusOf('b') === 'up');
+    await cluster.stop('b', false);
+    await waitFor('node b down', () => statusOf('b') === 'down');
+    await cluster.start('b', quick);
+    await waitFor('node b up', () => statusOf('b') === 'up');
+  });
+});
