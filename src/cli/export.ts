@@ -101,7 +101,7 @@ async function exportRecords(file: string, flags: ExportFlags): Promise<void> {
   const sink: ExportSink = file === '-' ? new StdoutSink() : await FileSink.open(file, earlier?.writtenBytes ?? 0);
   const write = recordWriter(format, { wholeRecords: flags.records === true });
   let { cursor, count, skipped } = earlier ?? { cursor: '0', count: 0, skipped: 0 };
-  const progress = new Progress('export', flags.match === undefined ? before.keyCount : 0, count);
+  const progress = new Progress('export', flags.match === undefined ? before.keyCount : 0, { earlier: count });
   let notedMs = 0;
   const note = (): void => checkpoint?.write({ setting, cursor, writtenBytes: sink.writtenBytes, count, skipped });
   try {

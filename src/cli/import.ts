@@ -122,7 +122,7 @@ async function importRecords(file: string, flags: ImportFlags): Promise<void> {
     keysBefore,
     checkpoint,
   });
-  const progress = new Progress('import', inputBytes, earlier?.items ?? 0);
+  const progress = new Progress('import', inputBytes, { earlier: earlier?.items ?? 0 });
   try {
     await run.take(readInput(source as AsyncIterable<Bytes>, input), { skipBad: flags.skipBad === true, progress });
   } catch (error) {

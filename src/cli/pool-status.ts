@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, KeyfleetError } from '../base/errors.ts';
 import { MIB, showBytes, showCount, showDuration } from '../base/units.ts';
-import type { MoveForecast } from '../pool/move-checks.ts';
+import type { ChangeAnswer } from '../pool/move-admin.ts';
 import type { AskedLimits } from '../pool/move-limits.ts';
-import type { PlannedMove } from '../pool/move-records.ts';
 import type { MoveStatus } from '../pool/move-status.ts';
 import type { WholeForecast, WholeStatus } from '../pool/whole-servers.ts';
 import { askOwner, type OwnerFlags } from './pool-owner-client.ts';
@@ -22,9 +21,10 @@ const LOOK_EVERY_MS = 250;
 const SAY_EVERY_MS = 3_000;
 
 /** What a change of servers would move, or moves now. */
-export function printMoves(moves: readonly (PlannedMove & Partial<MoveForecast>)[]): void {
+export function printMoves(moves: ChangeAnswer['moves']): void {
   let keys = 0;
   let bytes = 0;
+  let seconds = 0;
   for (const move of moves) {
     const about =
       move.keys === undefined
@@ -34,9 +34,13 @@ export function printMoves(moves: readonly (PlannedMove & Partial<MoveForecast>)
     for (const problem of move.problems ?? []) process.stdout.write(`  in the way: ${problem}\n`);
     keys += move.keys ?? 0;
     bytes += move.bytes ?? 0;
+    seconds += move.seconds ?? 0;
   }
   if (moves.length === 0) process.stdout.write('no slots move\n');
-  else if (keys > 0 && moves.length > 1) process.stdout.write(`in all about ${showCount(keys)} keys and ${showBytes(bytes)}\n`);
+  else if (keys > 0)
+    process.stdout.write(
+      `in all about ${showCount(keys)} keys and ${showBytes(bytes)}, some ${showDuration(Math.max(1_000, seconds * 1_000))}\n`,
+    );
 }
 
 /** What a clone would come to. */
@@ -49,13 +53,15 @@ export function printWhole({ servers, keys, bytes, problems }: WholeForecast): v
 /** Waits for the moves, with a bar. @throws KF_POOL_PLAN when they stand still. */
 export async function followMoves(flags: OwnerFlags): Promise<void> {
   let now = await askOwner<PoolStatus>(flags, 'status');
-  const progress = new Progress('moving', now.slotsTotal);
+  const progress = new Progress('moving', now.slotsTotal, { unit: 'keys' });
   try {
     for (; now.state !== 'idle'; now = await askOwner<PoolStatus>(flags, 'status')) {
       if (now.state === 'stopped')
         throw new KeyfleetError('KF_POOL_PLAN', `the moves stand still: ${now.trouble}; remove the cause, then \`keyfleet pool resume\``);
       const walked = now.keysExpected === 0 ? 0 : Math.min(1, now.keysMoved / now.keysExpected);
-      progress.update(now.slotsDone + Math.floor((now.slotsTotal - now.slotsDone) * walked * 0.99), now.keysMoved);
+      const p99 = now.foregroundP99Ms === undefined ? '' : ` | foreground p99 ${now.foregroundP99Ms.toFixed(1)} ms`;
+      const note = `${showBytes(now.bytesPerSecond)}/s | ${showCount(now.slotsDone)} of ${showCount(now.slotsTotal)} slots${p99}`;
+      progress.update(now.slotsDone + Math.floor((now.slotsTotal - now.slotsDone) * walked * 0.99), now.keysMoved, note);
       await sleep(LOOK_EVERY_MS);
     }
   } finally {

@@ -11,14 +11,17 @@ export class Progress {
   readonly #total: number;
   readonly #earlier: number;
   #records = 0;
+  #note = '';
 
   /** `total`: in whatever `update` counts `done` by; 0 when nobody knows. `earlier`: records done by a run before this one. */
-  constructor(verb: string, total: number, earlier = 0) {
+  constructor(verb: string, total: number, { earlier = 0, unit = 'records' }: { readonly earlier?: number; readonly unit?: string } = {}) {
     this.#total = total;
     this.#earlier = earlier;
     const known = total > 0;
     this.#bar = new SingleBar({
-      format: known ? `${verb} {bar} {percentage}% | {records} records | {rate}/s | {left} left` : `${verb} | {records} records | {rate}/s`,
+      format: known
+        ? `${verb} {bar} {percentage}% | {records} ${unit} | {rate}/s{note} | {left} left`
+        : `${verb} | {records} ${unit} | {rate}/s{note}`,
       barCompleteChar: '#',
       barIncompleteChar: '-',
       barsize: 24,
@@ -32,8 +35,10 @@ export class Progress {
     this.#bar.start(known ? total : 1, 0, this.#payload(0));
   }
 
-  update(done: number, records: number): void {
+  /** `note`: whatever else there is to say. */
+  update(done: number, records: number, note = ''): void {
     this.#records = records;
+    this.#note = note === '' ? '' : ` | ${note}`;
     this.#bar.update(this.#total > 0 ? Math.min(done, this.#total) : 0, this.#payload(done));
   }
 
@@ -50,6 +55,7 @@ export class Progress {
     const share = this.#total > 0 ? done / this.#total : 0;
     return {
       records: showCount(this.#records),
+      note: this.#note,
       rate: showCount(Math.max(0, this.#records - this.#earlier) / seconds),
       left: share > 0.001 ? showDuration((this.elapsedMs * (1 - share)) / share) : '?',
     };

@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KeyfleetError } from '../base/errors.ts';
 import { showBytes, showCount } from '../base/units.ts';
 import type { Reply } from '../shard/redis/reply.ts';
-import { fieldsOfInfo, info } from './move-checks.ts';
 import { type ServerAddress, ServerLink, showAddress, textOf } from './move-link.ts';
+import { fieldsOfInfo, info } from './server-info.ts';
 
 export interface CloneOptions {
   readonly from: ServerAddress;

@@ -41,7 +41,7 @@ export interface PoolAdminOptions {
 
 /** What a change comes to. */
 export interface ChangeAnswer {
-  readonly moves: readonly (PlannedMove & Partial<MoveForecast>)[];
+  readonly moves: readonly (PlannedMove & Partial<MoveForecast> & { readonly seconds?: number })[];
   /** The pool is as asked already, or on its way there by `moves`. */
   readonly isThere?: boolean;
 }

@@ -5,6 +5,7 @@ import type { Reply } from '../shard/redis/reply.ts';
 import { isReservedKey } from './guard-scripts.ts';
 import { bytesList, errorText, type ServerLink, showAddress, textOf } from './move-link.ts';
 import { show } from './move-walk.ts';
+import { info } from './server-info.ts';
 
 /** What a look at both servers says about a move, before anything changes. */
 export interface MoveForecast {
@@ -72,21 +73,6 @@ export async function dropStrays(to: ServerLink, isMoving: (key: Bytes) => boole
     if (strays.length > 0) count += Number(await to.call(['UNLINK', ...strays]));
   }
   return count;
-}
-
-/** INFO as a map of its fields. */
-export async function info(link: ServerLink): Promise<Map<string, string>> {
-  return fieldsOfInfo(await link.call(['INFO']));
-}
-
-/** The fields of an answer to INFO. */
-export function fieldsOfInfo(reply: Reply): Map<string, string> {
-  return new Map(
-    textOf(reply)
-      .split('\r\n')
-      .filter((line) => line.includes(':'))
-      .map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 1)]),
-  );
 }
 
 /** All keys of a server but ours, a page of SCAN at a time; a key may come twice. */

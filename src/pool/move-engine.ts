@@ -20,6 +20,9 @@ import { MoveMeter, type MoveStatus } from './move-status.ts';
 import { DEFAULT_LIMITS, type KeyWalk, type WalkLimits } from './move-walk.ts';
 import { PoolMap } from './pool-map.ts';
 
+/** What a dry run reckons with before anything has moved; measured when something has. */
+const TYPICAL_KEYS_PER_SECOND = 5_000;
+
 export class MoveEngine {
   readonly #options: MoveEngineOptions;
   readonly #journal: Journal<MoveRecord>;
@@ -35,6 +38,8 @@ export class MoveEngine {
   /** What else works on the servers, so that no moves may begin. */
   #occupant: string | undefined;
   #meter = new MoveMeter();
+  /** Of the last moves. */
+  #keysPerSecond = TYPICAL_KEYS_PER_SECOND;
 
   private constructor(options: MoveEngineOptions, journal: Journal<MoveRecord>, view: JournalView) {
     this.#options = options;
@@ -121,13 +126,15 @@ export class MoveEngine {
   }
 
   /** What each move of a plan would be: a dry run. */
-  async forecast(plan: ChangePlan): Promise<(PlannedMove & MoveForecast)[]> {
-    const forecasts: (PlannedMove & MoveForecast)[] = [];
+  async forecast(plan: ChangePlan): Promise<(PlannedMove & MoveForecast & { readonly seconds: number })[]> {
+    const forecasts: (PlannedMove & MoveForecast & { readonly seconds: number })[] = [];
+    const { bytesPerSecond = Number.POSITIVE_INFINITY } = this.pace.limits;
     for (const move of plan.moves) {
       const forecast = await this.#sessions.withLinks(plan.start, move, (from, to) =>
         forecastMove(from, to, movingIn(plan.start, plan.slotsOf(move))),
       );
-      forecasts.push({ ...move, ...forecast });
+      const { keys, bytes } = forecast;
+      forecasts.push({ ...move, ...forecast, seconds: Math.max(keys / this.#keysPerSecond, bytes / bytesPerSecond) });
     }
     return forecasts;
   }
@@ -157,6 +164,7 @@ export class MoveEngine {
     };
     await this.#append(record);
     this.#map = plan.start.atEpoch(this.#map.epoch + 1);
+    this.#keysPerSecond = this.#meter.averageKeysPerSecond ?? this.#keysPerSecond;
     this.#meter = new MoveMeter();
     this.#stopped = undefined;
     this.#start();

@@ -7,7 +7,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import { FENCE_KEY, FENCE_SCRIPT, FENCED_SCRIPT } from './guard-scripts.ts';
 import { returningId } from './guarded-commands.ts';
-import { info } from './move-checks.ts';
 import { Journal } from './move-journal.ts';
 import { ServerLink, textOf } from './move-link.ts';
 import type { MoveEngineOptions } from './move-options.ts';
@@ -17,6 +16,7 @@ import type { JournalView, MoveRecord, PlannedMove } from './move-records.ts';
 import { evaluate } from './move-script.ts';
 import { KeyWalk, type PutDone, type WalkLimits } from './move-walk.ts';
 import type { PoolMap } from './pool-map.ts';
+import { info } from './server-info.ts';
 
 /** Ends a walk because somebody wished it. */
 export class Interrupted extends Error {}

@@ -21,9 +21,13 @@ export interface MoveStatus {
 }
 
 const WINDOW_MS = 5_000;
+/** So many keys make a speed. */
+const ENOUGH_KEYS = 1_000;
 
 /** Counts what moves, and how fast over the last five seconds. */
 export class MoveMeter {
+  readonly #startedMs = performance.now();
+  #lastMs = performance.now();
   #keys = 0;
   #bytes = 0;
   #expected = 0;
@@ -35,10 +39,16 @@ export class MoveMeter {
 
   count(keys: number, bytes: number): void {
     const nowMs = performance.now();
+    this.#lastMs = nowMs;
     this.#keys += keys;
     this.#bytes += bytes;
     this.#recent.push({ atMs: nowMs, keys, bytes });
     while (this.#recent.length > 0 && nowMs - this.#recent[0]!.atMs > WINDOW_MS) this.#recent.shift();
+  }
+
+  /** From the beginning to the last key, barriers included; undefined when too little moved to say. */
+  get averageKeysPerSecond(): number | undefined {
+    return this.#keys < ENOUGH_KEYS ? undefined : (this.#keys * 1_000) / Math.max(1, this.#lastMs - this.#startedMs);
   }
 
   read(): Pick<MoveStatus, 'keysMoved' | 'bytesMoved' | 'keysPerSecond' | 'bytesPerSecond' | 'keysExpected' | 'secondsLeft'> {

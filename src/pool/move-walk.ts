@@ -24,6 +24,7 @@ import { bytesList, type ServerLink, showAddress, textOf } from './move-link.ts'
 import type { MovePace } from './move-pace.ts';
 import { copyByPages } from './move-pages.ts';
 import { evaluate } from './move-script.ts';
+import { fieldsOfInfo } from './server-info.ts';
 import { compareKeys, type Difference, differenceError } from './value-compare.ts';
 
 export interface WalkLimits {
@@ -77,6 +78,11 @@ export interface WalkOptions {
   readonly onMoved: (keys: number, bytes: number) => void;
 }
 
+/** How long the replicas of a target may take to confirm what was put. */
+const REPLICAS_WAIT_MS = 500;
+/** Whether a target has replicas is asked so often. */
+const REPLICAS_ASKED_MS = 1_000;
+
 export class KeyWalk {
   readonly #options: WalkOptions;
   /** Keys under way here, as Latin-1, so that no key is moved twice at a time. */
@@ -86,6 +92,8 @@ export class KeyWalk {
   #checkDebt = 0;
   /** What had begun is finished, whatever is wished meanwhile. */
   #redoing = false;
+  /** How many replicas each target had when it was asked last. */
+  readonly #replicas = new Map<ServerLink, { readonly count: number; readonly askedMs: number }>();
 
   constructor(options: WalkOptions) {
     this.#options = options;
@@ -241,6 +249,7 @@ export class KeyWalk {
       bytes += payload.length;
     }
     for (const [to, group] of dumps) done.push(...(await this.#put(to, group.keys, group.args)));
+    await this.#replicate(done);
     const wrong = await this.#check(done);
     const good = done.filter((key) => !wrong.has(key));
     if (good.length > 0) await this.#commit(good, bytes);
@@ -283,15 +292,49 @@ export class KeyWalk {
       if (refusal?.key === key) await this.#unlock(key);
     }
     if (refusal !== undefined) {
+      await this.#replicate(done);
       if (done.length > 0) await this.#commit(done, 0);
       throw new KeyfleetError('KF_POOL_PUT_REFUSED', `${showAddress(to.server)} does not take ${show(refusal.key)}: ${refusal.text}`);
     }
     return done;
   }
 
+  /**
+   * Waits until the replicas of the targets have what was put there, since one of them may have to take over when the source has it no more. While one does not confirm, the
+   * keys stay at the source, and their writers go on there.
+   *
+   * @throws KF_POOL_SERVER_LOST.
+   */
+  async #replicate(keys: readonly Bytes[]): Promise<void> {
+    for (const to of new Set(keys.map((key) => this.#target(key)))) {
+      const wanted = await this.#replicasOf(to, REPLICAS_ASKED_MS);
+      if (wanted === 0) continue;
+      const confirmed = Number(await to.call(['WAIT', wanted, REPLICAS_WAIT_MS]));
+      // One that has left since is waited for no more.
+      if (confirmed >= wanted || confirmed >= (await this.#replicasOf(to, 0))) continue;
+      for (const key of keys) await this.#takeBack(key);
+      throw new KeyfleetError(
+        'KF_POOL_SERVER_LOST',
+        `${confirmed} of ${wanted} replicas of ${showAddress(to.server)} confirm what has moved there; its keys stay until all do`,
+        { retryable: true },
+      );
+    }
+  }
+
+  async #replicasOf(to: ServerLink, maxAgeMs: number): Promise<number> {
+    const known = this.#replicas.get(to);
+    const nowMs = performance.now();
+    if (known !== undefined && nowMs - known.askedMs < maxAgeMs) return known.count;
+    const replicas = [...fieldsOfInfo(await to.call(['INFO', 'replication']))].filter(
+      ([field, value]) => /^slave\d+$/.test(field) && value.includes('state=online'),
+    );
+    this.#replicas.set(to, { count: replicas.length, askedMs: nowMs });
+    return replicas.length;
+  }
+
   /** Compares some of the keys that were put with what the source has; those that differ go from the target again, stay at the source, and are answered. */
   async #check(keys: readonly Bytes[]): Promise<Map<Bytes, Difference>> {
-    const { from, token } = this.#options;
+    const { from } = this.#options;
     const { checkShare } = this.#options.limits();
     const chosen = keys.filter(() => {
       this.#checkDebt += checkShare;
@@ -305,8 +348,7 @@ export class KeyWalk {
       for (const [index, difference] of (await compareKeys(from, to, some)).entries()) {
         if (difference === undefined) continue;
         const key = some[index]!;
-        await evaluate(to, FENCED_SCRIPT, [FENCE_KEY, key], [token, 'UNLINK', key]);
-        await this.#unlock(key);
+        await this.#takeBack(key);
         wrong.set(key, difference);
       }
     }
@@ -317,6 +359,12 @@ export class KeyWalk {
     const { from, moveId, token, putDone, onMoved } = this.#options;
     await putDone.append({ keys: keys.map((key) => Buffer.from(key).toString('base64')) });
     onMoved(Number(await evaluate(from, COMMIT_SCRIPT, [FENCE_KEY, busyKey(moveId), ...keys], [token])), bytes);
+  }
+
+  /** What was put goes from the target again, and the key's writers go on at the source. */
+  async #takeBack(key: Bytes): Promise<void> {
+    await evaluate(this.#target(key), FENCED_SCRIPT, [FENCE_KEY, key], [this.#options.token, 'UNLINK', key]);
+    await this.#unlock(key);
   }
 
   /** The target has nothing of the key; its writers go on at the source. */

@@ -10,13 +10,14 @@ import { showCount } from '../base/units.ts';
 import { serverNamed } from './asked-change.ts';
 import { areMarked, cloneProblems, cloneServer, unfence, unfollow, unmark } from './clone.ts';
 import { FENCE_KEY, FENCED_SCRIPT, takenKey } from './guard-scripts.ts';
-import { info, scanKeys } from './move-checks.ts';
+import { scanKeys } from './move-checks.ts';
 import type { MoveEngine } from './move-engine.ts';
 import { Journal } from './move-journal.ts';
 import { type ServerAddress, ServerLink } from './move-link.ts';
 import { evaluate } from './move-script.ts';
 import { type PoolServer, showAddress } from './pool-config.ts';
 import type { PoolMap } from './pool-map.ts';
+import { info } from './server-info.ts';
 
 /** A server that is copied, and its copies. */
 export interface WholeChange {

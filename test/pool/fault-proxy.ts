@@ -9,6 +9,8 @@ export interface FaultPlan {
   /** When. */
   readonly late?: () => Promise<unknown>;
   readonly change?: (chunk: Buffer) => Buffer;
+  /** What the mover is answered instead. */
+  readonly answer?: (chunk: Buffer) => Buffer;
 }
 
 /**
@@ -19,17 +21,19 @@ export class FaultProxy {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   plan: FaultPlan = {};
+  #targetPort: number;
   cuts = 0;
   lateChunks = 0;
 
-  private constructor(server: Server) {
+  private constructor(server: Server, targetPort: number) {
     this.#server = server;
+    this.#targetPort = targetPort;
   }
 
   static async start(targetPort: number): Promise<FaultProxy> {
     const server = createServer({ noDelay: true });
-    const proxy = new FaultProxy(server);
-    server.on('connection', (socket) => proxy.#join(socket, targetPort));
+    const proxy = new FaultProxy(server, targetPort);
+    server.on('connection', (socket) => proxy.#join(socket, proxy.#targetPort));
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     return proxy;
   }
@@ -37,6 +41,12 @@ export class FaultProxy {
   get port(): number {
     const address = this.#server.address();
     return typeof address === 'object' && address !== null ? address.port : 0;
+  }
+
+  /** From now on another server is behind the address, as when a replica takes over; what was connected to the one before is cut. */
+  failOver(targetPort: number): void {
+    this.#targetPort = targetPort;
+    for (const socket of this.#sockets) socket.destroy();
   }
 
   async close(): Promise<void> {
@@ -85,7 +95,7 @@ export class FaultProxy {
       });
     });
     server.on('data', (chunk: Buffer) => {
-      if (!client.destroyed) client.write(chunk);
+      if (!client.destroyed) client.write(isMover && this.plan.answer ? this.plan.answer(chunk) : chunk);
     });
   }
 }
