@@ -1,0 +1,117 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import type { ClusterNode } from '../../src/node/cluster/cluster-node.ts';
+import { add, type Counters, InProcessCluster, read, waitFor } from './in-process-cluster.ts';
+
+const KEYS = 60;
+
+describe('shards of a cluster', () => {
+  let cluster: InProcessCluster;
+  let counters: Map<string, Counters>;
+  afterEach(() => cluster.stopAll());
+
+  const start = async (id: string): Promise<ClusterNode> => {
+    const node = await cluster.start(id, { heartbeatMs: 50 });
+    counters.set(id, await cluster.counters(node, { shards: 6 }));
+    return node;
+  };
+  const startAll = async (...ids: string[]): Promise<void> => {
+    cluster = new InProcessCluster();
+    counters = new Map();
+    for (const id of ids) await start(id);
+  };
+  const keyspace = (id: string) => cluster.nodes.get(id)!.view().keyspaces[0]!;
+  const held = (by: string, seenBy = 'a') => keyspace(seenBy).shards.filter(({ replicas }) => replicas.includes(by)).length;
+  const isQuiet = (id: string) => keyspace(id).workflows.length === 0;
+  /** Adds to every key once, from the nodes in turn, and checks that it came to `expected`. */
+  const addAll = async (expected: number, ...ids: string[]): Promise<void> => {
+    const replies = await Promise.all(Array.from({ length: KEYS }, (_, i) => add(counters.get(ids[i % ids.length]!)!, `key ${i}`)));
+    expect(replies).toEqual(Array(KEYS).fill(expected));
+  };
+  /** Adds to keys of its own until it is told to stop; then they must hold what was answered. */
+  const busy = (id: string): { stop(): Promise<void> } => {
+    let stopped = false;
+    const counts = new Map<string, number>();
+    const running = (async () => {
+      for (let i = 0; !stopped; i++) {
+        const key = `busy ${i % 40}`;
+        counts.set(key, (counts.get(key) ?? 0) + 1);
+        expect(await add(counters.get(id)!, key)).toBe(counts.get(key));
+      }
+    })();
+    return {
+      stop: async () => {
+        stopped = true;
+        await running;
+        for (const [key, count] of counts) expect(await read(counters.get(id)!, key)).toBe(count);
+      },
+    };
+  };
+
+  test('move to a node that joins until it has its share, and from one that drains until it has none', async () => {
+    await startAll('a', 'b', 'c');
+    await addAll(1, 'a', 'b', 'c');
+    const work = busy('a');
+    await start('d');
+    await waitFor('a share for node d', () => isQuiet('a') && held('d') >= 4 && held('d') <= 5);
+    expect(['a', 'b', 'c', 'd'].reduce((sum, id) => sum + held(id), 0)).toBe(18);
+    await addAll(2, 'a', 'b', 'c', 'd');
+    const b = cluster.nodes.get('b')!;
+    await b.leave();
+    expect(held('b')).toBe(0);
+    await addAll(3, 'a', 'b', 'c', 'd');
+    await cluster.stop('b');
+    await waitFor('the news that it has left', () => keyspace('a') && cluster.nodes.get('a')!.view().nodes.some(({ id, status }) => id === 'b' && status === 'left'));
+    await addAll(4, 'a', 'c', 'd');
+    await work.stop();
+  });
+
+  test('are on as many nodes as there are, and on more when they come', async () => {
+    await startAll('a');
+    await addAll(1, 'a');
+    expect(held('a')).toBe(6);
+    await start('b');
+    await waitFor('copies on node b', () => isQuiet('a') && held('b') === 6);
+    await start('c');
+    await waitFor('copies on node c', () => isQuiet('a') && held('c') === 6);
+    await cluster.stop('a', false);
+    await addAll(2, 'b', 'c');
+  });
+
+  test('are split and merged under way, from any node', async () => {
+    await startAll('a', 'b', 'c');
+    await addAll(1, 'a', 'b', 'c');
+    const work = busy('c');
+    const workflows = cluster.nodes.get('b')!.workflows('counters');
+    const [first] = keyspace('b').shards;
+    expect(await workflows.split(first!.id)).toMatchObject({ isOver: true });
+    expect(keyspace('b').shards).toHaveLength(7);
+    await addAll(2, 'a', 'b', 'c');
+    expect(await workflows.merge(first!.id)).toMatchObject({ isOver: true });
+    expect(keyspace('b').shards).toHaveLength(6);
+    await addAll(3, 'a', 'b', 'c');
+    await waitFor('nothing left of the merge', () => isQuiet('a'));
+    await work.stop();
+  });
+
+  test('are brought together before they are merged', async () => {
+    await startAll('a', 'b', 'c');
+    await cluster.nodes.get('a')!.setReplication(1);
+    await waitFor('one replica each', () => isQuiet('a') && keyspace('a').shards.every(({ replicas }) => replicas.length === 1));
+    await addAll(1, 'a', 'b', 'c');
+    const work = busy('c');
+    const shards = keyspace('a').shards;
+    const left = shards.findIndex(({ replicas }, i) => shards[i + 1] && replicas[0] !== shards[i + 1]!.replicas[0]);
+    expect(await cluster.nodes.get('b')!.workflows('counters').merge(shards[left]!.id)).toMatchObject({ isOver: true });
+    await addAll(2, 'a', 'b', 'c');
+    await waitFor('nothing left of the merge', () => isQuiet('a'));
+    await work.stop();
+  });
+
+  test('follow the policy of their keyspace', async () => {
+    await startAll('a', 'b', 'c');
+    await cluster.nodes.get('a')!.setPolicy('counters', { maxKeysPerShard: 8, minShards: 1 });
+    await addAll(1, 'a', 'b', 'c');
+    await waitFor('more shards', () => isQuiet('a') && keyspace('a').shards.length > 8 && keyspace('a').shards.every(({ keyCount }) => keyCount <= 8));
+    await addAll(2, 'a', 'b', 'c');
+  });
+});
