@@ -181,6 +181,9 @@ export class JetStreamLog implements ShardLog {
         quiet.check();
         // Its consumer has ended by itself, as when its server went.
         if (!signal?.aborted) await new Promise((resolve) => setTimeout(resolve, UNKNOWN_PAUSE_MS));
+      } catch (error) {
+        // A consumer can end with an error of the client's own, as when its connection is closed.
+        throw error instanceof KeyfleetError ? error : this.#failure(error);
       } finally {
         quiet.stop();
         signal?.removeEventListener('abort', stop);
