@@ -60,7 +60,15 @@ describe('shards of a cluster', () => {
     expect(held('b')).toBe(0);
     await addAll(3, 'a', 'b', 'c', 'd');
     await cluster.stop('b');
-    await waitFor('the news that it has left', () => keyspace('a') && cluster.nodes.get('a')!.view().nodes.some(({ id, status }) => id === 'b' && status === 'left'));
+    await waitFor(
+      'the news that it has left',
+      () =>
+        keyspace('a') &&
+        cluster.nodes
+          .get('a')!
+          .view()
+          .nodes.some(({ id, status }) => id === 'b' && status === 'left'),
+    );
     await addAll(4, 'a', 'c', 'd');
     await work.stop();
   });
@@ -111,7 +119,10 @@ describe('shards of a cluster', () => {
     await startAll('a', 'b', 'c');
     await cluster.nodes.get('a')!.setPolicy('counters', { maxKeysPerShard: 8, minShards: 1 });
     await addAll(1, 'a', 'b', 'c');
-    await waitFor('more shards', () => isQuiet('a') && keyspace('a').shards.length > 8 && keyspace('a').shards.every(({ keyCount }) => keyCount <= 8));
+    await waitFor(
+      'more shards',
+      () => isQuiet('a') && keyspace('a').shards.length > 8 && keyspace('a').shards.every(({ keyCount }) => keyCount <= 8),
+    );
     await addAll(2, 'a', 'b', 'c');
   });
 });
