@@ -8,6 +8,7 @@ import { NEED_MORE, REQUEST, RequestScanner } from './codec/request-scanner.ts';
 import type { Door } from './door.ts';
 import { replyOfFailure } from './failure-replies.ts';
 import { type KeyspaceRequests, OrderedKeyspace } from './ordered-keyspace.ts';
+import { readInto } from './read-into.ts';
 import { ReplyQueue } from './reply-queue.ts';
 import { LATENCY_SAMPLE_EVERY } from './stats.ts';
 import { Transaction } from './transaction.ts';
@@ -93,7 +94,8 @@ export class Connection implements ReplySink<Reply> {
     this.scanner = new RequestScanner({ bulkBytes: door.settings['proto-max-bulk-len'] });
     this.scanner.authenticated = this.authenticated;
     this.#writer = new ReplyWriter(door.buffers);
-    socket.on('data', (chunk: Buffer) => this.#onData(chunk));
+    const isShared = readInto(socket, door.input, (length) => this.#onInput(door.input, length));
+    if (!isShared) socket.on('data', (chunk: Buffer) => this.#onInput(chunk, chunk.length));
     socket.on('end', () => this.finish());
     socket.on('drain', () => this.run());
     socket.on('error', () => socket.destroy());
@@ -126,12 +128,14 @@ export class Connection implements ReplySink<Reply> {
 
   // ── requests ──
 
-  #onData(chunk: Bytes): void {
-    this.#door.stats.bytesIn += chunk.length;
+  /** Bytes have come, which lie in `bytes` for as long as this takes. */
+  #onInput(bytes: Bytes, length: number): void {
+    this.#door.stats.bytesIn += length;
     if (this.#isClosing) return;
     this.lastMs = Date.now();
-    this.scanner.push(chunk);
+    this.scanner.lend(bytes, length);
     this.run(false);
+    this.scanner.keep();
   }
 
   /** Starts what can be started, sends what can be sent (at once, or with what other connections have to say), and reads on or not. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Bytes } from '../base/bytes.ts';
+import { KIB } from '../base/units.ts';
 import { isSameSecret } from '../door/access.ts';
 import type { AskOptions, KeyspaceHandle } from '../node/keyspace-handle.ts';
 import { redisSlot } from '../partition/redis-slot.ts';
@@ -40,6 +41,9 @@ const QUEUED: TaggedReply = { kind: 'status', text: 'QUEUED' };
 /** What takes effect inside MULTI too. */
 const NOT_QUEUED: readonly string[] = ['multi', 'exec', 'discard', 'watch', 'quit', 'reset'];
 
+/** As much as Node asks the system for at once. */
+const INPUT_BYTES = 64 * KIB;
+
 /** How each command is carried out, by its index in the table. */
 interface Route {
   readonly kind: 'read' | 'write' | 'read-many' | 'write-many' | 'blocking' | 'split' | 'local' | 'none';
@@ -78,6 +82,8 @@ export class Door {
   readonly stats: RespStats;
   readonly info: InfoSource;
   readonly buffers = new OutputBuffers();
+  /** What connections read into, one after the other. */
+  readonly input = Buffer.allocUnsafeSlow(INPUT_BYTES);
   readonly connections = new Map<number, Connection>();
   readonly watched = new WatchedKeys();
   readonly blocked: Blocking;

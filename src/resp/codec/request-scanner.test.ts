@@ -105,6 +105,25 @@ describe('scanning requests', () => {
     expect(kept.map(fromUtf8)).toEqual(Array.from({ length: 50 }, () => ['SET', long]).flat());
   });
 
+  test('keeps all of a lent chunk that it still needs, and the arguments that were taken', () => {
+    fc.assert(
+      fc.property(fc.array(requestBytes, { maxLength: 8 }), fc.nat(), (requests, seed) => {
+        const scanner = new RequestScanner();
+        const shared = new Uint8Array(400);
+        const found: Uint8Array[][] = [];
+        for (const chunk of cut(concatBytes(...requests.map(encode)), seed, 400)) {
+          shared.set(chunk);
+          scanner.lend(shared, chunk.length);
+          while (scanner.next() === REQUEST) found.push(scanner.args());
+          scanner.keep();
+          shared.fill(42);
+        }
+        expect(found).toEqual(requests);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
   test('copies short arguments, so that keeping one keeps no chunk', () => {
     const scanner = new RequestScanner();
     scanner.push(encode([utf8('SET'), utf8('key'), new Uint8Array(60_000)]));

@@ -1,4 +1,4 @@
-import type { Bytes } from '../../base/bytes.ts';
+import { type Bytes, copyBytes } from '../../base/bytes.ts';
 import { CR, decimal, LF, NOT_DECIMAL } from './ascii.ts';
 import { Inbox } from './inbox.ts';
 import { splitInline } from './inline.ts';
@@ -66,14 +66,26 @@ export class RequestScanner {
 
   /** Adds received bytes, which nobody may change from here on. */
   push(chunk: Bytes): void {
-    const shift = this.#inbox.push(chunk);
-    this.#at -= shift;
-    this.#searched -= shift;
-    if (shift !== 0) {
-      for (let i = 0; i < this.argCount; i++) {
-        this.starts[i]! -= shift;
-        this.ends[i]! -= shift;
-      }
+    this.#shift(this.#inbox.push(chunk));
+  }
+
+  /** Adds `chunk[0 … length)`, which nobody may change before {@link keep}; views of it made by {@link arg} are valid until then. */
+  lend(chunk: Bytes, length: number): void {
+    this.#shift(this.#inbox.lend(chunk, length));
+  }
+
+  /** Copies what is left of a lent chunk. */
+  keep(): void {
+    this.#shift(this.#inbox.keep());
+  }
+
+  #shift(by: number): void {
+    this.#at -= by;
+    this.#searched -= by;
+    if (by === 0) return;
+    for (let i = 0; i < this.argCount; i++) {
+      this.starts[i]! -= by;
+      this.ends[i]! -= by;
     }
   }
 
@@ -114,21 +126,19 @@ export class RequestScanner {
     return this.bytes.subarray(this.starts[i], this.ends[i]);
   }
 
-  /** The arguments from `from` on, short ones copied: see {@link arg}. With a `first`, that stands in for the first of them. */
+  /** The arguments from `from` on, copied if they are short or lent: see {@link arg}. With a `first`, that stands in for the first of them. */
   args(from = 0, first?: Bytes): Bytes[] {
     const args = new Array<Bytes>(this.argCount - from);
     const { bytes, starts, ends } = this;
+    const { isLent } = this.#inbox;
     if (first !== undefined) args[0] = first;
     for (let i = first === undefined ? from : from + 1; i < this.argCount; i++) {
       const start = starts[i]!;
       const length = ends[i]! - start;
-      if (length > COPIED_BYTES) {
-        args[i - from] = new Uint8Array(bytes.buffer, bytes.byteOffset + start, length);
-        continue;
-      }
-      const copy = new Uint8Array(length);
-      for (let j = 0; j < length; j++) copy[j] = bytes[start + j]!;
-      args[i - from] = copy;
+      args[i - from] =
+        isLent || length <= COPIED_BYTES
+          ? copyBytes(bytes, start, start + length)
+          : new Uint8Array(bytes.buffer, bytes.byteOffset + start, length);
     }
     return args;
   }
