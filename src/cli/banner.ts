@@ -10,6 +10,8 @@ export interface BannerFacts {
   readonly resp: Address | undefined;
   readonly http: Address | undefined;
   readonly hasPassword: boolean;
+  /** Absent on one machine. */
+  readonly cluster?: { readonly name: string; readonly node: string; readonly nodes: readonly string[] };
 }
 
 const DURABILITY: Readonly<Record<string, string>> = {
@@ -19,7 +21,7 @@ const DURABILITY: Readonly<Record<string, string>> = {
 };
 
 /** What a server says when it is up: where it listens, what it promises, what to try first. */
-export function banner({ version, dir, durability, resp, http, hasPassword }: BannerFacts): string {
+export function banner({ version, dir, durability, resp, http, hasPassword, cluster }: BannerFacts): string {
   const redisCli = resp && `redis-cli -h ${reachable(resp.host)} -p ${resp.port}${hasPassword ? ' --askpass' : ''}`;
   const url = http && `http://${shown(reachable(http.host))}:${http.port}`;
   const curl = `curl${hasPassword ? ' -u :PASSWORD' : ''}`;
@@ -28,11 +30,22 @@ export function banner({ version, dir, durability, resp, http, hasPassword }: Ba
     ...(resp ? [`  Redis protocol  ${shown(resp.host)}:${resp.port}`] : []),
     ...(http ? [`  HTTP            http://${shown(http.host)}:${http.port}`] : []),
     `  data            ${dir}`,
-    `  durability      ${DURABILITY[durability] ?? durability}`,
+    ...(cluster
+      ? [
+          `  cluster         ${cluster.name}: this is node ${cluster.node} of ${cluster.nodes.join(', ')}`,
+          '  durability      a write is answered once its log (on most NATS servers) and the disk of a leader have it',
+        ]
+      : [`  durability      ${DURABILITY[durability] ?? durability}`]),
     '',
     'Try, in another terminal:',
     ...(redisCli ? [`  ${redisCli} set greeting hello`, `  ${redisCli} get greeting`] : []),
-    ...(url ? [`  ${curl} ${url}/v1/keyspaces/default/keys/greeting`, `  ${curl} ${url}/v1/status`] : []),
+    ...(url
+      ? [
+          `  ${curl} ${url}/v1/keyspaces/default/keys/greeting`,
+          `  ${curl} ${url}/v1/status`,
+          ...(cluster ? [`  keyfleet nodes --url ${url}`] : []),
+        ]
+      : []),
     'Ctrl-C ends it.',
     '',
   ];

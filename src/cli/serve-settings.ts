@@ -24,6 +24,21 @@ export interface ServeSettings {
   readonly httpRequestTimeoutMs: number;
   readonly logLevel: string;
   readonly logFormat: 'text' | 'json';
+  /** Undefined: a store on one machine. */
+  readonly cluster: string | undefined;
+  readonly node: string | undefined;
+  readonly nats: readonly string[];
+  readonly natsMonitors: readonly string[];
+  readonly natsUser: string | undefined;
+  readonly natsPasswordFile: string | undefined;
+  readonly natsCreds: string | undefined;
+  readonly natsReplicas: number | undefined;
+  readonly allowUnsafeNats: boolean;
+  readonly zone: string | undefined;
+  readonly weight: number | undefined;
+  readonly replication: number | undefined;
+  readonly advertise: string | undefined;
+  readonly redirects: 'auto' | 'always' | 'never';
 }
 
 type Raw = string | number | boolean | readonly (string | number | boolean)[];
@@ -154,6 +169,115 @@ export const SETTINGS: readonly Setting[] = [
     parse: oneOf('text', 'json'),
     fallback: 'text',
   },
+  {
+    name: 'cluster',
+    key: 'cluster.name',
+    flag: '--cluster <name>',
+    help: 'be a node of this cluster (docs/cluster.md)',
+    parse: name,
+    fallback: undefined,
+  },
+  {
+    name: 'node',
+    key: 'cluster.node',
+    flag: '--node <id>',
+    help: "this node's id in the cluster, its own for good",
+    parse: name,
+    fallback: undefined,
+  },
+  {
+    name: 'nats',
+    key: 'nats.servers',
+    flag: '--nats <urls...>',
+    help: "the cluster's NATS servers, as nats://10.0.0.1:4222; several with commas between",
+    parse: list,
+    fallback: [],
+    isList: true,
+  },
+  {
+    name: 'natsMonitors',
+    key: 'nats.monitors',
+    flag: '--nats-monitor <urls...>',
+    help: 'their monitoring addresses, as http://10.0.0.1:8222, to see that they sync every write',
+    parse: list,
+    fallback: [],
+    isList: true,
+  },
+  { name: 'natsUser', key: 'nats.user', flag: '--nats-user <user>', help: 'user for the NATS servers', parse: text, fallback: undefined },
+  {
+    name: 'natsPasswordFile',
+    key: 'nats.passwordFile',
+    flag: '--nats-password-file <file>',
+    help: "file whose first line is that user's password",
+    parse: text,
+    fallback: undefined,
+    isPath: true,
+  },
+  {
+    name: 'natsCreds',
+    key: 'nats.creds',
+    flag: '--nats-creds <file>',
+    help: 'credentials for the NATS servers, as nsc writes them',
+    parse: text,
+    fallback: undefined,
+    isPath: true,
+  },
+  {
+    name: 'natsReplicas',
+    key: 'nats.replicas',
+    flag: '--nats-replicas <count>',
+    help: 'NATS servers that hold each log: 1, 3 or 5 (3 where there are so many)',
+    parse: oddReplicas,
+    fallback: undefined,
+  },
+  {
+    name: 'allowUnsafeNats',
+    key: 'nats.allowUnsafe',
+    flag: '--allow-unsafe-nats',
+    help: 'serve though acknowledged writes are at risk with these NATS servers',
+    parse: yesNo,
+    fallback: false,
+  },
+  {
+    name: 'zone',
+    key: 'cluster.zone',
+    flag: '--zone <zone>',
+    help: 'what fails together with this node, as a rack: copies are spread over zones',
+    parse: name,
+    fallback: undefined,
+  },
+  {
+    name: 'weight',
+    key: 'cluster.weight',
+    flag: '--weight <number>',
+    help: "this node's share of the data beside the other nodes' (1)",
+    parse: positive,
+    fallback: undefined,
+  },
+  {
+    name: 'replication',
+    key: 'cluster.replication',
+    flag: '--replication <count>',
+    help: 'copies of each shard, in a new cluster (3)',
+    parse: whole(1, 9),
+    fallback: undefined,
+  },
+  {
+    name: 'advertise',
+    key: 'cluster.advertise',
+    flag: '--advertise <host>',
+    help: 'the host name or address by which clients and other nodes reach this one (--host)',
+    parse: text,
+    fallback: undefined,
+  },
+  {
+    name: 'redirects',
+    key: 'cluster.redirect',
+    flag: '--redirect <policy>',
+    help: 'whom to tell MOVED instead of asking the leader for them: auto (connections that asked for the slots), always, never',
+    parse: oneOf('auto', 'always', 'never'),
+    fallback: 'auto',
+  },
 ];
 
 /** Flags over configuration file over fallbacks. */
@@ -179,6 +303,31 @@ function text(raw: Raw): string {
 
 function texts(raw: Raw): readonly string[] {
   return (Array.isArray(raw) ? raw : [raw]).map(text);
+}
+
+/** Each may be several, with commas between. */
+function list(raw: Raw): readonly string[] {
+  return texts(raw)
+    .flatMap((one) => one.split(','))
+    .map((one) => one.trim())
+    .filter((one) => one !== '');
+}
+
+function name(raw: Raw): string {
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(String(raw))) throw new Error(`must be 1 to 64 of A-Z a-z 0-9 _ -, not ${JSON.stringify(raw)}`);
+  return String(raw);
+}
+
+function positive(raw: Raw): number {
+  const value = Number(raw);
+  if (!(value > 0 && Number.isFinite(value)) || raw === '') throw new Error(`must be a number above 0, not ${JSON.stringify(raw)}`);
+  return value;
+}
+
+function oddReplicas(raw: Raw): number {
+  const value = Number(raw);
+  if (![1, 3, 5].includes(value)) throw new Error(`must be 1, 3 or 5, not ${JSON.stringify(raw)}`);
+  return value;
 }
 
 function door(raw: Raw): number | undefined {

@@ -3,10 +3,14 @@ import { resolve } from 'node:path';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import { GIB, showDuration } from '../base/units.ts';
 import { isLoopbackAddress } from '../door/access.ts';
+import { nodeClusterAdmin } from '../http/cluster-admin.ts';
 import { NodeHttpStore } from '../http/node-store.ts';
 import { type HttpServer, startHttpServer } from '../http/server.ts';
+import { openCluster } from '../node/open-cluster.ts';
 import { openStore } from '../node/open-store.ts';
+import { NodeClusterSource } from '../resp/node-cluster.ts';
 import { type RespServer, startRespServer } from '../resp/server.ts';
+import type { NodeAddresses } from '../shard/meta/node-record.ts';
 import { createRedisModule } from '../shard/redis/redis-module.ts';
 import { openStorage } from '../storage/lmdb.ts';
 import type { Durability, Storage } from '../storage/storage.ts';
@@ -14,6 +18,7 @@ import { banner } from './banner.ts';
 import { EXIT } from './exit-code.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { readPackageVersion } from './package-version.ts';
+import { clusterAdvice, clusterOptions } from './serve-cluster.ts';
 import { loadModules } from './serve-modules.ts';
 import type { ServeSettings } from './serve-settings.ts';
 import { readPassword } from './server-client.ts';
@@ -36,15 +41,25 @@ export async function runServer(settings: ServeSettings): Promise<number> {
 
   const lookups = { hits: 0, misses: 0 };
   const modules = await loadModules(settings.modules);
-  const store = await openStore({
-    storage: await openData(dir, settings.durability),
-    checkModules: settings.checkModules,
+  const cluster = clusterOptions(settings);
+  const common = {
     keyspaces: {
       default: { module: createRedisModule({ lookups }), scheme: 'redis', shards: settings.shards, policy: SPLIT_BEYOND },
       ...Object.fromEntries(modules),
     },
-    onBackgroundError: (error) => log.error({ err: error }, 'work in the background failed'),
-  });
+    onBackgroundError: (error: Error) => {
+      // What is tried again by itself is no news for anybody but those who look for it.
+      if (isKeyfleetError(error) && error.retryable) log.warn({ code: error.code, why: error.message }, 'tried again');
+      else log.error({ err: error }, 'work in the background failed');
+    },
+  } as const;
+  const storage = await openData(dir, settings.durability);
+  const store = cluster
+    ? await openCluster({ ...common, ...cluster, storage, release: version }).catch((error: unknown) => {
+        throw clusterAdvice(error, settings);
+      })
+    : await openStore({ ...common, storage, checkModules: settings.checkModules });
+  const host = 'risks' in store.node ? store.node : undefined;
   const doors: { resp?: RespServer; http?: HttpServer } = {};
   try {
     await openDoors();
@@ -53,12 +68,17 @@ export async function runServer(settings: ServeSettings): Promise<number> {
     await store.close();
     throw withAdvice(error);
   }
+  await host?.node.setAddresses(addressesOf(doors, settings));
+  for (const risk of host?.risks ?? []) log.warn({ risk }, 'the NATS servers');
   for (const { name, module, isServed } of store.listKeyspaces()) {
     if (!isServed) log.warn({ keyspace: name, module }, 'not served: its value module was not given (--module)');
   }
   log.info({ dir, durability: settings.durability, startedInMs: Date.now() - startedMs }, 'serving');
   process.stdout.write(
-    banner({ version, dir, durability: settings.durability, resp: doors.resp?.address, http: doors.http, hasPassword: password !== '' }),
+    banner({
+      ...{ version, dir, durability: settings.durability, resp: doors.resp?.address, http: doors.http, hasPassword: password !== '' },
+      ...(host ? { cluster: { name: host.view().cluster, node: host.nodeId, nodes: host.view().nodes.map(({ id }) => id) } } : {}),
+    }),
   );
   if (password === '' && !isLoopbackAddress(settings.host)) {
     log.warn({ host: settings.host }, 'everyone who can reach this address may read and write: no password is set');
@@ -68,7 +88,7 @@ export async function runServer(settings: ServeSettings): Promise<number> {
 
   async function openDoors(): Promise<void> {
     const { node } = store;
-    const httpStore = new NodeHttpStore(node);
+    const httpStore = new NodeHttpStore(node, host && nodeClusterAdmin(host));
     if (settings.respPort !== undefined) {
       const keyspace = httpStore.handle('default');
       doors.resp = await startRespServer({
@@ -85,6 +105,8 @@ export async function runServer(settings: ServeSettings): Promise<number> {
           lookups,
           refusal: () => node.storage.refusal,
         },
+        redirects: settings.redirects,
+        ...(host ? { cluster: new NodeClusterSource(host.node, 'default') } : {}),
       });
     }
     if (settings.httpPort !== undefined) {
@@ -164,6 +186,16 @@ function firstSignal(log: Logger): Promise<string> {
     };
     process.on('SIGINT', first).on('SIGTERM', first);
   });
+}
+
+/** Where others find the doors. */
+function addressesOf(doors: { readonly resp?: RespServer; readonly http?: HttpServer }, { advertise, host }: ServeSettings): NodeAddresses {
+  const at = advertise ?? host;
+  const shown = at.includes(':') ? `[${at}]` : at;
+  return {
+    ...(doors.resp ? { resp: `${shown}:${doors.resp.address.port}` } : {}),
+    ...(doors.http ? { http: `${shown}:${doors.http.port}` } : {}),
+  };
 }
 
 function respNumbers({ stats }: RespServer): Readonly<Record<string, number>> {

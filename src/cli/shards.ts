@@ -20,12 +20,14 @@ const BAR_WIDTH = 24;
 export function shardsText({ keyspace, shards, workflows, policy }: ShardsReport): string {
   const keys = shards.reduce((sum, { keyCount }) => sum + keyCount, 0);
   const most = Math.max(1, ...shards.map(({ keyCount }) => keyCount));
+  const isCluster = shards.some(({ replicas }) => replicas !== undefined);
   const rows = shards.map((shard) => [
     String(shard.id),
     `[${showPosition(shard.from)}, ${showPosition(shard.to)})`,
     showCount(shard.keyCount),
     showBytes(shard.sizeBytes),
     showCount(shard.loadPerSecond),
+    ...(isCluster ? [placeOf(shard)] : []),
     shard.status === 'serving' ? bar(shard.keyCount / most, BAR_WIDTH) : shard.status,
   ]);
   const limits = [
@@ -37,13 +39,19 @@ export function shardsText({ keyspace, shards, workflows, policy }: ShardsReport
     `keyspace ${keyspace}: ${shards.length} shards (${policy.minShards} to ${policy.maxShards}), ${showCount(keys)} keys`,
     `a shard is split beyond ${limits.join(', ') || 'no limit: keyfleet policy set maxKeysPerShard=…'}`,
     '',
-    columns([['shard', 'positions', 'keys', 'bytes', 'load/s', ''], ...rows]).trimEnd(),
+    columns([['shard', 'positions', 'keys', 'bytes', 'load/s', ...(isCluster ? ['leader > copies'] : []), ''], ...rows]).trimEnd(),
     ...workflows.map(showWorkflow),
     '',
   ].join('\n');
 }
 
-function showWorkflow(workflow: ShardsReport['workflows'][number]): string {
+/** Who leads it, and who has it besides. */
+function placeOf({ leader, replicas = [] }: ShardsReport['shards'][number]): string {
+  return `${leader ?? 'nobody'} > ${replicas.filter((id) => id !== leader).join(' ')}`;
+}
+
+/** A workflow in one line. */
+export function showWorkflow(workflow: ShardsReport['workflows'][number]): string {
   const { op } = workflow;
   switch (workflow.kind) {
     case 'split':

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { showBytes, showCount, showDuration } from '../base/units.ts';
 import type { KeyspaceReport, StatusReport } from '../http/status.ts';
+import { nodesText } from './nodes.ts';
 import { ServerClient, serverAddress } from './server-client.ts';
 
 export function define(command: Command): void {
@@ -27,7 +28,9 @@ export function statusText(report: StatusReport, url: string): string {
   const { diskBytes } = report.storage as { readonly diskBytes?: number };
   const lines = [
     `keyfleet ${report.version} at ${url}, up ${showDuration(report.uptimeMs)}`,
-    `durability ${report.durability}: ${DURABILITY[report.durability] ?? ''}`,
+    ...(report.cluster
+      ? [nodesText(report.cluster, Date.now())]
+      : [`durability ${report.durability}: ${DURABILITY[report.durability] ?? ''}`]),
     ...(report.refusal ? [`WRITES ARE REFUSED: ${report.refusal.code}: ${report.refusal.message}`] : []),
     ...(diskBytes === undefined ? [] : [`${showBytes(diskBytes)} on disk`]),
     ...report.keyspaces.flatMap((keyspace) => ['', ...keyspaceLines(keyspace)]),
@@ -45,8 +48,10 @@ function keyspaceLines({ name, keyCount, sizeBytes, expiringCount, balance, shar
     showCount(shard.keyCount),
     showBytes(shard.sizeBytes),
     showCount(shard.load),
+    ...(shard.replicas ? [shard.leader ?? 'nobody'] : []),
     bar(shard.keyCount / peak),
   ]);
+  const isCluster = shards.some(({ replicas }) => replicas !== undefined);
   const ratio =
     keyCount === 0
       ? ''
@@ -54,7 +59,7 @@ function keyspaceLines({ name, keyCount, sizeBytes, expiringCount, balance, shar
   return [
     `keyspace ${name}: ${showCount(keyCount)} keys, ${showBytes(sizeBytes)}, ${showCount(expiringCount)} of them expiring`,
     `${shards.length} shards${ratio}${workflows.length === 0 ? '' : `; splits and merges under way: ${workflows.length} (keyfleet shards)`}`,
-    ...table([['shard', 'positions', 'keys', 'bytes', 'load', ''], ...rows]),
+    ...table([['shard', 'positions', 'keys', 'bytes', 'load', ...(isCluster ? ['leader'] : []), ''], ...rows]),
   ];
 }
 

@@ -1,6 +1,7 @@
 import type { Bytes } from '../base/bytes.ts';
 import type { RequestId } from '../shard/request-id.ts';
 import type { Durability, StorageStats } from '../storage/storage.ts';
+import type { ClusterAdmin } from './cluster-admin.ts';
 import type { CollectionRecord, CollectionType } from './collection-json.ts';
 import type { ShardAdmin } from './shard-admin.ts';
 
@@ -12,6 +13,8 @@ export interface HttpStore {
   keyspaceNames(): readonly string[];
   /** Undefined when there is no such keyspace. */
   shardAdmin(name: string): ShardAdmin | undefined;
+  /** Undefined on one machine. */
+  readonly cluster?: ClusterAdmin | undefined;
   /** Undefined while writes are taken; else why they are refused for now. */
   readonly refusal: Error | undefined;
   readonly durability: Durability;
@@ -91,4 +94,7 @@ export interface ShardStatus {
   readonly sizeBytes: number;
   /** Work since the start, in units of one small command. */
   readonly load: number;
+  /** Of a cluster: the node that leads it, as far as is known, and all that have it. */
+  readonly leader?: string | undefined;
+  readonly replicas?: readonly string[];
 }

@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { BodyBudget } from './body-parser.ts';
+import type { ClusterAdmin, ClusterReport } from './cluster-admin.ts';
 import type { HttpStore } from './http-store.ts';
 import { keyspaceReport, type StatusReport } from './status.ts';
 
@@ -55,6 +56,7 @@ export class Metrics {
     gauge('keyfleet_storage_sync_seconds_total', 'Time spent in journal syncs since the start', () => store.storageStats().syncSeconds);
     gauge('keyfleet_storage_flushes_total', 'Flushes of the memtable since the start', () => store.storageStats().flushCount);
     this.#keyspaces(store);
+    if (store.cluster) this.#cluster(store.cluster);
     new Gauge({
       name: 'keyfleet_door',
       help: 'Numbers of each door: connections open, commands answered, …',
@@ -99,6 +101,67 @@ export class Metrics {
     each('keyfleet_shard_keys', 'Keys of a shard', perShard('keyCount'), ['keyspace', 'shard']);
     each('keyfleet_shard_bytes', 'Bytes of a shard', perShard('sizeBytes'), ['keyspace', 'shard']);
     each('keyfleet_shard_load_total', 'Work of a shard since the start, in small commands', perShard('load'), ['keyspace', 'shard']);
+  }
+
+  #cluster(cluster: ClusterAdmin): void {
+    const registers = [this.registry];
+    const each = (
+      name: string,
+      help: string,
+      labelNames: readonly string[],
+      set: (gauge: Gauge<string>, report: ClusterReport) => void,
+    ): void => {
+      new Gauge({
+        name,
+        help,
+        labelNames: [...labelNames],
+        registers,
+        collect() {
+          this.reset();
+          set(this, cluster.report());
+        },
+      });
+    };
+    each('keyfleet_node_status', '1 for the status that each node has', ['node', 'status'], (gauge, { nodes }) => {
+      for (const { id, status } of nodes) gauge.set({ node: id, status }, 1);
+    });
+    each('keyfleet_node_shards', 'Shards that a node leads, and that it has', ['node', 'role'], (gauge, { nodes }) => {
+      for (const { id, leads, replicas } of nodes) {
+        gauge.set({ node: id, role: 'leader' }, leads);
+        gauge.set({ node: id, role: 'replica' }, replicas);
+      }
+    });
+    each('keyfleet_shard_leader', '1 for the node that leads a shard', ['keyspace', 'shard', 'node'], (gauge, { keyspaces }) => {
+      for (const { name, shards } of keyspaces)
+        for (const { id, leader } of shards) if (leader !== null) gauge.set({ keyspace: name, shard: id, node: leader }, 1);
+    });
+    each('keyfleet_shards_without_leader', 'Shards that nobody leads', ['keyspace'], (gauge, { keyspaces }) => {
+      for (const { name, shards } of keyspaces) gauge.set({ keyspace: name }, shards.filter(({ leader }) => leader === null).length);
+    });
+    each(
+      'keyfleet_shards_under_replicated',
+      'Shards with fewer copies on nodes that are up than they are to have',
+      ['keyspace'],
+      (gauge, report) => {
+        const up = new Set(report.nodes.filter(({ status }) => status === 'up' || status === 'draining').map(({ id }) => id));
+        const wanted = Math.min(report.replication, report.nodes.length);
+        for (const { name, shards } of report.keyspaces)
+          gauge.set({ keyspace: name }, shards.filter(({ replicas }) => replicas.filter((id) => up.has(id)).length < wanted).length);
+      },
+    );
+    each(
+      'keyfleet_replica_lag_entries',
+      'Entries that the disk of a replica is behind its leader',
+      ['keyspace', 'shard', 'node'],
+      (gauge, report) => {
+        for (const { name, shards } of report.keyspaces)
+          for (const { id, lag } of shards)
+            for (const [node, entries] of Object.entries(lag)) gauge.set({ keyspace: name, shard: id, node }, entries);
+      },
+    );
+    each('keyfleet_workflows', 'Splits, merges and moves under way', ['keyspace', 'kind'], (gauge, { keyspaces }) => {
+      for (const { name, workflows } of keyspaces) for (const { kind } of workflows) gauge.inc({ keyspace: name, kind });
+    });
   }
 
   answered(request: { readonly method: string; readonly route: string; readonly status: number; readonly seconds: number }): void {

@@ -1,6 +1,7 @@
 import { KeyfleetError } from '../base/errors.ts';
 import type { StoreHost } from '../node/store-host.ts';
 import type { Durability, StorageStats } from '../storage/storage.ts';
+import type { ClusterAdmin } from './cluster-admin.ts';
 import type { HttpKeyspace, HttpStore } from './http-store.ts';
 import { ModuleHttpKeyspace } from './module-keyspace.ts';
 import { type RedisHandle, RedisHttpKeyspace } from './redis-keyspace.ts';
@@ -12,8 +13,11 @@ export class NodeHttpStore implements HttpStore {
   readonly #keyspaces = new Map<string, RedisHttpKeyspace>();
   readonly #modules = new Map<string, ModuleHttpKeyspace>();
 
-  constructor(node: StoreHost) {
+  readonly cluster: ClusterAdmin | undefined;
+
+  constructor(node: StoreHost, cluster?: ClusterAdmin) {
     this.#node = node;
+    this.cluster = cluster;
   }
 
   get refusal(): Error | undefined {

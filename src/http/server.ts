@@ -10,6 +10,7 @@ import type { HttpKeyspace, HttpStore } from './http-store.ts';
 import { serveKeys, setKeyAside } from './key-routes.ts';
 import { Metrics } from './metrics.ts';
 import { serveModules } from './module-routes.ts';
+import { serveNodes } from './node-routes.ts';
 import { serveScan } from './scan-route.ts';
 import { serveShards } from './shard-routes.ts';
 import { keyspaceReport, type StatusReport, statusReport } from './status.ts';
@@ -134,6 +135,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     if (!admin) throw new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${JSON.stringify(name)}`);
     return admin;
   });
+  serveNodes(server, store.cluster);
   server.get('/v1/keyspaces', async () => ({ keyspaces: store.keyspaceNames().map((name) => summary(store.keyspace(name)!)) }));
   server.get<{ Params: { readonly keyspace: string } }>('/v1/keyspaces/:keyspace', async (request) =>
     keyspaceReport(store, keyspaceOf(request)),
@@ -144,6 +146,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   server.get('/readyz', async (_request, reply) => {
     const { refusal } = store;
     if (isClosing) throw new KeyfleetError('KF_CLOSED', 'the server is shutting down', { retryable: true });
+    const unready = store.cluster?.unready;
+    if (unready !== undefined) throw new KeyfleetError('KF_UNAVAILABLE', unready, { retryable: true });
     if (refusal) return reply.code(503).send(errorBody(foreignError(refusal) ?? new KeyfleetError('KF_STORAGE_FAILED', refusal.message)));
     return reply.type('text/plain').send('ready\n');
   });

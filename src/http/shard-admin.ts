@@ -23,6 +23,9 @@ export interface ShardReport {
   readonly loadPerSecond: number;
   /** Only `serving` for longer than milliseconds. */
   readonly status: string;
+  /** Of a cluster: the node that leads it, null while nobody is known to; and all that have it, the preferred leader first. */
+  readonly leader?: string | null;
+  readonly replicas?: readonly string[];
 }
 
 /** What became of a split or merge that was asked for; `isOver` false: it goes on in the background. */
@@ -51,9 +54,10 @@ export function nodeShardAdmin(node: StoreHost, name: string): ShardAdmin | unde
     report: () => ({
       keyspace: name,
       policy: node.getPolicy(name),
-      shards: keyspace.shardStats().map(({ id, from, to, keyCount, sizeBytes, status }) => {
-        return { id, from, to, keyCount, sizeBytes, loadPerSecond: Math.round(workflows.loadPerSecond(id)), status };
-      }),
+      shards: keyspace.shardStats().map(({ id, from, to, keyCount, sizeBytes, status, leader, replicas }) => ({
+        ...{ id, from, to, keyCount, sizeBytes, loadPerSecond: Math.round(workflows.loadPerSecond(id)), status },
+        ...(replicas && { leader: leader ?? null, replicas }),
+      })),
       workflows: workflows.running(),
     }),
     split: (shard, at) => workflows.split(shard, at),

@@ -32,7 +32,7 @@ function shardOf(text: string): number {
 }
 
 /** The fields of a JSON object. @throws KF_MEDIA_TYPE, KF_BAD_REQUEST. */
-function fieldsOf(request: FastifyRequest, known?: readonly string[]): Readonly<Record<string, unknown>> {
+export function fieldsOf(request: FastifyRequest, known?: readonly string[]): Readonly<Record<string, unknown>> {
   if (formOf(request.headers['content-type']) !== 'json') throw new KeyfleetError('KF_MEDIA_TYPE', 'the body is one JSON object');
   let fields: unknown;
   try {

@@ -1,4 +1,5 @@
 import type { Workflow } from '../shard/meta/shard-map.ts';
+import type { ClusterReport } from './cluster-admin.ts';
 import type { HttpKeyspace, HttpStore } from './http-store.ts';
 
 /** What `/v1/status` answers and `keyfleet status` shows. */
@@ -10,6 +11,8 @@ export interface StatusReport {
   readonly refusal: { readonly code: string; readonly message: string } | null;
   readonly storage: Readonly<Record<string, unknown>>;
   readonly keyspaces: readonly KeyspaceReport[];
+  /** Null on one machine. */
+  readonly cluster: ClusterReport | null;
   /** By door: connections open, requests answered, … */
   readonly doors: Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
@@ -28,13 +31,19 @@ export interface KeyspaceReport {
     readonly keyCount: number;
     readonly sizeBytes: number;
     readonly load: number;
+    /** Of a cluster: null while nobody leads it, as far as is known. */
+    readonly leader?: string | null;
+    readonly replicas?: readonly string[];
   }[];
   /** Splits and merges under way. */
   readonly workflows: readonly Workflow[];
 }
 
 export function keyspaceReport(store: HttpStore, keyspace: HttpKeyspace): KeyspaceReport {
-  const shards = keyspace.shards().map(({ id, from, to, keyCount, sizeBytes, load }) => ({ id, from, to, keyCount, sizeBytes, load }));
+  const shards = keyspace.shards().map(({ id, from, to, keyCount, sizeBytes, load, leader, replicas }) => ({
+    ...{ id, from, to, keyCount, sizeBytes, load },
+    ...(replicas && { leader: leader ?? null, replicas }),
+  }));
   return {
     name: keyspace.name,
     keyCount: keyspace.keyCount,
@@ -61,6 +70,7 @@ export function statusReport(
     refusal: refusal ? { code: refusal.code ?? 'KF_STORAGE_FAILED', message: refusal.message } : null,
     storage: { ...store.storageStats() },
     keyspaces: store.keyspaceNames().map((name) => keyspaceReport(store, store.keyspace(name)!)),
+    cluster: store.cluster?.report() ?? null,
     doors,
   };
 }

@@ -1,5 +1,6 @@
 // `keyfleet/nats`: what runs a store on NATS JetStream.
 
+export { connectNats, type NatsAddress } from './connect.ts';
 export { JetStreamLog, type JetStreamLogOptions, jetStreamLog } from './jetstream-log.ts';
 export { type JetStreamLogsOptions, jetStreamLogs } from './jetstream-logs.ts';
 export { type NatsTransportOptions, natsTransport } from './nats-transport.ts';

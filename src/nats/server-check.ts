@@ -8,6 +8,8 @@ import { KeyfleetError, messageOf } from '../base/errors.ts';
 /** The oldest server whose streams, synced always, lost nothing under simulated power loss of all servers. */
 export const OLDEST_SAFE_SERVER = '2.15.1';
 
+const SYNC_UNKNOWN = 'whether the servers sync every write is not known: give the addresses of their monitoring ports';
+
 export interface ServerCheckOptions {
   /** The monitoring address of each server, as `http://10.0.0.1:8222`. Without any, it cannot be known whether they sync. */
   readonly monitors?: readonly string[];
@@ -26,19 +28,23 @@ export async function natsRisks(connection: NatsConnection, options: ServerCheck
   if (!info.jetstream) throw new KeyfleetError('KF_NATS_UNSUITABLE', `NATS server ${info.server_name} runs without JetStream`);
   if (isOlder(info.version, OLDEST_SAFE_SERVER)) risks.push(oldServer(info.server_name, info.version));
   if (monitors.length === 0) {
-    risks.push('whether the servers sync every write is not known: give the addresses of their monitoring ports');
+    risks.push(SYNC_UNKNOWN);
   }
   for (const monitor of monitors) risks.push(...(await monitorRisks(monitor, timeoutMs)));
   return [...new Set(risks)];
 }
 
-/** @throws KF_NATS_UNSAFE with all that is at risk, unless `allowUnsafe`; then it returns that. */
+/**
+ * What is at risk, for a person to read. `allowUnknown`: what is merely not known is among it and refuses nobody.
+ * @throws KF_NATS_UNSAFE with all that is at risk, unless `allowUnsafe`.
+ */
 export async function checkNatsServers(
   connection: NatsConnection,
-  options: ServerCheckOptions & { readonly allowUnsafe?: boolean } = {},
+  options: ServerCheckOptions & { readonly allowUnsafe?: boolean; readonly allowUnknown?: boolean } = {},
 ): Promise<string[]> {
   const risks = await natsRisks(connection, options);
-  if (risks.length > 0 && !options.allowUnsafe)
+  const known = options.allowUnknown ? risks.filter((risk) => risk !== SYNC_UNKNOWN) : risks;
+  if (known.length > 0 && !options.allowUnsafe)
     throw new KeyfleetError('KF_NATS_UNSAFE', `acknowledged writes are at risk: ${risks.join('; ')}`);
   return risks;
 }

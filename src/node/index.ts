@@ -40,6 +40,7 @@ export { openStorage, type StorageOptions } from '../storage/lmdb.ts';
 export { MemoryStorage } from '../storage/memory.ts';
 export type { Durability, Storage, StorageStats } from '../storage/storage.ts';
 export { CALL_DEFAULTS, type CallOptions, type CommandOptions, type QueryOptions } from './call-options.ts';
+export type { ClusterHost, ClusterHostOptions } from './cluster-host.ts';
 export { type AllKeysOptions, type InRange, Keyspace, type KeyspaceOf } from './keyspace.ts';
 export type {
   AskOptions,
@@ -56,6 +57,7 @@ export type {
 export type { BegunWorkflow, KeyspaceWorkflows } from './keyspace-workflows.ts';
 export type { AnsweredQuery, CommittedCommand, FencingToken, LeaderHook } from './leader-hook.ts';
 export { loadModule } from './load-module.ts';
+export { type ClusterStore, type OpenClusterOptions, openCluster } from './open-cluster.ts';
 export { type OpenStoreOptions, openStore, type StoreLocation } from './open-store.ts';
 export { Session, type SessionOptions } from './session.ts';
 export { type KeyspaceDefinitions, type KeyspaceInfo, type Shard, Store } from './store.ts';

@@ -1,3 +1,4 @@
+import type { Bytes } from '../base/bytes.ts';
 import type { ClusterPicture } from './codec/cluster-words.ts';
 
 /** Which clients are told MOVED: those that have asked this connection for the slots (`auto`), all, or none. For the others requests are forwarded. */
@@ -7,8 +8,8 @@ export type RedirectPolicy = 'auto' | 'always' | 'never';
 export interface ClusterSource {
   /** For CLUSTER SLOTS and its like. */
   picture(): ClusterPicture;
-  /** The address of whoever leads the slot: undefined when that is this node, or nobody is known to. */
-  leaderElsewhere(slot: number): string | undefined;
-  /** Whether this node has the data of the slot, however old. */
-  hasReplica(slot: number): boolean;
+  /** The address of whoever leads the key's shard: undefined when that is this node, or nobody is known to. */
+  leaderElsewhere(key: Bytes): string | undefined;
+  /** Whether this node has the key's shard, however old. */
+  hasReplica(key: Bytes): boolean;
 }

@@ -216,12 +216,12 @@ export class Door {
     if (route.kind === 'local' || route.kind === 'none') return false;
     const keys = keysOf(spec, args);
     if (keys.length === 0 || !allInOneSlot(keys)) return false;
-    const slot = redisSlot(keys[0]!);
-    if (conn.readsReplicas && spec.access === 'read' && cluster.hasReplica(slot)) return false;
-    const address = cluster.leaderElsewhere(slot);
+    const [key] = keys as [Bytes, ...Bytes[]];
+    if (conn.readsReplicas && spec.access === 'read' && cluster.hasReplica(key)) return false;
+    const address = cluster.leaderElsewhere(key);
     if (address === undefined) return false;
     this.stats.calls[spec.index]! += 1;
-    conn.settled(conn.open(spec), redirectReply('MOVED', slot, address));
+    conn.settled(conn.open(spec), redirectReply('MOVED', redisSlot(key), address));
     return true;
   }
 

@@ -97,31 +97,44 @@ export class WaitingClients implements Blocking {
       if (waiter.isGone) stop();
       else waiter.stopWatching = stop;
     } catch {
-      // It is tried every now and then without.
+      // A look is taken now and then without.
     }
-    waiter.isTrying = false;
+    if (waiter.isGone) return;
     this.#try(waiter);
   }
 
   /** A key of the client has changed, or may have. */
   #kick(waiter: Waiter): void {
     if (waiter.isTrying) waiter.tryAgain = true;
-    else this.#try(waiter);
+    else this.#look(waiter);
   }
 
-  #try(waiter: Waiter): void {
+  /** Asks whether there is anything, which changes nothing and so costs little; then its command is tried. */
+  #look(waiter: Waiter): void {
     if (waiter.isGone) return;
     clearTimeout(waiter.again);
     // Those who came before it and want the same kind of thing of the same key are served first.
-    if (waiter.isAccepted && this.#hasEarlier(waiter)) {
+    if (this.#hasEarlier(waiter)) {
       waiter.tryAgain = true;
       return;
     }
     waiter.isTrying = true;
     waiter.tryAgain = false;
+    const { keys } = waiter.form;
+    const sink: ReplySink<Reply> = {
+      settled: (_, count) => {
+        if (count === 0) this.#found(waiter, waiter.form.nothing, false);
+        else if (!waiter.isGone) this.#try(waiter);
+      },
+      failed: (_, error) => this.#failed(waiter, error),
+    };
+    this.#keyspace.askMany(keys, [EXISTS, ...keys], sink, 0);
+  }
+
+  #try(waiter: Waiter): void {
     const isFirst = !waiter.isAccepted;
     const sink: ReplySink<Reply> = {
-      settled: (_, reply) => this.#tried(waiter, reply, isFirst),
+      settled: (_, reply) => this.#found(waiter, reply, isFirst),
       failed: (_, error) => this.#failed(waiter, error),
     };
     waiter.conn.keyspace.submitMany(keysOf(waiter.spec, waiter.args), waiter.args, sink, 0);
@@ -138,16 +151,14 @@ export class WaitingClients implements Blocking {
     });
   }
 
-  #tried(waiter: Waiter, reply: Reply, isFirst: boolean): void {
+  #found(waiter: Waiter, reply: Reply, isFirst: boolean): void {
+    if (waiter.isGone) return;
     waiter.isTrying = false;
     waiter.isAccepted = true;
     const isNothing = reply === waiter.form.nothing || (reply === WRONG_TYPE && !isFirst && !waiter.form.isMove);
-    if (!isNothing) {
-      this.#finish(waiter, () => waiter.conn.settled(waiter.token, reply));
-      return;
-    }
-    if (waiter.parting !== undefined) this.#part(waiter, waiter.parting);
-    else if (waiter.tryAgain) this.#try(waiter);
+    if (!isNothing) this.#finish(waiter, () => waiter.conn.settled(waiter.token, reply));
+    else if (waiter.parting !== undefined) this.#part(waiter, waiter.parting);
+    else if (waiter.tryAgain) this.#look(waiter);
     else {
       waiter.again = later(LOOK_MS, () => this.#look(waiter));
       this.#passOn(waiter);
@@ -157,24 +168,8 @@ export class WaitingClients implements Blocking {
   #failed(waiter: Waiter, error: Error): void {
     waiter.isTrying = false;
     const mayTryAgain = waiter.isAccepted && waiter.parting === undefined && isKeyfleetError(error) && error.retryable;
-    if (mayTryAgain) waiter.again = later(PAUSE_MS, () => this.#kick(waiter));
+    if (mayTryAgain) waiter.again = later(PAUSE_MS, () => this.#look(waiter));
     else this.#finish(waiter, () => waiter.conn.failed(waiter.token, error));
-  }
-
-  /** Asks whether there is anything, which changes nothing and so costs little. */
-  #look(waiter: Waiter): void {
-    if (waiter.isGone) return;
-    const sink: ReplySink<Reply> = {
-      settled: (_, count) => {
-        if (count === 0) waiter.again = later(LOOK_MS, () => this.#look(waiter));
-        else this.#kick(waiter);
-      },
-      failed: () => {
-        waiter.again = later(LOOK_MS, () => this.#look(waiter));
-      },
-    };
-    const { keys } = waiter.form;
-    this.#keyspace.askMany(keys, [EXISTS, ...keys], sink, 0);
   }
 
   /** There is nothing for this client. Those behind it who want the same of the same keys need not be tried; others have their turn. */
@@ -185,7 +180,7 @@ export class WaitingClients implements Blocking {
       if (!other.tryAgain || other.isTrying) continue;
       const wantsTheSame = !form.isMove && other.spec.group === spec.group && other.form.keys.every((key) => mine.has(asLatin1(key)));
       if (wantsTheSame) other.tryAgain = false;
-      else this.#try(other);
+      else this.#look(other);
     }
   }
 

@@ -1,0 +1,35 @@
+import type { Command } from 'commander';
+import type { ClusterReport } from '../http/cluster-admin.ts';
+import { ServerClient, serverAddress } from './server-client.ts';
+
+export interface NodesFlags {
+  readonly url?: string;
+  readonly passwordFile?: string;
+  readonly json?: boolean;
+}
+
+export function withNodesFlags(command: Command): Command {
+  return command
+    .option('--json', 'print JSON')
+    .option('--url <url>', 'any node of the cluster (http://127.0.0.1:7380)')
+    .option('--password-file <file>', "file whose first line is the server's password");
+}
+
+/** The nodes of a cluster, at one of them. */
+export class NodesClient {
+  readonly #client: ServerClient;
+
+  constructor(flags: NodesFlags) {
+    this.#client = new ServerClient(serverAddress(flags), 30_000);
+  }
+
+  async report(): Promise<ClusterReport> {
+    return (await (await this.#client.request('GET', '/v1/nodes')).json()) as ClusterReport;
+  }
+
+  /** @throws KF_UNKNOWN_NODE, KF_NODE_IN_USE, KF_NO_CLUSTER, KF_UNAVAILABLE. */
+  async change(node: string, what: 'drain' | 'undrain' | 'remove'): Promise<ClusterReport> {
+    const body = { type: 'application/json', bytes: '{}' };
+    return (await (await this.#client.request('POST', `/v1/nodes/${encodeURIComponent(node)}/${what}`, body)).json()) as ClusterReport;
+  }
+}

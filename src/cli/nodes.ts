@@ -1,0 +1,57 @@
+import type { Command } from 'commander';
+import { showDuration } from '../base/units.ts';
+import type { ClusterReport } from '../http/cluster-admin.ts';
+import { NodesClient, type NodesFlags, withNodesFlags } from './nodes-client.ts';
+import { showWorkflow } from './shards.ts';
+import { columns } from './text-output.ts';
+
+/** `keyfleet nodes`: the nodes of a cluster, as any of them knows it. */
+export function define(command: Command): void {
+  withNodesFlags(command)
+    .addHelpText('after', '\nExamples:\n  keyfleet nodes\n  keyfleet nodes --url http://10.0.0.2:7380 --json | jq .nodes')
+    .action(async (flags: NodesFlags) => {
+      const report = await new NodesClient(flags).report();
+      process.stdout.write(flags.json ? `${JSON.stringify(report, null, 2)}\n` : `${nodesText(report, Date.now())}\n`);
+    });
+}
+
+/** The report as people read it. */
+export function nodesText(report: ClusterReport, nowMs: number): string {
+  const { cluster, node, metaLeader, replication, unready, nodes, keyspaces, risks } = report;
+  const rows = nodes.map(({ id, status, zone, weight, leads, replicas, addresses, release, sinceMs, isSelf }) => [
+    isSelf ? `${id} *` : id,
+    `${status} ${showDuration(Math.max(0, nowMs - sinceMs))}`,
+    zone,
+    String(weight),
+    String(leads),
+    String(replicas),
+    addresses.resp ?? '',
+    addresses.http ?? '',
+    release,
+  ]);
+  const table = columns([['node', 'status', 'zone', 'weight', 'leads', 'copies', 'redis', 'http', 'release'], ...rows]).trimEnd();
+  const workflows = keyspaces.flatMap(({ name, workflows: running }) => running.map((one) => `${name}: ${showWorkflow(one)}`));
+  return [
+    `cluster ${cluster} as node ${node} (*) knows it: ${nodes.length} nodes, ${replication} copies of each shard, meta shard led by ${metaLeader ?? 'nobody'}`,
+    ...(unready === null ? [] : [`NOT READY: ${unready}`]),
+    '',
+    table,
+    ...troubles(report).map((line) => `! ${line}`),
+    ...workflows,
+    ...risks.map((risk) => `! NATS: ${risk}`),
+  ].join('\n');
+}
+
+/** What is not as it should be. */
+function troubles({ nodes, keyspaces, replication }: ClusterReport): string[] {
+  const up = new Set(nodes.filter(({ status }) => status === 'up' || status === 'draining').map(({ id }) => id));
+  const wanted = Math.min(replication, nodes.filter(({ status }) => status !== 'left').length);
+  return keyspaces.flatMap(({ name, shards }) => {
+    const leaderless = shards.filter(({ leader }) => leader === null || !up.has(leader)).map(({ id }) => id);
+    const thin = shards.filter(({ replicas }) => replicas.filter((id) => up.has(id)).length < wanted).map(({ id }) => id);
+    return [
+      ...(leaderless.length > 0 ? [`keyspace ${name}: nobody leads shard ${leaderless.join(', ')}`] : []),
+      ...(thin.length > 0 ? [`keyspace ${name}: fewer than ${wanted} copies on nodes that are up of shard ${thin.join(', ')}`] : []),
+    ];
+  });
+}

@@ -1,0 +1,100 @@
+import type { ShardView } from '../node/cluster/cluster-view.ts';
+import type { ClusterHost } from '../node/cluster-host.ts';
+import type { Workflow } from '../shard/meta/shard-map.ts';
+
+/** What `/v1/nodes` answers and `keyfleet nodes` shows; also part of `/v1/status`. */
+export interface ClusterReport {
+  readonly cluster: string;
+  /** The node that answers. */
+  readonly node: string;
+  /** The node that leads the meta shard; null: nobody for now, as far as this one knows. */
+  readonly metaLeader: string | null;
+  /** Copies that each shard is to have. */
+  readonly replication: number;
+  /** Why this node takes no requests yet; null: it does. */
+  readonly unready: string | null;
+  readonly nodes: readonly NodeReport[];
+  readonly keyspaces: readonly {
+    readonly name: string;
+    readonly shards: readonly ReplicaReport[];
+    /** Splits, merges and moves under way. */
+    readonly workflows: readonly Workflow[];
+  }[];
+  /** What puts acknowledged writes at risk with the NATS servers, or is not known of them. */
+  readonly risks: readonly string[];
+}
+
+export interface NodeReport {
+  readonly id: string;
+  readonly status: string;
+  readonly zone: string;
+  readonly weight: number;
+  readonly release: string;
+  readonly addresses: { readonly resp?: string | undefined; readonly http?: string | undefined };
+  /** When its status became what it is, in milliseconds since 1970. */
+  readonly sinceMs: number;
+  /** Shards of all keyspaces that it leads, and that it has a copy of. */
+  readonly leads: number;
+  readonly replicas: number;
+  readonly isSelf: boolean;
+}
+
+export interface ReplicaReport {
+  readonly id: number;
+  readonly generation: number;
+  readonly leader: string | null;
+  /** The preferred leader first. */
+  readonly replicas: readonly string[];
+  /** Entries that the disk of each replica is behind its leader, as far as they have said. */
+  readonly lag: Readonly<Record<string, number>>;
+}
+
+/** The cluster behind an HTTP server, to be looked at and changed. */
+export interface ClusterAdmin {
+  report(): ClusterReport;
+  /** Why this node takes no requests yet. */
+  readonly unready: string | undefined;
+  /** Has the data leave a node; it goes on serving meanwhile. @throws KF_UNKNOWN_NODE. */
+  drain(node: string): Promise<void>;
+  /** Takes {@link drain} back. */
+  undrain(node: string): Promise<void>;
+  /** Forgets a node that has nothing any more, or is gone for good. @throws KF_UNKNOWN_NODE, KF_NODE_IN_USE. */
+  remove(node: string): Promise<void>;
+}
+
+export function nodeClusterAdmin(host: ClusterHost): ClusterAdmin {
+  const unready = (): string | undefined => (host.node.isReady ? undefined : 'this node has not heard from the cluster yet');
+  return {
+    get unready() {
+      return unready();
+    },
+    report: () => reportOf(host, unready()),
+    drain: (node) => host.node.drain(node),
+    undrain: (node) => host.node.undrain(node),
+    remove: (node) => host.node.remove(node),
+  };
+}
+
+function reportOf(host: ClusterHost, unready: string | undefined): ClusterReport {
+  const { cluster, nodeId, metaLeader, replication, nodes, keyspaces } = host.view();
+  const all = keyspaces.flatMap(({ shards }) => shards);
+  return {
+    cluster,
+    node: nodeId,
+    metaLeader: metaLeader ?? null,
+    replication,
+    unready: unready ?? null,
+    nodes: nodes.map(({ id, status, zone, weight, release, addresses, sinceMs, isSelf }) => ({
+      ...{ id, status, zone, weight, release, addresses, sinceMs, isSelf },
+      leads: all.filter(({ leader }) => leader === id).length,
+      replicas: all.filter(({ replicas }) => replicas.includes(id)).length,
+    })),
+    keyspaces: keyspaces.map(({ name, shards, workflows }) => ({ name, shards: shards.map(replicaReport), workflows })),
+    risks: host.risks,
+  };
+}
+
+function replicaReport({ id, generation, leader, replicas, applied, durable }: ShardView): ReplicaReport {
+  const lag = Object.fromEntries(Object.entries(durable).map(([node, seq]) => [node, Math.max(0, applied - seq)]));
+  return { id, generation, leader: leader ?? null, replicas, lag };
+}
