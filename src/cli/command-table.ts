@@ -10,6 +10,7 @@ export interface CliCommand {
 /** All commands, in the order of `--help`. */
 export const COMMANDS: readonly CliCommand[] = [
   { name: 'serve', summary: 'serve the store over the Redis protocol and HTTP', load: () => import('./serve.ts') },
+  { name: 'up', summary: 'run a whole cluster on this machine, for development', load: () => import('./up.ts') },
   { name: 'nats', summary: 'write good configuration files for the nats-servers of a cluster', load: () => import('./nats.ts') },
   { name: 'status', summary: 'show the shards, keys, balance and durability of a running server', load: () => import('./status.ts') },
   {
