@@ -127,7 +127,8 @@ export class ReplicaProcess {
       commits: this.#commits,
       clock,
       peers: {
-        report: (leader, durableSeq) => network.send(name, leader, 'report', (peer) => peer.#driver?.reported(name, durableSeq), true),
+        report: (leader, durableSeq, vote) =>
+          network.send(name, leader, 'report', (peer) => peer.#driver?.reported(name, durableSeq, vote), true),
         wantSnapshot: () => clock.atTurnEnd(() => this.#bring()),
       },
       machine: new ShardMachine({ storage: this.#storage, module: simModule, positionOf, state, maxValueBytes: 1 << 20 }),

@@ -4,9 +4,10 @@ import type { AppendOutcome, LogRecord, ShardLog } from '../log/log.ts';
 import type { Entry, EntryCommand } from '../shard/entry.ts';
 import type { Applied } from '../shard/outcome.ts';
 import type { AckLevel } from '../shard/replica/acks.ts';
+import { Digests, type Vote } from '../shard/replica/digests.ts';
 import type { PendingRead, ReplicaHost } from '../shard/replica/host.ts';
 import { Replica } from '../shard/replica/replica.ts';
-import { DEFAULT_TIMING, type ReplicaLimits, type ReplicaTiming } from '../shard/replica/timing.ts';
+import { DEFAULT_LIMITS, DEFAULT_TIMING, type ReplicaLimits, type ReplicaTiming } from '../shard/replica/timing.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
 import type { ShardMachine } from '../shard/shard-machine.ts';
 import type { ValueModule } from '../shard/value-module.ts';
@@ -17,8 +18,10 @@ import type { NodeClock } from './node-clock.ts';
 
 /** How replicas of a shard talk to each other. Messages may be lost, late and doubled. */
 export interface ReplicaPeers {
-  /** Tells `leader` how far the storage of this replica is. */
-  report(leader: string, durableSeq: number): void;
+  /** Tells `leader` how far the storage of this replica is, and what it found when it was last asked. */
+  report(leader: string, durableSeq: number, vote?: Vote): void;
+  /** What this replica has is not what most have: KF_REPLICA_DIFFERS. It wants its data anew. */
+  differs?(error: KeyfleetError): void;
   /** The data of the shard must come from another replica; this driver is of no more use. */
   wantSnapshot(): void;
   /** An entry has been run, and had effect. What is written to the storage now is in the batch of its effects. */
@@ -61,6 +64,7 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   readonly #commits: GroupCommit;
   readonly #clock: NodeClock;
   readonly #peers: ReplicaPeers;
+  readonly #digests: Digests;
   readonly #tickMs: number;
   readonly #stopListening: readonly (() => void)[];
   #turnEndIsDue = false;
@@ -73,7 +77,15 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
     this.#commits = commits;
     this.#clock = clock;
     this.#peers = peers;
-    this.#tickMs = options.timing?.tickMs ?? DEFAULT_TIMING.tickMs;
+    const { tickMs, reportMs } = { ...DEFAULT_TIMING, ...options.timing };
+    this.#tickMs = tickMs;
+    this.#digests = new Digests({
+      reader: storage,
+      state: () => options.machine.state,
+      positionOf: options.positionOf,
+      every: options.limits?.digestEvery ?? DEFAULT_LIMITS.digestEvery,
+      votingMs: 3 * reportMs,
+    });
     this.replica = new Replica({ ...options, host: this, now: clock.now() });
     this.#stopListening = [
       storage.onDurable((durable) => this.replica.storageDurable(durable)),
@@ -109,9 +121,11 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
     if (!this.#stopped) this.replica.logGrew();
   }
 
-  /** A replica says how far its storage is. */
-  reported(from: string, durableSeq: number): void {
-    if (!this.#stopped) this.replica.reported(from, durableSeq, this.#clock.now());
+  /** A replica says how far its storage is, and what it found. */
+  reported(from: string, durableSeq: number, vote?: Vote): void {
+    if (this.#stopped) return;
+    this.replica.reported(from, durableSeq, this.#clock.now());
+    if (vote) this.#digests.voted(from, vote);
   }
 
   resign(): void {
@@ -147,7 +161,17 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
     this.#cancelTick = this.#clock.after(this.#tickMs, () => {
       this.#armTick();
       this.replica.tick(this.#clock.now());
+      if (this.replica.leads) this.#compare();
     });
+  }
+
+  /** Has the replicas compare what they have, when it is time. */
+  #compare(): void {
+    const { monoMs } = this.#clock.now();
+    const command = this.#digests.next(this.replica.self, monoMs);
+    if (!command) return;
+    const settled = (wasRun: boolean): void => this.#digests.settled(wasRun, this.#clock.now().monoMs);
+    this.submit(command, { settled: () => settled(true), failed: () => settled(false) }, 0);
   }
 
   // What the replica asks for.
@@ -211,7 +235,7 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   }
 
   report(leader: string, durableSeq: number): void {
-    this.#peers.report(leader, durableSeq);
+    this.#peers.report(leader, durableSeq, this.#digests.vote);
   }
 
   wantSnapshot(): void {
@@ -219,11 +243,20 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   }
 
   ran(entry: Entry<unknown>, seq: number, applied: Applied<unknown> & { readonly kind: 'applied' }): void {
+    if (this.#digests.ran(entry, seq)) this.#clock.atTurnEnd(() => this.#quarantine(seq));
     this.#peers.ran?.(entry, seq, applied);
   }
 
   caughtUp(): void {
     this.#peers.caughtUp?.();
+  }
+
+  #quarantine(seq: number): void {
+    if (this.#stopped) return;
+    const { id } = this.replica.state;
+    const why = `shard ${id}: at entry ${seq} most replicas have something else than this one; its data are brought anew`;
+    this.#peers.differs?.(new KeyfleetError('KF_REPLICA_DIFFERS', why));
+    this.replica.quarantine();
   }
 
   waitsFor(shard: number, seq: number): void {

@@ -1,7 +1,8 @@
 import { type Bytes, concatBytes, copyBytes, freshBytes, fromUtf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
-import type { ChainHash } from './chain-hash.ts';
+import { type ChainHash, HASH_BYTES } from './chain-hash.ts';
 import { CONTROL_BYTES, type ControlCommand, decodeControl, encodeControl, isControlKind } from './control-command.ts';
+import type { Stretch } from './replica/data-digest.ts';
 import { encodeRequestId, type RequestId, requestIdBytes } from './request-id.ts';
 import { leaderBytes } from './shard-state.ts';
 import type { InPlaceCodec, ValueCodec } from './value-module.ts';
@@ -38,6 +39,10 @@ export type EntryCommand<Command> =
   | { readonly kind: 'expire-keys'; readonly keys: readonly Bytes[] }
   /** Leaves all records behind and goes on in the empty table `table`. */
   | { readonly kind: 'clear'; readonly table: number }
+  /** Each replica is to take the digest of this stretch of its records, as of this entry: replica/data-digest.ts. */
+  | ({ readonly kind: 'digest-mark' } & Stretch)
+  /** What it came to as of entry `seq`: a replica for which it came to something else answers no more, and is brought its data anew. */
+  | { readonly kind: 'digest'; readonly seq: number; readonly hash: Bytes }
   /** A step of a split or of a merge: the only command of its entry. */
   | { readonly kind: 'control'; readonly control: ControlCommand };
 
@@ -68,6 +73,8 @@ export const KIND_CLEAR = 4;
 export const KIND_REQUEST = 5;
 export const KIND_EXPIRE_SESSIONS = 6;
 export const KIND_HOOK_DONE = 7;
+export const KIND_DIGEST_MARK = 8;
+export const KIND_DIGEST = 9;
 
 export function encodeEntryHeader(entry: Omit<Entry<unknown>, 'commands'>): Bytes {
   const { kind = 'grounded', basis = 0, serial = 0 } = entry;
@@ -120,6 +127,10 @@ export function hashCommand<Command>(hash: ChainHash, command: EntryCommand<Comm
       return;
     case 'expire-sessions':
       hashExpireSessions(hash, command.beforeMs);
+      return;
+    case 'digest-mark':
+    case 'digest':
+      hash.add(digestBytes(command));
       return;
     case 'control':
       hashControl(hash, command.control);
@@ -204,9 +215,20 @@ export function bodyOf<Command>(command: EntryCommand<Command>, codec: ValueCode
       return concatBytes(Uint8Array.of(KIND_HOOK_DONE), f64Bytes(command.seq));
     case 'expire-sessions':
       return concatBytes(Uint8Array.of(KIND_EXPIRE_SESSIONS), f64Bytes(command.beforeMs));
+    case 'digest-mark':
+    case 'digest':
+      return digestBytes(command);
     case 'control':
       return encodeControl(command.control);
   }
+}
+
+type DigestCommand = Extract<EntryCommand<unknown>, { readonly kind: 'digest-mark' | 'digest' }>;
+
+function digestBytes(command: DigestCommand): Bytes {
+  if (command.kind === 'digest') return concatBytes(Uint8Array.of(KIND_DIGEST), f64Bytes(command.seq), command.hash);
+  const { from, maxPairs, maxBytes } = command;
+  return concatBytes(Uint8Array.of(KIND_DIGEST_MARK), u32Bytes(from.length), from, u32Bytes(maxPairs), u32Bytes(maxBytes));
 }
 
 /** What stands before the body: of a command for keys, its kind, key and lengths. */
@@ -253,6 +275,10 @@ export function decodeEntry<Command>(bytes: Bytes, codec: ValueCodec<Command>): 
       commands.push({ kind: 'expire-keys', keys });
     } else if (kind === KIND_CLEAR) {
       commands.push({ kind: 'clear', table: reader.u32() });
+    } else if (kind === KIND_DIGEST_MARK) {
+      commands.push({ kind: 'digest-mark', from: reader.sized(), maxPairs: reader.u32(), maxBytes: reader.u32() });
+    } else if (kind === KIND_DIGEST) {
+      commands.push({ kind: 'digest', seq: reader.f64(), hash: reader.take(HASH_BYTES) });
     } else if (isControlKind(kind)) {
       const control = decodeControl(kind, reader.take(CONTROL_BYTES - 1));
       if (commands.length > 0 || !reader.atEnd) throw badEntry('a step of a workflow that does not stand alone');

@@ -63,6 +63,15 @@ export function encodeRecordHeader(header: RecordHeader, bodyBytes: number, out:
   return at;
 }
 
+/** The generation of its cells, 0: it has none; also of bytes that are no record. */
+export function generationOf(stored: Bytes): number {
+  const flags = stored[0] ?? 0;
+  const at = flags & HAS_EXPIRY ? 9 : 1;
+  if (!(flags & HAS_CELLS) || stored.length < at + 5) return 0;
+  const view = new DataView(stored.buffer, stored.byteOffset, stored.length);
+  return view.getUint8(at) * 0x1_0000_0000 + view.getUint32(at + 1);
+}
+
 /** Reads the header of the record in `stored[from … to)` into `into`, which may be used again; returns where the module's value begins. */
 export function decodeRecordHeader(stored: Bytes, into: RecordHeader, from = 0, to: number = stored.length): number {
   const flags = stored[from];

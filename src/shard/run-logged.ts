@@ -4,7 +4,7 @@ import { isOursAlone } from './outcome.ts';
 import type { ShardMachine } from './shard-machine.ts';
 
 /**
- * Runs a command of an entry of the log, which is open: its reply, or what the module threw. (A step of a workflow is run with its entry.)
+ * Runs a command of an entry of the log, which is open: its reply, or what the module threw. (A step of a workflow is run with its entry, digests behind it.)
  * @throws what the storage throws.
  */
 export function runLogged<Value, Command, Reply, Query, Answer>(
@@ -35,6 +35,8 @@ export function runLogged<Value, Command, Reply, Query, Answer>(
       case 'clear':
         machine.clear(command.table);
         return undefined;
+      case 'digest-mark':
+      case 'digest':
       case 'control':
         return undefined;
     }

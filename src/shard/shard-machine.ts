@@ -397,9 +397,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     if (seq !== before.applied + 1) return { kind: 'gap', expectedSeq: before.applied + 1 };
     const standing = standingOf(entry, before);
     if (standing === 'fault') {
-      this.#storage.put(this.#stateKey, encodeShardState({ ...before, status: 'faulted' }));
-      this.#state.status = 'faulted';
-      this.#look();
+      this.quarantine();
       return { kind: 'fault' };
     }
     const [first] = entry.commands;
@@ -430,6 +428,13 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
       this.abandonEntry();
       throw error;
     }
+  }
+
+  /** What is here is no sound copy: it answers nothing from now on, and its data must be brought anew. To the open batch. */
+  quarantine(): void {
+    this.#state.status = 'faulted';
+    this.#storage.put(this.#stateKey, encodeShardState(this.#state));
+    this.#look();
   }
 
   /**

@@ -97,7 +97,7 @@ export class ClusterNode {
       timing,
       limits,
       maxValueBytes: options.maxValueBytes ?? 512 * MIB,
-      report: (leader, shard, durableSeq) => transport.send(leader, REPORT, encodeReport({ shard, durableSeq })),
+      report: (leader, report) => transport.send(leader, REPORT, encodeReport(report)),
       askForSnapshot: (to, request) => {
         requestWhole(transport, to, SNAPSHOT, encodeSnapshotRequest(request), SNAPSHOT_TIMEOUT_MS)
           .then((answer) => {
@@ -405,8 +405,8 @@ export class ClusterNode {
       case CALLS:
         return this.#large.wrap(await this.#server.serve(payload));
       case REPORT: {
-        const { shard, durableSeq } = decodeReport(payload);
-        this.#host.get(shard)?.driver?.reported(from, durableSeq);
+        const { shard, durableSeq, vote } = decodeReport(payload);
+        this.#host.get(shard)?.driver?.reported(from, durableSeq, vote);
         return NOTHING;
       }
       case SNAPSHOT:

@@ -16,6 +16,7 @@ import type { NodeClock } from '../node-clock.ts';
 import { RecordScanner } from '../record-scan.ts';
 import { ReplicaDriver } from '../replica-driver.ts';
 import { SnapshotFetch, type SnapshotRequest } from '../snapshot-transfer.ts';
+import type { DurableReport } from './node-messages.ts';
 
 // One shard on this node: finds what the storage has of it, opens its log, and feeds a replica with it; brings the data from another node when there
 // are none here, or when the log has forgotten what comes next.
@@ -43,8 +44,8 @@ export interface ShardSurroundings {
   readonly timing: Partial<ReplicaTiming>;
   readonly limits: Partial<ReplicaLimits>;
   readonly maxValueBytes: number;
-  /** Tells `leader` how far this node's storage has come with a shard. */
-  readonly report: (leader: string, shard: number, durableSeq: number) => void;
+  /** Tells `leader` how far this node's storage has come with a shard, and what is in it. */
+  readonly report: (leader: string, report: DurableReport) => void;
   readonly askForSnapshot: (to: string, request: SnapshotRequest) => void;
   readonly onGarbage: () => void;
   readonly onError: (error: Error) => void;
@@ -227,7 +228,8 @@ export class HostedShard {
       timing,
       limits: { ...limits, maxEntryBytes: Math.min(room, limits.maxEntryBytes ?? DEFAULT_LIMITS.maxEntryBytes), maxCommandBytes: room },
       peers: {
-        report: (leader, durableSeq) => this.#world.report(leader, this.id, durableSeq),
+        report: (leader, durableSeq, vote) => this.#world.report(leader, { shard: this.id, durableSeq, vote }),
+        differs: this.#world.onError,
         wantSnapshot: () => clock.atTurnEnd(() => this.#bring()),
         ran: (entry, seq, { control }) => {
           const [first] = entry.commands;

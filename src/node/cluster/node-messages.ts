@@ -1,5 +1,6 @@
 import { ByteReader, ByteWriter } from '../../base/byte-stream.ts';
 import type { Bytes } from '../../base/bytes.ts';
+import type { Vote } from '../../shard/replica/digests.ts';
 import type { SnapshotAnswer, SnapshotRequest } from '../snapshot-transfer.ts';
 
 // What nodes tell each other beside the requests of clients.
@@ -8,19 +9,24 @@ export const REPORT = 'report';
 export const SNAPSHOT = 'snapshot';
 export const CLAIM = 'claim';
 
-/** A replica says how far its storage has come. */
+/** A replica says how far its storage has come, and what it found when the replicas last compared what they have. */
 export interface DurableReport {
   readonly shard: number;
   readonly durableSeq: number;
+  readonly vote: Vote | undefined;
 }
 
-export function encodeReport({ shard, durableSeq }: DurableReport): Bytes {
-  return new ByteWriter(12).u32(shard).f64(durableSeq).finish();
+export function encodeReport({ shard, durableSeq, vote }: DurableReport): Bytes {
+  const out = new ByteWriter(40).u32(shard).f64(durableSeq);
+  if (vote) out.f64(vote.seq).sized(vote.hash);
+  return out.finish();
 }
 
 export function decodeReport(bytes: Bytes): DurableReport {
   const reader = new ByteReader(bytes);
-  return { shard: reader.u32(), durableSeq: reader.f64() };
+  const shard = reader.u32();
+  const durableSeq = reader.f64();
+  return { shard, durableSeq, vote: reader.atEnd ? undefined : { seq: reader.f64(), hash: reader.sized() } };
 }
 
 export function encodeSnapshotRequest({ shard, transfer, index }: SnapshotRequest): Bytes {

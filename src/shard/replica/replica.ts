@@ -7,6 +7,7 @@ import type { ReplySink } from '../reply-sink.ts';
 import type { ShardMachine } from '../shard-machine.ts';
 import type { ValueModule } from '../value-module.ts';
 import { type AckLevel, Acks } from './acks.ts';
+import { answerOf } from './answer.ts';
 import type { AppendOutcome, Instant, LogRecord, PendingCommand, PendingRead, ReplicaHost } from './host.ts';
 import { NotLeaderError } from './not-leader-error.ts';
 import { isFreeze, Pipeline, type Proposal } from './pipeline.ts';
@@ -227,6 +228,13 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     this.#challenge(now);
   }
 
+  /** What it has is not what the others have: it answers nothing any more, and wants its data anew. */
+  quarantine(): void {
+    this.#machine.quarantine();
+    this.#host.wrote();
+    this.#wantSnapshot('its data are not those of the other replicas');
+  }
+
   /** What its next entry waited for may have happened. */
   goOn(now: Instant): void {
     if (!this.#stalled) return;
@@ -305,8 +313,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     }
     const number = this.#host.wrote();
     if (applied.kind === 'fault') {
-      this.#depose('its past is not that of its log');
-      this.#wantSnapshot();
+      this.#wantSnapshot('its past is not that of its log');
       return;
     }
     assert(applied.kind !== 'gap', () => `entry ${seq} behind ${this.#machine.state.applied}`);
@@ -433,9 +440,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   #answer(read: PendingRead, now: Instant, leaseUntilMs: number | undefined): void {
     let answer: unknown;
     try {
-      if (read.look) answer = read.look();
-      else if (read.many) answer = this.#machine.queryMany(read.key, read.query as Query, now.wallMs);
-      else answer = this.#machine.query(read.key, this.#positionOf(read.key), read.query as Query, now.wallMs);
+      answer = answerOf(this.#machine, this.#positionOf, read, now.wallMs);
     } catch (error) {
       if (!(error instanceof Error)) throw error;
       failRead(read, error);
@@ -472,10 +477,10 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     this.#host.read(this.#machine.state.applied + 1);
   }
 
-  #wantSnapshot(): void {
+  #wantSnapshot(why = 'the log has forgotten entries that it had not run'): void {
     if (this.#needsSnapshot) return;
     this.#needsSnapshot = true;
-    if (this.#reign) this.#depose('the log has forgotten entries that it had not run');
+    this.#depose(why);
     this.#host.wantSnapshot();
   }
 

@@ -41,6 +41,8 @@ export interface ReplicaLimits {
   readonly maxQueued: number;
   /** Entries that the log keeps behind what all replicas have. */
   readonly keptEntries: number;
+  /** So many entries after the last time, replicas compare a stretch of what they have; or after eight times as many commands. */
+  readonly digestEvery: number;
   /** A command with its key may have so many: what the log takes in one entry, less what stands around it. */
   readonly maxCommandBytes: number;
 }
@@ -50,5 +52,6 @@ export const DEFAULT_LIMITS: ReplicaLimits = {
   maxEntryBytes: 256 * 1024,
   maxQueued: 65_536,
   keptEntries: 10_000,
+  digestEvery: 1_000,
   maxCommandBytes: Number.POSITIVE_INFINITY,
 };
