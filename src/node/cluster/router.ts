@@ -77,7 +77,8 @@ export class CallRouter {
   /** Who leads a shard, as far as this node knows. */
   leaderOf(shard: number): string | undefined {
     if (this.leadsHere(shard)) return this.#self;
-    const leader = this.hints.of(shard)?.leader;
+    // What was forgotten because it did not answer still leads, as long as a replica of our own knows of nobody else.
+    const leader = this.hints.of(shard)?.leader || this.#host.get(shard)?.state?.leader;
     return leader === '' || leader === this.#self ? undefined : leader;
   }
 
