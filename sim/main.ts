@@ -1,17 +1,20 @@
 import { parseArgs } from 'node:util';
 import { showCount } from '../src/base/units.ts';
+import { simulateCluster } from './cluster/cluster-simulation.ts';
 import type { FaultKind } from './faults.ts';
-import { HUNTS, type SimulationResult, simulate } from './simulation.ts';
+import { HUNTS, type SimulationOptions, type SimulationResult, simulate } from './simulation.ts';
 
 // npm run sim: many seeds one after the other, what they came to, and for a failure the one command that shows it again.
 
-const USAGE = `usage: npm run sim -- [--seeds N] [--first SEED] [--seconds S] [--seed SEED] [--hunt NAME] [--json]
+const USAGE = `usage: npm run sim -- [--seeds N] [--first SEED] [--seconds S] [--seed SEED] [--hunt NAME | --cluster] [--verbose] [--json]
 
   --seeds N      how many seeds to run, default 200
   --first SEED   the first of them; default: the clock's choice
   --seed SEED    this one alone
   --seconds S    simulated seconds of trouble for each, default 60
   --hunt NAME    what each is after, instead of what its seed chooses: ${HUNTS.join(', ')}
+  --cluster      a whole cluster: the meta shard, splits, merges, moves, drained nodes
+  --verbose      of a cluster: what its nodes meet, and how each ends
   --json         the result in one line, for programs`;
 
 function usageError(why: string): never {
@@ -34,6 +37,8 @@ function parse() {
         seed: { type: 'string' },
         seconds: { type: 'string', default: '60' },
         hunt: { type: 'string' },
+        cluster: { type: 'boolean', default: false },
+        verbose: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
@@ -56,11 +61,17 @@ const seeds = single === undefined ? wholeNumber(flags.seeds, '--seeds', 1) : 1;
 const hunt = HUNTS.find((one) => one === flags.hunt);
 if (flags.hunt !== undefined && !hunt) usageError(`--hunt is one of ${HUNTS.join(', ')}, not ${flags.hunt}`);
 /** Shows a seed again. */
-const command = (seed: number): string => `npm run sim -- --seed ${seed} --seconds ${seconds}${hunt ? ` --hunt ${hunt}` : ''}`;
+const command = (seed: number): string =>
+  `npm run sim -- --seed ${seed} --seconds ${seconds}${hunt ? ` --hunt ${hunt}` : ''}${flags.cluster ? ' --cluster' : ''}`;
+const runOne = (seed: number): Promise<SimulationResult> => {
+  const options: SimulationOptions = { seed, seconds, hunt, tell: flags.verbose ? (line) => console.log(line) : undefined };
+  return flags.cluster ? simulateCluster(options) : simulate(options);
+};
 const commit = process.env['KEYFLEET_COMMIT'] ?? 'unknown';
 
 const total = { simulatedMs: 0, events: 0, requests: 0, answered: 0, histories: 0, undecided: 0, entries: 0, leaderships: 0 };
 const faults = new Map<FaultKind, number>();
+const workflows = new Map<string, number>();
 const began = performance.now();
 let failed: SimulationResult | undefined;
 let lastShown = began;
@@ -73,10 +84,11 @@ process.on('unhandledRejection', (error) => {
 });
 for (let seed = first; seed < first + seeds && !failed; seed++) {
   running = seed;
-  const result = await simulate({ seed, seconds, hunt });
+  const result = await runOne(seed);
   ran++;
   for (const name of Object.keys(total) as (keyof typeof total)[]) total[name] += result[name];
   for (const [kind, count] of result.faults) faults.set(kind, (faults.get(kind) ?? 0) + count);
+  for (const [kind, count] of result.workflows ?? []) workflows.set(kind, (workflows.get(kind) ?? 0) + count);
   if (result.failure !== undefined) failed = result;
   if (performance.now() - lastShown > 5_000) {
     lastShown = performance.now();
@@ -86,7 +98,20 @@ for (let seed = first; seed < first + seeds && !failed; seed++) {
 const wallMs = performance.now() - began;
 const speed = total.simulatedMs / wallMs;
 if (flags.json) {
-  console.log(JSON.stringify({ commit, first, seeds: ran, seconds, wallMs, speed, ...total, faults: Object.fromEntries(faults), failed }));
+  console.log(
+    JSON.stringify({
+      commit,
+      first,
+      seeds: ran,
+      seconds,
+      wallMs,
+      speed,
+      ...total,
+      faults: Object.fromEntries(faults),
+      workflows: Object.fromEntries(workflows),
+      failed,
+    }),
+  );
 } else {
   console.log(`${ran} seeds from ${first}, commit ${commit}`);
   console.log(
@@ -96,9 +121,10 @@ if (flags.json) {
   console.log(`  requests    ${showCount(total.requests)}, answered ${showCount(total.answered)}; ${showCount(total.entries)} entries`);
   console.log(`  leaderships ${showCount(total.leaderships)}`);
   console.log(`  histories   ${showCount(total.histories)} judged, ${showCount(total.undecided)} workloads too hard to judge`);
+  if (workflows.size > 0) console.log(`  workflows   ${[...workflows].map(([kind, count]) => `${kind} ${showCount(count)}`).join(', ')}`);
   const shown = [...faults].sort((a, b) => b[1] - a[1]).map(([kind, count]) => `${kind} ${showCount(count)}`);
   console.log(`  faults      ${shown.join(', ') || 'none'}`);
-  if (single !== undefined) console.log(`  trace       ${failed?.traceHash ?? (await simulate({ seed: first, seconds, hunt })).traceHash}`);
+  if (single !== undefined) console.log(`  trace       ${failed?.traceHash ?? (await runOne(first)).traceHash}`);
 }
 if (failed) {
   console.error(`\nseed ${failed.seed} at commit ${commit} FAILED ${failed.failure}`);

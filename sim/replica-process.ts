@@ -17,6 +17,7 @@ import { LogLink, type SimLog } from './sim-log.ts';
 import type { SimMachine } from './sim-machine.ts';
 import type { SimNetwork } from './sim-network.ts';
 import { type SimAction, type SimQuery, type SimValue, simModule } from './workload/sim-module.ts';
+import type { SimQueryRequest } from './workload/workload.ts';
 
 export type SimDriver = ReplicaDriver<SimValue, SimAction, string, SimQuery, string>;
 
@@ -36,14 +37,6 @@ export interface ReplicaSurroundings {
   onChunk(machine: SimMachine<ReplicaProcess>): void;
   /** A replica has been brought from another. */
   onSnapshot(): void;
-}
-
-/** A query as a client sends it. */
-export interface SimAsk {
-  readonly key: string;
-  readonly query: SimQuery;
-  readonly many: boolean;
-  readonly mode: ReadMode;
 }
 
 const SHARD = 1;
@@ -97,9 +90,17 @@ export class ReplicaProcess {
   }
 
   /** A client's query. */
-  ask({ key: name, query, many, mode }: SimAsk, sink: ReplySink<string>): void {
+  ask({ key: name, query, many }: SimQueryRequest, mode: ReadMode, { settled, failed }: ReplySink<string>): void {
     const key = utf8(name);
-    if (!this.#driver) sink.failed(0, notHere());
+    const sink: ReplySink<string> = {
+      settled: (token, text) => {
+        // Commands that are told are on a disk; what a read shows of others, only the log has, and may lose with all that is in it.
+        if (!this.#world.faults.enabled.has('log-lost') || this.isDurable) settled(token, text);
+        else failed(token, new KeyfleetError('KF_OUTCOME_UNKNOWN', 'it may show what no disk has'));
+      },
+      failed,
+    };
+    if (!this.#driver) failed(0, notHere());
     else if (many) this.#driver.askMany(key, query, sink, 0, mode);
     else this.#driver.ask(key, query, sink, 0, mode);
   }

@@ -38,7 +38,7 @@ export interface ClientSurroundings {
 }
 
 /** Nothing was done: the same may be tried again. */
-const NOTHING_DONE: readonly string[] = ['KF_NOT_LEADER', 'KF_SHARD_BUSY'];
+const NOTHING_DONE: readonly string[] = ['KF_NOT_LEADER', 'KF_SHARD_BUSY', 'KF_UNAVAILABLE'];
 /** What else a client may be told: nobody knows. */
 const UNKNOWN: readonly string[] = ['KF_OUTCOME_UNKNOWN', 'KF_STORAGE_FAILED', 'KF_CLOSED', 'KF_SESSION_EXPIRED'];
 

@@ -13,7 +13,9 @@ export class SimLog {
   #entries: Bytes[] = [];
   #truncatedUpto = 0;
   #generation = 1;
-  readonly #listeners: ((seq: number) => void)[] = [];
+  readonly #listeners = new Set<(seq: number) => void>();
+  /** It is gone, and comes back no more. */
+  isDeleted = false;
   readonly #lurking: { readonly seq: number; readonly callback: () => void }[] = [];
 
   get lastSeq(): number {
@@ -41,7 +43,7 @@ export class SimLog {
     const { lastSeq } = this;
     if (expectedLastSeq !== lastSeq) return { kind: 'conflict', lastSeq };
     this.#entries.push(entry);
-    for (const listener of this.#listeners) listener(lastSeq + 1);
+    for (const listener of [...this.#listeners]) listener(lastSeq + 1);
     for (let i = this.#lurking.length - 1; i >= 0; i--) {
       if (this.#lurking[i]!.seq > lastSeq + 1) continue;
       const [one] = this.#lurking.splice(i, 1);
@@ -69,9 +71,10 @@ export class SimLog {
     this.#lurking.push({ seq, callback });
   }
 
-  /** Calls `listener` when an entry has been appended. */
-  onAppended(listener: (seq: number) => void): void {
-    this.#listeners.push(listener);
+  /** Calls `listener` when an entry has been appended; returns the call that ends it. */
+  onAppended(listener: (seq: number) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 }
 
@@ -113,7 +116,8 @@ export class LogLink implements ShardLog {
       }
       if (faults.strikes('append-lost', 25)) return;
       const arrive = (): void => {
-        if (log.generation === generation) answer(log.append(entry, expectedLastSeq));
+        if (log.isDeleted) answer({ kind: 'unknown' });
+        else if (log.generation === generation) answer(log.append(entry, expectedLastSeq));
       };
       let hasArrived = false;
       const arriveOnce = (): void => {
@@ -145,6 +149,10 @@ export class LogLink implements ShardLog {
       this.#answer('read', () => {
         if (fails || machine.logIsCutOff) {
           reject(new KeyfleetError('KF_UNREACHABLE', 'the log cannot be reached'));
+          return;
+        }
+        if (log.isDeleted) {
+          reject(new KeyfleetError('KF_LOG_LOST', 'the log is gone'));
           return;
         }
         const lastSeq = log.lastSeq - stale;

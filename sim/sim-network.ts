@@ -22,14 +22,24 @@ export class SimNetwork<Process> {
     this.#machines.set(machine.name, machine);
   }
 
-  /** From a machine or a client to the process of machine `to`, if there is one then. */
-  send(from: string, to: string, label: string, deliver: (process: Process) => void, mayDouble: boolean): void {
+  /**
+   * From a machine or a client to the process of machine `to`. `nobody`: none is running there, and no copy of the message will ever find one.
+   */
+  send(
+    from: string,
+    to: string,
+    label: string,
+    deliver: (process: Process) => void,
+    mayDouble: boolean,
+    nobody: () => void = () => {},
+  ): void {
     const target = this.#machines.get(to);
     if (!target || this.#faults.strikes('message-lost', 40)) return;
     const copies = mayDouble && this.#faults.strikes('message-doubled', 40) ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
       this.#emit(from, label, this.delayMs() + copy * this.#scheduler.chance.below(2_000), () => {
         if (this.#isCut(from, to)) return;
+        if (!target.isRunning && copies === 1) nobody();
         target.receive(label, () => {
           if (target.process) deliver(target.process);
         });

@@ -1,12 +1,12 @@
 import { toHex } from '../src/base/bytes.ts';
-import { KeyfleetError } from '../src/base/errors.ts';
 import { stateKey } from '../src/shard/key-layout.ts';
 import { decodeShardState, type ShardState } from '../src/shard/shard-state.ts';
+import { clientPort } from './client-port.ts';
 import { type FaultKind, Faults } from './faults.ts';
 import { showViolation } from './linearizability/show-violation.ts';
 import { ReplicaProcess } from './replica-process.ts';
 import { Scheduler } from './scheduler.ts';
-import { type ClientPort, type ClientSurroundings, SimClient, SimReader } from './sim-client.ts';
+import { type ClientSurroundings, SimClient, SimReader } from './sim-client.ts';
 import { SimLog } from './sim-log.ts';
 import { SimMachine } from './sim-machine.ts';
 import { SimNetwork } from './sim-network.ts';
@@ -22,6 +22,8 @@ export interface SimulationOptions {
   /** Instead of what the seed would choose. */
   readonly hunt?: Hunt | undefined;
   readonly faults?: readonly FaultKind[] | undefined;
+  /** Hears what goes on, of runs of a cluster. */
+  readonly tell?: ((line: string) => void) | undefined;
 }
 
 export interface SimulationResult {
@@ -38,6 +40,8 @@ export interface SimulationResult {
   readonly undecided: number;
   readonly entries: number;
   readonly leaderships: number;
+  /** Splits, merges and moves that were seen under way. Only of runs of a cluster. */
+  readonly workflows?: ReadonlyMap<string, number>;
   readonly faults: ReadonlyMap<FaultKind, number>;
 }
 
@@ -173,7 +177,7 @@ class Simulation {
       workload: this.#workload,
       nodeNames: this.#machines.map(({ name }) => name),
       known: new Set(),
-      port: this.#port(),
+      port: clientPort(this.#network, () => this.#powerMayFail(800)),
       repeats: chance.below(2) === 0 && this.#hunt !== 'lost-appends',
       thinkMs: isBusy ? 20 + chance.below(60) : 30 + chance.below(300),
       commandTimeoutMs: hunts ? 150 + chance.below(500) : 500 + chance.below(5_000),
@@ -188,47 +192,6 @@ class Simulation {
       new SimClient(`c${i + 1}`, { ...surroundings, onlyReads }).think();
     }
     if (hunts) new SimReader('r1', { ...surroundings, onlyReads: true, thinkMs: 60 + chance.below(200) }).think();
-  }
-
-  #port(): ClientPort {
-    const network = this.#network;
-    return {
-      command: (from, node, command, mayDouble, { settled, failed }) =>
-        network.send(
-          from,
-          node,
-          'request',
-          (process) =>
-            process.submit(command, {
-              settled: (token, text) => {
-                network.answer(node, 'reply', () => settled(token, text));
-                this.#powerMayFail(800);
-              },
-              failed: (token, error) => network.answer(node, 'refusal', () => failed(token, error)),
-            }),
-          mayDouble,
-        ),
-      query: (from, node, { key, query, many }, mode, { settled, failed }) =>
-        network.send(
-          from,
-          node,
-          'request',
-          (process) =>
-            process.ask(
-              { key, query, many, mode },
-              {
-                settled: (token, text) => {
-                  // Commands that are told are on a disk; what a read shows of others, only the log has, and may lose with all that is in it.
-                  if (this.#faults.enabled.has('log-lost') && !process.isDurable)
-                    failed(token, new KeyfleetError('KF_OUTCOME_UNKNOWN', 'it may show what no disk has'));
-                  else network.answer(node, 'reply', () => settled(token, text));
-                },
-                failed: (token, error) => network.answer(node, 'refusal', () => failed(token, error)),
-              },
-            ),
-          true,
-        ),
-    };
   }
 
   async #phases(): Promise<void> {

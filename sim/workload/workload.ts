@@ -94,7 +94,7 @@ export class Workload {
       case 2:
         return this.#list(client, `l${key}`, onlyReads);
       default:
-        return this.#account(client, `a${age}`, onlyReads);
+        return this.#account(client, `{a${age}}`, onlyReads);
     }
   }
 
