@@ -14,8 +14,8 @@ import type { CommitNumber, Storage } from '../storage/storage.ts';
 //   run · run · run │ close entries, commit │ fdatasync │ answer
 //                     run · run · run · run             │ close entries, commit │ fdatasync │ answer
 //
-// While the disk is idle a batch ends with the turn of the event loop; while it syncs, all that arrives shares the next batch. So one
-// command alone waits for one sync, and a thousand at once share one.
+// While the disk is idle a batch ends with the turn of the event loop; while it syncs, all that arrives shares the next batch, which ends with
+// the turn in which the sync does. So one command alone waits for one sync, and a thousand at once share one.
 //
 // Nobody is told of what is not durable. A command's answer waits for its batch; a query's for the last batch that changed its shard, which
 // is nearly always durable already, and then it is answered at once. Docs: docs/protocol/shard.md.
@@ -244,7 +244,11 @@ export class LocalLog {
     if (this.#batchIsOpen) return;
     this.#batchIsOpen = true;
     this.#batchStart = this.#storage.savepoint();
-    if (this.#turnEndIsDue || this.#storage.committed !== this.#storage.durable) return;
+    if (this.#storage.committed === this.#storage.durable) this.#commitAtTurnEnd();
+  }
+
+  #commitAtTurnEnd(): void {
+    if (this.#turnEndIsDue) return;
     this.#turnEndIsDue = true;
     this.#atTurnEnd(this.#onTurnEnd);
   }
@@ -329,8 +333,9 @@ export class LocalLog {
       const held = this.#held.shift();
       if (held) ready.push(held);
     }
-    // The disk first: it works on what arrived meanwhile while we answer.
-    if (this.#batchIsOpen && !this.#turnEndIsDue && this.#storage.committed === durable) this.#commit();
+    // What arrived meanwhile waits for the turn's end, and with it what those send who are answered now: writing it at once would leave the
+    // clients in two groups that take turns, each with a write of its own to pay for.
+    if (this.#batchIsOpen && this.#storage.committed === durable) this.#commitAtTurnEnd();
     for (const held of ready) {
       held.settle();
       if (this.#spare.length < 4) this.#spare.push(held);
