@@ -325,7 +325,8 @@ export class ClusterConversation {
         // Nothing is reported before it is durable.
         node.storage.release();
         const { applied } = machine.state;
-        return { isCaughtUp: applied >= this.#log({ shard, generation: 1 }).length, durableSeq: applied };
+        const joins = this.#hosted(node).find((one) => one.shard === shard)?.joins;
+        return { joins, isCaughtUp: applied >= this.#log({ shard, generation: 1 }).length, durableSeq: applied };
       },
     };
     for (const name of this.#meta.nodes.keyspaces) {

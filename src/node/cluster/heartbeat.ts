@@ -122,7 +122,8 @@ export class Heartbeat {
     if (!driver || !machine) return undefined;
     const { id, epoch, status, applied, keyCount, sizeBytes, expiringCount } = machine.state;
     const { durableSeq, hasCaughtUp: isCaughtUp } = driver.replica;
-    const common = { id, generation, epoch, leads, isCaughtUp, status, applied, durableSeq, keyCount, sizeBytes, expiringCount };
+    const joins = this.#options.host.roleOf(id)?.joins;
+    const common = { id, generation, epoch, leads, isCaughtUp, joins, status, applied, durableSeq, keyCount, sizeBytes, expiringCount };
     const record = this.#options.meta.keyspaceOfId(shard.keyspace.id);
     if (!leads || !record) return { ...common, loadPerSecond: 0 };
     machine.loadPerQueryToMissingKey = record.policy.loadPerQueryToMissingKey;

@@ -11,6 +11,8 @@ export interface ShardReport {
   readonly leads: boolean;
   /** It has read the log to its end since it has the shard. */
   readonly isCaughtUp: boolean;
+  /** The workflow for which it is being brought the shard, if it is. */
+  readonly joins?: number | undefined;
   readonly status: ShardStatus;
   readonly applied: number;
   readonly durableSeq: number;

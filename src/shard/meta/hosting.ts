@@ -15,6 +15,8 @@ export interface Hosted {
   readonly replicas: readonly string[];
   /** Of its log. */
   readonly generation: number;
+  /** Of one that is joining: the workflow that brings it. */
+  readonly joins?: number;
 }
 
 /**
@@ -36,7 +38,7 @@ export function hostedBy(map: ShardMap, id: string): Hosted[] {
       }
       case 'merge': {
         const { replicas = [], generation = 1 } = shards.get(workflow.right)!;
-        if (workflow.gathers?.includes(id)) hosted.push({ shard: workflow.right, as: 'joining', replicas, generation });
+        if (workflow.gathers?.includes(id)) hosted.push({ shard: workflow.right, as: 'joining', replicas, generation, joins: workflow.op });
         break;
       }
       case 'retire': {
@@ -46,7 +48,7 @@ export function hostedBy(map: ShardMap, id: string): Hosted[] {
       }
       case 'move': {
         const { replicas = [], generation = 1 } = shards.get(workflow.shard)!;
-        if (workflow.add === id) hosted.push({ shard: workflow.shard, as: 'joining', replicas, generation });
+        if (workflow.add === id) hosted.push({ shard: workflow.shard, as: 'joining', replicas, generation, joins: workflow.op });
       }
     }
   }

@@ -21,6 +21,8 @@ export interface ReplicaReport {
   /** It has read the shard's log to its end since it has the shard, and so far it is durable. */
   readonly isCaughtUp: boolean;
   readonly durableSeq: number;
+  /** The workflow for which it was brought the shard: what it said of a copy that it had before counts for nothing. */
+  readonly joins?: number | undefined;
 }
 
 /** What is known of a cluster's nodes, by the leader of the meta shard. */
@@ -51,9 +53,14 @@ export function nextStep(
       return nextOfRetire(workflow, stateOf, sight);
     case 'move': {
       const { op, shard, add } = workflow;
-      return sight?.report(shard, add)?.isCaughtUp && sight.isLive(add) ? { kind: 'meta', change: { kind: 'move-done', op } } : undefined;
+      return sight?.isLive(add) && hasJoined(sight, op, shard, add) ? { kind: 'meta', change: { kind: 'move-done', op } } : undefined;
     }
   }
+}
+
+function hasJoined(sight: ClusterSight, op: number, shard: number, node: string): boolean {
+  const report = sight.report(shard, node);
+  return report?.joins === op && report.isCaughtUp;
 }
 
 /** Those nodes of the left shard that live have the right one too: from now on it is theirs, and the merge is between neighbours on each of them. */
@@ -63,7 +70,7 @@ function nextOfGathering(
   sight: ClusterSight | undefined,
 ): WorkflowStep | undefined {
   if (!sight) return undefined;
-  const has = (node: string): boolean => !gathers.includes(node) || (sight.report(right, node)?.isCaughtUp ?? false);
+  const has = (node: string): boolean => !gathers.includes(node) || hasJoined(sight, op, right, node);
   const nodes = sight.replicas(left).filter(has);
   const missing = gathers.filter((node) => sight.isLive(node) && !nodes.includes(node));
   if (missing.length > 0 || !nodes.some((node) => sight.isLive(node))) return undefined;
