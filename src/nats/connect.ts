@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { connect, credsAuthenticator, type NatsConnection } from '@nats-io/transport-node';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
+import { watchQuorum } from './quorum-watch.ts';
 
 export interface NatsAddress {
   /** Servers of one NATS cluster, as `nats://10.0.0.1:4222`: those that connections are made to. Of a single one the others are learned. */
@@ -22,7 +23,7 @@ const RECONNECT_MS = 150;
 const RECONNECT_JITTER_MS = 100;
 
 /**
- * Connects to one of the servers; whenever the connection breaks, to any of them again, for good. Yours to close.
+ * Connects to one of the servers; whenever the connection breaks, or its server is cut off from the others, to any of them again, for good. Yours to close.
  * @throws KF_NATS_UNREACHABLE when none answers, KF_NATS_REFUSED when it wants other credentials, KF_BAD_OPTION for an address that is none.
  */
 export async function connectNats(address: NatsAddress): Promise<NatsConnection> {
@@ -30,7 +31,7 @@ export async function connectNats(address: NatsAddress): Promise<NatsConnection>
   if (servers.length === 0) throw new KeyfleetError('KF_BAD_OPTION', 'no NATS server is named');
   for (const server of servers) checkServer(server);
   try {
-    return await connect({
+    const connection = await connect({
       servers: [...servers],
       timeout: timeoutMs,
       maxReconnectAttempts: -1,
@@ -45,6 +46,8 @@ export async function connectNats(address: NatsAddress): Promise<NatsConnection>
       ...(user === undefined ? {} : { user, pass: password ?? '' }),
       ...(credsFile === undefined ? {} : { authenticator: credsAuthenticator(readCreds(credsFile)) }),
     });
+    if (servers.length > 1) watchQuorum(connection);
+    return connection;
   } catch (error) {
     if (error instanceof KeyfleetError) throw error;
     const why = reasonOf(error);

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
+import { freePorts } from '../../src/cli/free-port.ts';
+import { FaultyLink } from '../faulty-link.ts';
 
 const RECENT = fileURLToPath(new URL('../../node_modules/.cache/nats-server/nats-server', import.meta.url));
 const DEBIAN = '/usr/sbin/nats-server';
@@ -30,23 +31,33 @@ export class NatsServers {
   readonly #binary: string;
   readonly #dir: string;
   readonly #servers: readonly Server[];
+  /** From each server to each. */
+  readonly #routes: readonly (readonly FaultyLink[])[];
   readonly #connections: NatsConnection[] = [];
 
-  private constructor(binary: string, dir: string, servers: readonly Server[]) {
+  private constructor(binary: string, dir: string, servers: readonly Server[], routes: readonly (readonly FaultyLink[])[]) {
     this.#binary = binary;
     this.#dir = dir;
     this.#servers = servers;
+    this.#routes = routes;
   }
 
-  /** @param options further lines of each server's configuration. */
-  static async start(binary: string, count: 1 | 3, options = ''): Promise<NatsServers> {
+  /**
+   * @param options further lines of each server's configuration.
+   * @param hasLinks between the servers stand links, so that {@link isolate} can play a broken network.
+   */
+  static async start(binary: string, count: 1 | 3, options = '', hasLinks = false): Promise<NatsServers> {
     const dir = mkdtempSync(join(tmpdir(), 'keyfleet-nats-'));
     const ports = await freePorts(3 * count);
-    const routes = ports.slice(2 * count).map((port) => `nats://127.0.0.1:${port}`);
+    const routePorts = ports.slice(2 * count);
+    const links = hasLinks ? await Promise.all(routePorts.map(() => Promise.all(routePorts.map((port) => FaultyLink.start(port))))) : [];
     const servers = Array.from({ length: count }, (_, i): Server => {
       const [port, monitorPort, clusterPort] = [ports[i]!, ports[count + i]!, ports[2 * count + i]!];
       const name = `s${i + 1}`;
-      const cluster = `cluster { name: test, listen: "127.0.0.1:${clusterPort}", routes: [${routes.join(', ')}] }`;
+      const routes = (links[i]?.map((link) => link.port) ?? routePorts).filter((_, to) => to !== i).map((to) => `nats://127.0.0.1:${to}`);
+      // Servers tell each other and their clients of more addresses, which would lead around the links.
+      const advertise = hasLinks ? ', no_advertise: true' : '';
+      const cluster = `cluster { name: test, listen: "127.0.0.1:${clusterPort}", routes: [${routes.join(', ')}]${advertise} }`;
       const configPath = join(dir, `${name}.conf`);
       writeFileSync(
         configPath,
@@ -60,10 +71,14 @@ ${options}
       );
       return { name, port, monitorPort, configPath, process: undefined };
     });
-    const all = new NatsServers(binary, dir, servers);
+    const all = new NatsServers(binary, dir, servers, links);
     for (let i = 0; i < count; i++) all.startOne(i);
     await all.ready();
     return all;
+  }
+
+  get ports(): number[] {
+    return this.#servers.map(({ port }) => port);
   }
 
   get urls(): string[] {
@@ -94,6 +109,36 @@ ${options}
     await exited;
   }
 
+  /** SIGSTOP, or SIGCONT to go on. */
+  signal(index: number, name: 'SIGSTOP' | 'SIGCONT'): void {
+    this.#servers[index]!.process?.kill(name);
+  }
+
+  /** Ends it as an operator would. */
+  async end(index: number): Promise<void> {
+    const server = this.#servers[index]!;
+    const { process } = server;
+    server.process = undefined;
+    if (process === undefined || process.exitCode !== null) return;
+    const exited = new Promise((resolve) => process.once('exit', resolve));
+    process.kill('SIGTERM');
+    await exited;
+  }
+
+  /** The others hear nothing of it any more, nor it of them, until {@link rejoin}. */
+  isolate(index: number): void {
+    for (const link of this.#linksOf(index)) link.cut();
+  }
+
+  rejoin(index: number): void {
+    for (const link of this.#linksOf(index)) link.open();
+  }
+
+  #linksOf(index: number): FaultyLink[] {
+    if (this.#routes.length === 0) throw new Error('these servers have no links between them');
+    return this.#routes.flatMap((row, from) => row.filter((_, to) => (from === index) !== (to === index)));
+  }
+
   /** Waits until a stream can be made and written. */
   async ready(): Promise<void> {
     await waitFor('nats-servers that can hold streams', async () => {
@@ -115,6 +160,7 @@ ${options}
   async stop(): Promise<void> {
     for (const connection of this.#connections) await connection.close();
     for (let i = 0; i < this.#servers.length; i++) await this.kill(i);
+    await Promise.all(this.#routes.flat().map((link) => link.close()));
     rmSync(this.#dir, { recursive: true, force: true });
   }
 }
@@ -132,21 +178,4 @@ export async function waitFor(what: string, isTrue: () => Promise<boolean>, limi
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new Error(`waited ${limitMs} ms for ${what}`, { cause: last });
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const probes = await Promise.all(
-    Array.from(
-      { length: count },
-      () =>
-        new Promise<ReturnType<typeof createServer>>((resolve, reject) => {
-          const probe = createServer();
-          probe.once('error', reject);
-          probe.listen(0, '127.0.0.1', () => resolve(probe));
-        }),
-    ),
-  );
-  const ports = probes.map((probe) => (probe.address() as { port: number }).port);
-  await Promise.all(probes.map((probe) => new Promise((resolve) => probe.close(resolve))));
-  return ports;
 }

@@ -1,0 +1,52 @@
+import type { NatsConnection } from '@nats-io/transport-node';
+
+// A NATS server that is cut off from the others lives on, and so do the connections to it; but no log takes an entry from there, and no other node
+// hears of us. The client cannot know. So the server is asked now and then for what only one with a quorum behind it answers, and another is taken when it does not.
+
+export interface QuorumWatchOptions {
+  /** How often it is asked, and how long it has to answer. Default: 2,000. */
+  readonly everyMs?: number;
+  /** Answers in a row that say no, or do not come, until another server is taken. Default: 2. */
+  readonly failures?: number;
+}
+
+/** Where all servers are without a quorum, going from one to the other is no use: it is done more and more seldom. */
+const LONGEST_PAUSE_MS = 30_000;
+const CLUSTER_NOT_AVAILABLE = 10008;
+
+/** Watches until the connection is closed. */
+export function watchQuorum(connection: NatsConnection, { everyMs = 2_000, failures = 2 }: QuorumWatchOptions = {}): void {
+  let failed = 0;
+  let pauseMs = everyMs;
+  let timer: NodeJS.Timeout;
+  const look = async (): Promise<void> => {
+    if (await hasQuorum(connection, everyMs)) {
+      failed = 0;
+      pauseMs = everyMs;
+    } else if (++failed >= failures && !connection.isClosed()) {
+      failed = 0;
+      pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS);
+      await connection.reconnect().catch(() => {});
+    }
+    arm();
+  };
+  const arm = (): void => {
+    if (connection.isClosed()) return;
+    timer = setTimeout(look, failed > 0 ? everyMs : pauseMs);
+    timer.unref();
+  };
+  arm();
+  void connection.closed().then(() => clearTimeout(timer));
+}
+
+/** Only the servers' leader answers this, or one that has not heard of any says so. */
+async function hasQuorum(connection: NatsConnection, timeoutMs: number): Promise<boolean> {
+  try {
+    const { error } = (await connection.request('$JS.API.INFO', '', { timeout: timeoutMs })).json<{
+      readonly error?: { readonly err_code: number };
+    }>();
+    return error?.err_code !== CLUSTER_NOT_AVAILABLE;
+  } catch {
+    return false;
+  }
+}
