@@ -110,7 +110,7 @@ export class BlockedClients implements Blocking {
   }
 
   isBlocked(conn: Connection): boolean {
-    return this.#byConnection.has(conn);
+    return this.#byConnection.size > 0 && this.#byConnection.has(conn);
   }
 
   start(conn: Connection, spec: CommandSpec, args: CommandArgs, token: number): void {

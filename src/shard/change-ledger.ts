@@ -13,7 +13,8 @@ export class ChangeLedger {
   begin(): void {
     clear(this.change);
     clear(this.#noted);
-    this.#bySlot.length = 0;
+    // Setting a length leaves JavaScript, and most commands change no count.
+    if (this.#bySlot.length > 0) this.#bySlot.length = 0;
   }
 
   /** What has changed since the last call is of the record there. */
