@@ -31,6 +31,15 @@ http:
 log:
   level: warn
   format: json
+cluster: { name: shop, node: n-1, zone: rack-2, weight: 2.5, replication: 5, advertise: db.example, redirect: always }
+nats:
+  servers: [nats://a:4222, 'nats://b:4222,nats://c:4222']
+  monitors: http://a:8222
+  user: keyfleet
+  passwordFile: nats-secret
+  creds: nats.creds
+  replicas: 3
+  allowUnsafe: true
 `;
     const settings = settle(new Map(), parseConfig(text, 'k.yml'));
     expect(settings).toEqual({
@@ -51,6 +60,20 @@ log:
       httpRequestTimeoutMs: 5000,
       logLevel: 'warn',
       logFormat: 'json',
+      cluster: 'shop',
+      node: 'n-1',
+      zone: 'rack-2',
+      weight: 2.5,
+      replication: 5,
+      advertise: 'db.example',
+      redirects: 'always',
+      nats: ['nats://a:4222', 'nats://b:4222', 'nats://c:4222'],
+      natsMonitors: ['http://a:8222'],
+      natsUser: 'keyfleet',
+      natsPasswordFile: 'nats-secret',
+      natsCreds: 'nats.creds',
+      natsReplicas: 3,
+      allowUnsafeNats: true,
     });
     expect(Object.keys(settings).length).toBe(SETTINGS.length);
   });
