@@ -1,4 +1,5 @@
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
+import type { AckLevel } from '../shard/replica/acks.ts';
 import type { RequestId } from '../shard/request-id.ts';
 import type { ReadMode } from './keyspace-handle.ts';
 
@@ -20,7 +21,7 @@ export interface CallOptions {
 
 export interface CommandOptions extends CallOptions {
   /** When it is answered: as the log has it, the leader's disk too, or two disks. On one machine the log is the disk, and all are one. Default: `log+1`. */
-  readonly ack?: 'log' | 'log+1' | 'log+quorum';
+  readonly ack?: AckLevel;
   /** Names the request, so that it is run once however often it is sent; see `Store.session`. */
   readonly request?: RequestId;
 }

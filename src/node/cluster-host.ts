@@ -146,17 +146,7 @@ export class ClusterHost implements StoreHost {
   }
 
   workflows(name: string): WorkflowControl {
-    const workflows = this.node.workflows(name);
-    return {
-      running: () => workflows.running(),
-      split: (shard, at) => workflows.split(shard, at),
-      merge: (shard) => workflows.merge(shard),
-      cancel: (op) => workflows.cancel(op),
-      loadPerSecond: (shard) =>
-        this.view()
-          .keyspaces.find((one) => one.name === name)
-          ?.shards.find(({ id }) => id === shard)?.loadPerSecond ?? 0,
-    };
+    return this.node.workflows(name);
   }
 
   stats(): NodeStats {

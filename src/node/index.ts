@@ -53,6 +53,7 @@ export type {
   ScannedRecord,
   ScanOptions,
   ShardStats,
+  SubmitOptions,
 } from './keyspace-handle.ts';
 export type { BegunWorkflow, KeyspaceWorkflows } from './keyspace-workflows.ts';
 export type { AnsweredQuery, CommittedCommand, FencingToken, LeaderHook } from './leader-hook.ts';

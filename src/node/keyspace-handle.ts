@@ -1,4 +1,5 @@
 import type { Bytes } from '../base/bytes.ts';
+import type { AckLevel } from '../shard/replica/acks.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
 import type { RequestId } from '../shard/request-id.ts';
 import type { ShardStatus } from '../shard/shard-state.ts';
@@ -10,6 +11,11 @@ export type MaybePromise<T> = T | Promise<T>;
 
 /** `lease` and `barrier`: linearizable, one way or the other. `local`: what a replica sees now, which may be old or yet undone by a crash. */
 export type ReadMode = 'lease' | 'barrier' | 'local';
+
+export interface SubmitOptions {
+  /** When it is answered, in a cluster: as the log has it, the leader's disk too, or two disks. On one machine the log is the disk. Default: `log+1`. */
+  readonly ack?: AckLevel | undefined;
+}
 
 export interface AskOptions {
   /** Default: `lease`. */
@@ -27,11 +33,18 @@ export interface KeyspaceHandle<Value, Command, Reply, Query, Answer> {
    * Runs a command on the leader of the key's shard; with a `request`, once however often it is submitted.
    * Fails with KF_DISK_FULL, KF_OUTCOME_UNKNOWN, KF_VALUE_TOO_LARGE, KF_SESSION_EXPIRED, …
    */
-  submit(key: Bytes, command: Command, sink: ReplySink<Reply>, token: number, request?: RequestId): void;
+  submit(key: Bytes, command: Command, sink: ReplySink<Reply>, token: number, request?: RequestId, options?: SubmitOptions): void;
   /** Runs a query; by default linearizable: the answer is held back until everything it saw is durable. */
   ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number, options?: AskOptions): void;
   /** A command over several keys of one slot. @throws KF_CROSS_SLOT (to the sink) when `keys` are not in one slot. */
-  submitMany(keys: readonly Bytes[], command: Command, sink: ReplySink<Reply>, token: number, request?: RequestId): void;
+  submitMany(
+    keys: readonly Bytes[],
+    command: Command,
+    sink: ReplySink<Reply>,
+    token: number,
+    request?: RequestId,
+    options?: SubmitOptions,
+  ): void;
   askMany(keys: readonly Bytes[], query: Query, sink: ReplySink<Answer>, token: number, options?: AskOptions): void;
   /**
    * Up to about `limit` live records in order of position, starting at `cursor`; all keys of one position come together, so that a key

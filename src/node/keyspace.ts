@@ -55,7 +55,7 @@ export class Keyspace<Value, Command, Reply, Query, Answer> implements AsyncIter
    */
   command(key: string | Bytes, command: Command, options?: CommandOptions): Promise<Reply> {
     const attempt = (): Promise<Reply> =>
-      this.#replies.add((sink, token) => this.#handle.submit(bytesOf(key), command, sink, token, options?.request));
+      this.#replies.add((sink, token) => this.#handle.submit(bytesOf(key), command, sink, token, options?.request, options));
     return options ? callWithRetries(attempt, options, { isRepeatable: options.request !== undefined, changes: true }) : attempt();
   }
 
@@ -68,7 +68,7 @@ export class Keyspace<Value, Command, Reply, Query, Answer> implements AsyncIter
   /** Changes several keys at once, all or nothing. @throws as {@link command}; KF_CROSS_SLOT when they are not in one slot; KF_NOT_SUPPORTED. */
   commandMany(keys: readonly (string | Bytes)[], command: Command, options?: CommandOptions): Promise<Reply> {
     const attempt = (): Promise<Reply> =>
-      this.#replies.add((sink, token) => this.#handle.submitMany(keys.map(bytesOf), command, sink, token, options?.request));
+      this.#replies.add((sink, token) => this.#handle.submitMany(keys.map(bytesOf), command, sink, token, options?.request, options));
     return options ? callWithRetries(attempt, options, { isRepeatable: options.request !== undefined, changes: true }) : attempt();
   }
 

@@ -2,7 +2,6 @@ import type { Bytes } from '../../base/bytes.ts';
 import { KeyfleetError } from '../../base/errors.ts';
 import { type KeyspaceRecord, mapOf } from '../../shard/meta/meta-records.ts';
 import type { KeyspacePolicy } from '../../shard/policy.ts';
-import type { AckLevel } from '../../shard/replica/acks.ts';
 import type { RequestId } from '../../shard/request-id.ts';
 import type { ValueModule } from '../../shard/value-module.ts';
 import type {
@@ -14,6 +13,7 @@ import type {
   ScannedRecord,
   ScanOptions,
   ShardStats,
+  SubmitOptions,
 } from '../keyspace-handle.ts';
 import type { NodeClock } from '../node-clock.ts';
 import type { CallOptions } from './call.ts';
@@ -24,11 +24,6 @@ import type { CallRouter } from './router.ts';
 
 const POSITIONS = 0x1_0000_0000;
 const NO_KEY: Bytes = new Uint8Array(0);
-
-export interface SubmitOptions {
-  /** When it is answered: as the log has it, the leader's disk too, or two disks. Default: `log+1`. */
-  readonly ack?: AckLevel;
-}
 
 /** Where a key is. */
 export interface KeyPlace {

@@ -1,6 +1,6 @@
 // What the doors and the library need of a cluster's nodes.
 
-export { ClusterKeyspace, type KeyPlace, type SubmitOptions } from './cluster-keyspace.ts';
+export { ClusterKeyspace, type KeyPlace } from './cluster-keyspace.ts';
 export { ClusterNode } from './cluster-node.ts';
 export { type ClusterNodeOptions, PROTOCOL } from './cluster-options.ts';
 export type { ClusterView, KeyspaceView, NodeView, ShardView } from './cluster-view.ts';
