@@ -89,7 +89,7 @@ async function exportRecords(file: string, flags: ExportFlags): Promise<void> {
       `${checkpoint!.path} is of an export with other options; give those again, or --restart to begin anew`,
     );
   }
-  const before = await keyspaceReport(client, flags.keyspace);
+  const before = await client.keyspace(flags.keyspace);
   if (earlier) process.stderr.write(`going on after ${showCount(earlier.count)} records that an earlier run had written\n`);
 
   let isInterrupted = false;
@@ -155,7 +155,7 @@ async function exportRecords(file: string, flags: ExportFlags): Promise<void> {
   }
   await sink.finish();
   checkpoint?.remove();
-  const after = await keyspaceReport(client, flags.keyspace);
+  const after = await client.keyspace(flags.keyspace);
   report({ count, skipped, before, after, isWhole: flags.match === undefined, elapsedMs: progress.elapsedMs });
   if (skipped > 0 && !flags.skipOtherTypes) {
     throw new KeyfleetError(
@@ -222,10 +222,4 @@ function report(options: {
     process.stderr.write(
       `  ${before.name} changed meanwhile: ${showCount(before.keyCount)} keys at first, ${showCount(after.keyCount)} at last\n`,
     );
-}
-
-async function keyspaceReport(client: ServerClient, name: string): Promise<KeyspaceReport> {
-  const keyspace = (await client.status()).keyspaces.find((one) => one.name === name);
-  if (!keyspace) throw new KeyfleetError('KF_NO_KEYSPACE', `the server has no keyspace ${JSON.stringify(name)}`);
-  return keyspace;
 }

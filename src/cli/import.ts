@@ -100,7 +100,7 @@ async function importRecords(file: string, flags: ImportFlags): Promise<void> {
       `${path} is of an import with other options or another server; give those again, or --restart to begin anew`,
     );
   }
-  const keysNow = await keyCount(client, flags.keyspace);
+  const keysNow = (await client.keyspace(flags.keyspace)).keyCount;
   const keysBefore = earlier?.keysBefore ?? keysNow;
   if (earlier) process.stderr.write(`going on after ${showCount(earlier.items)} records that an earlier run had acknowledged\n`);
 
@@ -143,7 +143,7 @@ async function importRecords(file: string, flags: ImportFlags): Promise<void> {
     process.exitCode = EXIT.interrupted;
     return;
   }
-  run.report({ keysAfter: await keyCount(client, flags.keyspace), elapsedMs: progress.elapsedMs });
+  run.report({ keysAfter: (await client.keyspace(flags.keyspace)).keyCount, elapsedMs: progress.elapsedMs });
   checkpoint?.remove();
 }
 
@@ -295,11 +295,4 @@ function sizeOf(file: string): number {
   } catch (error) {
     throw new KeyfleetError('KF_USAGE', `cannot read ${file}: ${messageOf(error)}`, { cause: error });
   }
-}
-
-async function keyCount(client: ServerClient, name: string): Promise<number> {
-  const { keyspaces } = await client.status();
-  const keyspace = keyspaces.find((one) => one.name === name);
-  if (!keyspace) throw new KeyfleetError('KF_NO_KEYSPACE', `the server has no keyspace ${JSON.stringify(name)}`);
-  return keyspace.keyCount;
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
-import type { StatusReport } from '../http/status.ts';
+import type { KeyspaceReport, StatusReport } from '../http/status.ts';
 
 /** Where a running server is, and how to be let in. */
 export interface ServerAddress {
@@ -56,6 +56,11 @@ export class ServerClient {
 
   async status(): Promise<StatusReport> {
     return (await (await this.request('GET', '/v1/status')).json()) as StatusReport;
+  }
+
+  /** With exact counts. @throws KF_NO_KEYSPACE */
+  async keyspace(name: string): Promise<KeyspaceReport> {
+    return (await (await this.request('GET', `/v1/keyspaces/${encodeURIComponent(name)}`)).json()) as KeyspaceReport;
   }
 
   /** @throws KF_UNREACHABLE (retryable), or the error the server answers. */

@@ -55,9 +55,11 @@ export async function runServer(settings: ServeSettings): Promise<number> {
   } as const;
   const storage = await openData(dir, settings.durability);
   const store = cluster
-    ? await openCluster({ ...common, ...cluster, storage, release: version }).catch((error: unknown) => {
-        throw clusterAdvice(error, settings);
-      })
+    ? await openCluster({ ...common, ...cluster, storage, release: version, checkModules: settings.checkModules }).catch(
+        (error: unknown) => {
+          throw clusterAdvice(error, settings);
+        },
+      )
     : await openStore({ ...common, storage, checkModules: settings.checkModules });
   const host = 'risks' in store.node ? store.node : undefined;
   const doors: { resp?: RespServer; http?: HttpServer } = {};

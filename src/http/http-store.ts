@@ -1,4 +1,5 @@
 import type { Bytes } from '../base/bytes.ts';
+import type { KeyspaceCounts } from '../node/keyspace-handle.ts';
 import type { RequestId } from '../shard/request-id.ts';
 import type { Durability, StorageStats } from '../storage/storage.ts';
 import type { ClusterAdmin } from './cluster-admin.ts';
@@ -38,6 +39,9 @@ export interface HttpKeyspace {
   /** Runs a command of the keyspace's value module; undefined when the keyspace is served as strings. */
   readonly command?: (key: Bytes, command: unknown, request: RequestId | undefined) => Promise<unknown>;
   readonly query?: (key: Bytes, query: unknown) => Promise<unknown>;
+  /** Exact, when it is durable. */
+  counts(): Promise<KeyspaceCounts>;
+  /** As far as this process knows: in a cluster as the leaders last reported. */
   readonly keyCount: number;
   readonly sizeBytes: number;
   readonly expiringCount: number;

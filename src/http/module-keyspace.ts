@@ -1,6 +1,7 @@
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { Keyspace } from '../node/keyspace.ts';
+import type { KeyspaceCounts } from '../node/keyspace-handle.ts';
 import type { ServedKeyspace } from '../node/store-host.ts';
 import type { RequestId } from '../shard/request-id.ts';
 import type { HttpKeyspace, ScanPage, ShardStatus } from './http-store.ts';
@@ -22,6 +23,9 @@ export class ModuleHttpKeyspace implements HttpKeyspace {
 
   get name(): string {
     return this.#runtime.name;
+  }
+  counts(): Promise<KeyspaceCounts> {
+    return this.#keyspace.counts();
   }
   get keyCount(): number {
     return this.#runtime.keyCount;

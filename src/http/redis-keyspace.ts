@@ -2,7 +2,7 @@ import { assert } from '../base/assert.ts';
 import type { Bytes } from '../base/bytes.ts';
 import { fromUtf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
-import type { KeyspaceHandle, ReplySink } from '../node/keyspace-handle.ts';
+import type { KeyspaceCounts, KeyspaceHandle, ReplySink } from '../node/keyspace-handle.ts';
 import type { CommandArgs } from '../shard/redis/command-table.ts';
 import { dumpQuery, restoreCommand } from '../shard/redis/door-collections.ts';
 import { deleteCommand, getQuery, putCommand } from '../shard/redis/door-commands.ts';
@@ -31,6 +31,10 @@ export class RedisHttpKeyspace implements HttpKeyspace {
 
   get name(): string {
     return this.#handle.name;
+  }
+
+  async counts(): Promise<KeyspaceCounts> {
+    return this.#handle.counts();
   }
 
   get keyCount(): number {

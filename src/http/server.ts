@@ -137,9 +137,10 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   });
   serveNodes(server, store.cluster);
   server.get('/v1/keyspaces', async () => ({ keyspaces: store.keyspaceNames().map((name) => summary(store.keyspace(name)!)) }));
-  server.get<{ Params: { readonly keyspace: string } }>('/v1/keyspaces/:keyspace', async (request) =>
-    keyspaceReport(store, keyspaceOf(request)),
-  );
+  server.get<{ Params: { readonly keyspace: string } }>('/v1/keyspaces/:keyspace', async (request) => {
+    const keyspace = keyspaceOf(request);
+    return { ...keyspaceReport(store, keyspace), ...(await keyspace.counts()) };
+  });
   server.get('/v1/status', async () => statusReport(store, { version, uptimeMs: Date.now() - startedMs, doors: doors() }));
   server.get('/metrics', async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()));
   server.get('/healthz', async (_request, reply) => reply.type('text/plain').send('ok\n'));

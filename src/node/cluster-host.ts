@@ -8,6 +8,7 @@ import type { KeyspaceRecord } from '../shard/meta/meta-records.ts';
 import type { KeyspacePolicy } from '../shard/policy.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Transport } from '../transport/transport.ts';
+import { checkedModule } from './checked-module.ts';
 import { ClusterNode } from './cluster/cluster-node.ts';
 import type { ClusterView } from './cluster/cluster-view.ts';
 import type { KeyspaceHandle } from './keyspace-handle.ts';
@@ -40,6 +41,8 @@ export interface ClusterHostOptions {
   readonly replication?: number | undefined;
   readonly maxValueBytes?: number | undefined;
   readonly maxKeyBytes?: number | undefined;
+  /** As `openStore` has it. Default: false. */
+  readonly checkModules?: boolean | undefined;
   /** The release that this node runs, for the others to see. */
   readonly release?: string;
   readonly onBackgroundError?: ((error: Error) => void) | undefined;
@@ -55,6 +58,7 @@ export class ClusterHost implements StoreHost {
   readonly now: () => number = Date.now;
   /** What puts acknowledged writes at risk with these NATS servers, or is not known of them; a sentence each. */
   readonly risks: readonly string[];
+  readonly #checkModules: boolean;
   readonly #connection: NatsConnection;
   readonly #transport: Transport;
   #closing: Promise<void> | undefined;
@@ -63,12 +67,14 @@ export class ClusterHost implements StoreHost {
     readonly node: ClusterNode;
     readonly storage: Storage;
     readonly risks: readonly string[];
+    readonly checkModules: boolean;
     readonly connection: NatsConnection;
     readonly transport: Transport;
   }) {
     this.node = parts.node;
     this.storage = parts.storage;
     this.risks = parts.risks;
+    this.#checkModules = parts.checkModules;
     this.#connection = parts.connection;
     this.#transport = parts.transport;
   }
@@ -104,7 +110,7 @@ export class ClusterHost implements StoreHost {
         ...(options.maxKeyBytes === undefined ? {} : { maxKeyBytes: options.maxKeyBytes }),
         ...(onBackgroundError === undefined ? {} : { onBackgroundError }),
       });
-      return new ClusterHost({ node, storage, risks, connection, transport });
+      return new ClusterHost({ node, storage, risks, checkModules: options.checkModules ?? false, connection, transport });
     } catch (error) {
       await transport?.close();
       await connection.close();
@@ -122,7 +128,8 @@ export class ClusterHost implements StoreHost {
   }
 
   registerKeyspace<V, C, R, Q, A>(name: string, options: KeyspaceOptions<V, C, R, Q, A>): Promise<KeyspaceHandle<V, C, R, Q, A>> {
-    return this.node.registerKeyspace(name, options);
+    const module = this.#checkModules ? checkedModule(options.module) : options.module;
+    return this.node.registerKeyspace(name, { ...options, module });
   }
 
   deregisterKeyspace(name: string): Promise<void> {

@@ -168,14 +168,18 @@ export class StoreNode implements StoreHost {
 
   /**
    * Opens the node whose data are in `storage`, or a new one in an empty storage.
-   * @throws KF_FORMAT_TOO_NEW when a later release wrote it; what the storage throws.
+   * @throws KF_FORMAT_TOO_NEW when a later release wrote it; KF_OTHER_CLUSTER when they are a cluster's; what the storage throws.
    */
   static async open(options: NodeOptions): Promise<StoreNode> {
     const { storage } = options;
     const stored = storage.get(FORMAT_KEY);
-    const { format, nodeId } = stored
-      ? (JSON.parse(fromUtf8(stored)) as { format: number; nodeId: string })
-      : { format: FORMAT, nodeId: randomUUID() };
+    const { format, nodeId, cluster } = stored
+      ? (JSON.parse(fromUtf8(stored)) as { format: number; nodeId: string; cluster?: string })
+      : { format: FORMAT, nodeId: randomUUID(), cluster: undefined };
+    if (cluster !== undefined) {
+      const why = `the data are those of node ${nodeId} of cluster ${cluster}, and change with it only: keyfleet serve --cluster, or openCluster`;
+      throw new KeyfleetError('KF_OTHER_CLUSTER', why);
+    }
     if (format > FORMAT) {
       throw new KeyfleetError('KF_FORMAT_TOO_NEW', `the data are of format ${format}; this release of Keyfleet reads up to ${FORMAT}`);
     }

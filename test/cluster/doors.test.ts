@@ -184,6 +184,16 @@ describe.skipIf(!hasRecentNats)('a cluster of three nodes', () => {
     expect(await redisOf(leads).mget(writers.map((_, w) => `count-${w}`))).toEqual(counted);
   }, 60_000);
 
+  test('takes in a file at one node and gives it out at another, and both count right', async () => {
+    const records = Array.from({ length: 2_000 }, (_, i) => `${JSON.stringify({ key: `record-${i}`, value: `value ${i}` })}\n`);
+    await redisOf('node-1').flushall();
+    const taken = await keyfleet(['import', '-', '--url', url('node-1')], { stdin: records.join('') });
+    expect({ code: taken.code, says: taken.stderr }).toEqual({ code: 0, says: expect.stringContaining('2,000') });
+    const given = await keyfleet(['export', '--url', url('node-3')]);
+    expect({ code: given.code, says: given.stderr }).toEqual({ code: 0, says: expect.stringContaining('the counts agree') });
+    expect(given.stdout.split('\n').sort().join('\n').trim()).toBe(records.sort().join('').trim());
+  });
+
   test('shows itself to people: status, nodes, shards, metrics', async () => {
     const run = (...args: string[]): Promise<Ended> => keyfleet([...args, '--url', url('node-2')]);
     const [status, list, shards, json] = await Promise.all([run('status'), run('nodes'), run('shards'), run('nodes', '--json')]);
@@ -220,6 +230,9 @@ describe.skipIf(!hasRecentNats)('a cluster of three nodes', () => {
     const stranger = await KeyfleetServer.start(join(scratch, 'alone'), ['--log-level', 'error']);
     await stranger.kill('SIGTERM');
     await failing(flags('node-5', 'alone'), 'KF_OTHER_CLUSTER', 4);
+    expect((await nodes.get('node-2')!.kill('SIGTERM')).code).toBe(0);
+    await failing(['--dir', join(scratch, 'node-2')], 'KF_OTHER_CLUSTER', 4);
+    await start('node-2');
   }, 30_000);
 
   test('ends on SIGTERM with 0, and what it led goes on at once', async () => {

@@ -72,6 +72,7 @@ export class MemoryHttpStore implements HttpStore {
         }));
         return { records, next: cursor + limit < entries.size ? cursor + limit : undefined };
       },
+      counts: async () => ({ keyCount: entries.size, sizeBytes: 0, expiringCount: 0 }),
       get keyCount() {
         return entries.size;
       },
