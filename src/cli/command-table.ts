@@ -11,6 +11,11 @@ export interface CliCommand {
 export const COMMANDS: readonly CliCommand[] = [
   { name: 'serve', summary: 'serve the store over the Redis protocol and HTTP', load: () => import('./serve.ts') },
   { name: 'up', summary: 'run a whole cluster on this machine, for development', load: () => import('./up.ts') },
+  {
+    name: 'doctor',
+    summary: 'look what is wrong or at risk with a running server or cluster, and say what to do',
+    load: () => import('./doctor.ts'),
+  },
   { name: 'nats', summary: 'write good configuration files for the nats-servers of a cluster', load: () => import('./nats.ts') },
   { name: 'status', summary: 'show the shards, keys, balance and durability of a running server', load: () => import('./status.ts') },
   {

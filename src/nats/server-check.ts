@@ -49,7 +49,8 @@ export async function checkNatsServers(
   return risks;
 }
 
-async function monitorRisks(monitor: string, timeoutMs: number): Promise<string[]> {
+/** What puts acknowledged writes at risk with the server of one monitoring address. @throws KF_UNAVAILABLE, KF_NATS_UNSUITABLE */
+export async function monitorRisks(monitor: string, timeoutMs: number): Promise<string[]> {
   const varz = (await getJson(new URL('/varz', monitor), timeoutMs)) as { server_name?: string; version?: string };
   const jsz = (await getJson(new URL('/jsz', monitor), timeoutMs)) as { disabled?: boolean; config?: { sync_always?: boolean } };
   const name = varz.server_name ?? monitor;

@@ -72,11 +72,20 @@ describe.runIf(server !== undefined)('keyfleet up', () => {
     expect(await ask(0, 'SET', 'greeting', 'hello')).toBe('+OK');
     expect(await ask(2, 'GET', 'greeting')).toBe('hello');
 
+    // The doctor looks at all of it.
+    const monitor = `http://127.0.0.1:${plan().nats[0]!.monitorPort}`;
+    const doctor = () =>
+      keyfleet(['doctor', '--url', `http://127.0.0.1:${plan().nodes[0]!.httpPort}`, '--nats-monitor', monitor, '--dir', dir]);
+    expect(await doctor()).toMatchObject({ code: 0, stdout: expect.stringContaining('3 nodes are up, 3 copies of each shard') });
+
     // One that dies is told of, and starts again when asked to.
     process.kill((await note()).get('node-2')!, 'SIGKILL');
     await expect
       .poll(() => running.stderr, { timeout: 10_000 })
       .toContain('node-2 was ended by SIGKILL. Start it again: keyfleet up start node-2');
+    await expect
+      .poll(doctor, { timeout: 30_000 })
+      .toMatchObject({ code: 1, stdout: expect.stringMatching(/^WRONG {2}node (node-2 is down|node-2 does not answer)/m) });
     expect(await tell('start', 'node-2')).toMatchObject({ code: 0, stdout: 'node-2 runs\n' });
     expect(await ask(1, 'GET', 'greeting')).toBe('hello');
     expect(await tell('start', 'node-9')).toMatchObject({ code: 2, stderr: expect.stringContaining('node-9') });
