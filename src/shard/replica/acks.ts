@@ -70,11 +70,11 @@ export class Acks {
   }
 
   /** Those that have waited too long for others are told `late`. */
-  expire(nowMs: number, late: KeyfleetError): void {
+  expire(nowMs: number, late: () => KeyfleetError): void {
     if (!this.#forOthers.some(({ deadlineMs }) => deadlineMs <= nowMs)) return;
     const due = this.#forOthers.filter(({ deadlineMs }) => deadlineMs <= nowMs);
     this.#forOthers = this.#forOthers.filter(({ deadlineMs }) => deadlineMs > nowMs);
-    for (const { sink, token } of due) sink.failed(token, late);
+    for (const { sink, token } of due) sink.failed(token, late());
   }
 
   fail(unknown: KeyfleetError, why: KeyfleetError): void {

@@ -257,8 +257,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     for (const proposal of this.#pipeline.proposals) {
       if (proposal.fate === 'open' && now.monoMs - proposal.sentMs >= appendTimeoutMs) this.#doubt(proposal);
     }
-    this.#waiting.expire(now.monoMs, this.#notLeader('the log took no entries in time'), this.#pipeline.proposals);
-    this.#acks.expire(now.monoMs, outcomeUnknown('no other replica has said in time that its storage has it'));
+    this.#waiting.expire(now.monoMs, () => this.#notLeader('the log took no entries in time'), this.#pipeline.proposals);
+    this.#acks.expire(now.monoMs, () => outcomeUnknown('no other replica has said in time that its storage has it'));
     if (!this.#takesPart) {
       this.#read();
       return;

@@ -72,10 +72,10 @@ export class Waiting<Command> {
   }
 
   /** Tells those that have waited too long what is known of their request: `late`, or nothing, of what is on its way. */
-  expire(nowMs: number, late: KeyfleetError, sent: readonly Proposal<Command>[]): void {
+  expire(nowMs: number, late: () => KeyfleetError, sent: readonly Proposal<Command>[]): void {
     const isDue = (one: { readonly deadlineMs: number }): boolean => one.deadlineMs <= nowMs;
     if (this.#commands.some(isDue)) {
-      for (const one of this.#commands) if (isDue(one)) failCommand(one, late);
+      for (const one of this.#commands) if (isDue(one)) failCommand(one, late());
       this.#commands = this.#commands.filter((one) => one.sink !== undefined);
     }
     for (const { commands } of sent) {
@@ -87,8 +87,8 @@ export class Waiting<Command> {
     if (reads.length > 0) this.#reads = this.#reads.filter((read) => !isDue(read));
     const local = this.#local.filter(({ read }) => isDue(read));
     if (local.length > 0) this.#local = this.#local.filter(({ read }) => !isDue(read));
-    for (const read of reads) failRead(read, late);
-    for (const { read } of local) failRead(read, late);
+    for (const read of reads) failRead(read, late());
+    for (const { read } of local) failRead(read, late());
   }
 
   /** Tells everyone who waits for an entry. */
