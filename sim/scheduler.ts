@@ -65,16 +65,19 @@ export class Scheduler {
       event.action();
       if (!this.#promisesMoved) continue;
       this.#promisesMoved = false;
-      await new Promise((resolve) => setImmediate(resolve));
+      await settled(this.#events);
     }
     if (!isOver()) this.#nowMs = Math.max(this.#nowMs, untilMs);
   }
 
-  #note(event: SimEvent): void {
-    const { label, atMs } = event;
-    let hash = Math.imul(this.#hash ^ Math.floor(atMs * 1_000), 0x01000193);
-    for (let i = 0; i < label.length; i++) hash = Math.imul(hash ^ label.charCodeAt(i), 0x01000193);
-    this.#hash = hash;
+  #note({ label, atMs }: SimEvent): void {
+    let ofLabel = hashes.get(label);
+    if (ofLabel === undefined) {
+      ofLabel = 0;
+      for (let i = 0; i < label.length; i++) ofLabel = Math.imul(ofLabel ^ label.charCodeAt(i), 0x01000193);
+      hashes.set(label, ofLabel);
+    }
+    this.#hash = Math.imul(Math.imul(this.#hash ^ Math.floor(atMs * 1_000), 0x01000193) ^ ofLabel, 0x01000193);
   }
 
   #push(event: SimEvent): void {
@@ -107,6 +110,20 @@ export class Scheduler {
     heap[at] = last;
     return first;
   }
+}
+
+/** Of labels, of which there are few. */
+const hashes = new Map<string, number>();
+
+/** Between so many events the process looks at the world outside. */
+const BREATH = 4_096;
+
+/**
+ * Fulfilled when no promise is left that could move without another event. A next tick, asked for from a promise's own turn, comes when all promises
+ * have had theirs: the same as waiting for the event loop to come round, at a fraction of the time.
+ */
+function settled(events: number): Promise<void> {
+  return new Promise((resolve) => (events % BREATH === 0 ? setImmediate(resolve) : process.nextTick(resolve)));
 }
 
 function before(a: SimEvent, b: SimEvent): boolean {

@@ -1,4 +1,4 @@
-import { toHex } from '../src/base/bytes.ts';
+import { type Bytes, equalBytes, toHex } from '../src/base/bytes.ts';
 import { stateKey } from '../src/shard/key-layout.ts';
 import { decodeShardState, type ShardState } from '../src/shard/shard-state.ts';
 import { clientPort } from './client-port.ts';
@@ -93,7 +93,7 @@ class Simulation {
   readonly #network: SimNetwork<ReplicaProcess>;
   readonly #machines: SimMachine<ReplicaProcess>[] = [];
   readonly #workload: Workload;
-  readonly #hashes = new Map<number, { readonly hash: string; readonly node: string }>();
+  readonly #hashes = new Map<number, { readonly hash: Bytes; readonly node: string }>();
   readonly #lastApplied = new Map<string, number>();
   readonly #hunt: Hunt;
   #failure: string | undefined;
@@ -252,10 +252,10 @@ class Simulation {
     if (this.#lastApplied.get(node) === state.applied) return;
     this.#lastApplied.set(node, state.applied);
     this.#leaderships = Math.max(this.#leaderships, state.epoch);
-    const hash = toHex(state.hash);
+    const { hash } = state;
     const known = this.#hashes.get(state.applied);
     if (!known) this.#hashes.set(state.applied, { hash, node });
-    else if (known.hash !== hash) this.#fail(`after entry ${state.applied} ${node} has another past than ${known.node}`);
+    else if (!equalBytes(known.hash, hash)) this.#fail(`after entry ${state.applied} ${node} has another past than ${known.node}`);
   }
 
   /** When all is quiet, all replicas have run all entries and hold the same bytes. */

@@ -185,15 +185,7 @@ class ClusterSimulation {
     this.#machines.forEach((machine) => {
       this.#tell(this.#show(machine));
     });
-    this.#machines.forEach((m) => {
-      const st = [...this.#logs.all.keys()].map((k) => {
-        const x = stateOf(m, Number(k.split('.')[0]));
-        return x
-          ? `${k}:${x.status}@${x.applied}/${this.#logs.all.get(k)!.lastSeq} e${x.epoch} ${x.leader} tr${this.#logs.all.get(k)!.truncatedUpto}`
-          : `${k}:-`;
-      });
-      console.log(m.name, m.isRunning, !!m.process?.node, m.process?.isReady, m.storage.committed, m.storage.durable, st.join(' | '));
-    });
+    for (const machine of this.#machines) this.#tell(this.#show(machine));
     if (!failed() && open.length > 0) this.#fail(`long after everything was healed: ${open.join('; ')}`);
   }
 
