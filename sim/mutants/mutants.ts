@@ -265,7 +265,7 @@ export const MUTANTS: readonly Mutant[] = [
     why: 'whoever takes it runs again what was run before it',
     edits: [
       {
-        file: 'src/shard/replica/snapshot.ts',
+        file: 'src/shard/replica/shard-data.ts',
         find: ', sessionRange(keyspaceId, range)];',
         replace: '].filter(() => sessionRange(keyspaceId, range) !== undefined);',
       },
@@ -292,11 +292,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'answered before it is durable',
     why: 'a log that is lost with all processes takes with it what clients were told',
     edits: [
-      {
-        file: REPLICA,
-        find: 'else answers.add(one.sink, one.token, reply as never, true);',
-        replace: 'else one.sink.settled(one.token, reply as never);',
-      },
+      { file: 'src/shard/replica/acks.ts', find: "if (ack === 'log') sink.settled", replace: "if (ack !== 'log+quorum') sink.settled" },
     ],
     hunt: 'disasters',
     firstSeed: 6,
