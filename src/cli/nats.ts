@@ -15,6 +15,10 @@ export interface NatsConfigFlags {
 }
 
 export function define(command: Command): void {
+  command.addHelpText(
+    'after',
+    '\nExamples:\n  keyfleet nats config --server a=10.0.0.1@rack-1 b=10.0.0.2@rack-2 c=10.0.0.3@rack-3 --out ./nats',
+  );
   command
     .command('config')
     .description('write good configuration files for the nats-servers of a cluster')
