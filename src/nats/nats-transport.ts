@@ -3,6 +3,7 @@ import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { checkNodeId, checkPayload, closed, silent, Traffic, unreachable } from '../transport/traffic.ts';
 import {
+  ANYONE,
   DEFAULT_LIMITS,
   DEFAULT_TIMEOUT_MS,
   type Handler,
@@ -39,6 +40,8 @@ class NatsTransport implements Transport {
   readonly #cluster: string;
   readonly #traffic: Traffic;
   #subscription: { unsubscribe(): void } | undefined;
+  /** Of each request to anyone, one node hears. */
+  #anyone: { unsubscribe(): void } | undefined;
   readonly #giveUp = new Set<(error: Error) => void>();
 
   constructor(connection: NatsConnection, cluster: string, self: NodeId, limits: TransportLimits) {
@@ -56,6 +59,12 @@ class NatsTransport implements Transport {
     if (this.#traffic.isClosed) throw closed();
     this.#traffic.serve(handler);
     this.#subscription ??= this.#connection.subscribe(this.#subjectOf(this.self), {
+      callback: (error, message) => {
+        if (!error) void this.#hear(message);
+      },
+    });
+    this.#anyone ??= this.#connection.subscribe(this.#subjectOf(ANYONE), {
+      queue: 'anyone',
       callback: (error, message) => {
         if (!error) void this.#hear(message);
       },
@@ -93,12 +102,14 @@ class NatsTransport implements Transport {
   async close(): Promise<void> {
     this.#traffic.close();
     this.#subscription?.unsubscribe();
+    this.#anyone?.unsubscribe();
     for (const giveUp of this.#giveUp) giveUp(closed());
     // Once the servers know, whoever asks hears at once that nobody listens.
     if (!this.#connection.isClosed()) await this.#connection.flush().catch(() => {});
   }
 
   #subjectOf(node: NodeId): string {
+    if (node === ANYONE) return `${this.#cluster}.anyone`;
     checkNodeId(node);
     return `${this.#cluster}.node.${node}`;
   }

@@ -128,6 +128,11 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
     if (vote) this.#digests.voted(from, vote);
   }
 
+  /** A replica is being brought the shard as of entry `seq`: the log is to keep what comes behind it. */
+  brought(from: string, seq: number): void {
+    if (!this.#stopped) this.replica.reported(from, seq, this.#clock.now(), false);
+  }
+
   resign(): void {
     if (!this.#stopped) this.replica.resign(this.#clock.now());
   }

@@ -1,9 +1,8 @@
 import { type Bytes, equalBytes } from '../base/bytes.ts';
-import type { LocalLog } from '../log/local.ts';
 import { sessionKeyOf, sessionPlace, sessionRange } from '../shard/key-layout.ts';
 import { sessionUsedMs } from '../shard/sessions.ts';
+import type { PositionRange } from '../shard/shard-state.ts';
 import type { Storage } from '../storage/storage.ts';
-import type { AnyKeyspaceRuntime } from './sweeper.ts';
 
 // Lets sessions expire that were not used for so long, as entries of their shards, and then removes them from storage a little at a time, which no
 // entry need say: an expired session counts as absent.
@@ -15,11 +14,20 @@ const SLICE = 512;
 
 const ALL = { from: 0, to: 0x1_0000_0000 };
 
+/** The sessions of a keyspace, as far as they are here. */
+export interface SessionKeyspace {
+  readonly id: number;
+  /** The shards whose entries are made here. */
+  readonly leads: readonly { readonly range: PositionRange; expire(beforeMs: number): void }[];
+  /** Sessions of a place not used since have expired; undefined: the place is not here. */
+  expiredBefore(place: number): number | undefined;
+}
+
 export interface SessionSweeperOptions {
   readonly storage: Storage;
-  readonly log: LocalLog;
   /** How long a session is kept after its last use. */
   readonly retentionMs: number;
+  readonly inBatch: (work: (batch: Storage) => void) => void;
 }
 
 export class SessionSweeper {
@@ -33,7 +41,7 @@ export class SessionSweeper {
   }
 
   /** A look at every shard when it is time, and some removal. True when there is more to remove at once. */
-  sweep(keyspaces: Iterable<AnyKeyspaceRuntime>, nowMs: number): boolean {
+  sweep(keyspaces: Iterable<SessionKeyspace>, nowMs: number): boolean {
     const isDue = nowMs >= this.#nextLookMs;
     if (isDue) this.#nextLookMs = nowMs + this.#options.retentionMs / LOOKS;
     else if (this.#cursors.size === 0) return false;
@@ -45,23 +53,21 @@ export class SessionSweeper {
     return more;
   }
 
-  #expire(keyspace: AnyKeyspaceRuntime, beforeMs: number): void {
-    const { storage, log } = this.#options;
+  #expire(keyspace: SessionKeyspace, beforeMs: number): void {
     if (beforeMs <= 0) return;
-    let expired = false;
-    for (const shard of keyspace.shards) {
-      const [session] = storage.scan({ ...sessionRange(keyspace.id, shard.machine.state.range), limit: 1 });
-      if (!session) continue;
-      log.inEntry(shard, (machine) => machine.expireSessions(beforeMs));
-      expired = true;
+    for (const shard of keyspace.leads) {
+      const [session] = this.#options.storage.scan({ ...sessionRange(keyspace.id, shard.range), limit: 1 });
+      if (session) shard.expire(beforeMs);
     }
-    if (expired) this.#cursors.set(keyspace.id, sessionRange(keyspace.id, ALL).from);
+    const all = sessionRange(keyspace.id, ALL);
+    const [any] = this.#options.storage.scan({ ...all, limit: 1 });
+    if (any) this.#cursors.set(keyspace.id, all.from);
   }
 
-  #remove(keyspace: AnyKeyspaceRuntime): boolean {
+  #remove(keyspace: SessionKeyspace): boolean {
     const from = this.#cursors.get(keyspace.id);
     if (!from) return false;
-    const { storage, log } = this.#options;
+    const { storage, inBatch } = this.#options;
     const dead: Bytes[] = [];
     let session: Bytes | undefined;
     let isDead = false;
@@ -73,7 +79,7 @@ export class SessionSweeper {
       const owner = sessionKeyOf(key);
       if (owner === key) {
         session = key;
-        isDead = sessionUsedMs(value) < keyspace.shards[keyspace.shardIndexAt(sessionPlace(key))]!.machine.state.sessionsExpiredBeforeMs;
+        isDead = sessionUsedMs(value) < (keyspace.expiredBefore(sessionPlace(key)) ?? Number.NEGATIVE_INFINITY);
       } else if (!session || !equalBytes(owner, session)) {
         // The slice before ended among a session's results: they are dead when it was.
         session = owner;
@@ -82,7 +88,7 @@ export class SessionSweeper {
       if (isDead) dead.push(key);
     }
     if (dead.length > 0) {
-      log.inBatch((batch) => {
+      inBatch((batch) => {
         for (const key of dead) batch.delete(key);
       });
     }

@@ -1,11 +1,11 @@
-import { type Bytes, equalBytes } from '../base/bytes.ts';
+import type { Bytes } from '../base/bytes.ts';
 import { isKeyfleetError } from '../base/errors.ts';
 import type { LocalLog } from '../log/local.ts';
-import { behindPrefix, dueRange, expiryTarget, garbageKey, parseStorageKey, systemKey } from '../shard/key-layout.ts';
-import { decodeRecordHeader } from '../shard/record.ts';
 import type { Storage } from '../storage/storage.ts';
+import { DueKeys } from './due-keys.ts';
+import { Garbage } from './garbage.ts';
 import type { KeyspaceRuntime } from './keyspace-runtime.ts';
-import { SessionSweeper } from './session-sweeper.ts';
+import { type SessionKeyspace, SessionSweeper } from './session-sweeper.ts';
 
 // What a node does on its own, a little at a time: it removes keys that have expired, as entries of their shards (all replicas remove the
 // same ones), and storage that nothing refers to any more (old tables, old cells), which no entry need say.
@@ -32,19 +32,19 @@ export interface SweeperOptions {
 export class Sweeper {
   readonly #options: SweeperOptions;
   readonly #sessions: SessionSweeper;
-  #garbage = true;
+  readonly #dueKeys: DueKeys;
+  readonly #garbage: Garbage;
   #timer: NodeJS.Timeout | undefined;
   #running = false;
   #expired = 0;
-  /** How far the sweep of a table's order of expiry has come. */
-  readonly #sweptTo = new Map<number, Bytes>();
   #sweeps = 0;
-  /** How far the removal of the first range of garbage has come. */
-  #reclaimed: { readonly note: Bytes; readonly to: Bytes } | undefined;
 
   constructor(options: SweeperOptions) {
     this.#options = options;
-    this.#sessions = new SessionSweeper({ ...options, retentionMs: options.sessionRetentionMs });
+    this.#dueKeys = new DueKeys(options.storage);
+    this.#garbage = new Garbage(options.storage);
+    const { storage, log, sessionRetentionMs: retentionMs } = options;
+    this.#sessions = new SessionSweeper({ storage, retentionMs, inBatch: (work) => log.inBatch(work) });
   }
 
   /** Keys that were removed because they had expired, since the start. */
@@ -54,7 +54,7 @@ export class Sweeper {
 
   /** There is storage to reclaim. */
   noteGarbage(): void {
-    this.#garbage = true;
+    this.#garbage.note();
   }
 
   start(): void {
@@ -70,13 +70,27 @@ export class Sweeper {
   /** One look at everything, at most {@link SLICE} removals of each kind. True when there is more to do at once. */
   sweep(): boolean {
     let more = false;
-    if (this.#sweeps++ % FRESH_EVERY === 0) this.#sweptTo.clear();
+    if (this.#sweeps++ % FRESH_EVERY === 0) this.#dueKeys.restart();
     for (const keyspace of this.#options.keyspaces()) {
       if (keyspace.expiringCount > 0 && this.#expire(keyspace)) more = true;
     }
-    if (this.#garbage && this.#reclaim()) more = true;
-    if (this.#sessions.sweep(this.#options.keyspaces(), this.#options.now())) more = true;
+    if (this.#garbage.reclaim((work) => this.#options.log.inBatch(work))) more = true;
+    if (this.#sessions.sweep(this.#sessionPlaces(), this.#options.now())) more = true;
     return more;
+  }
+
+  *#sessionPlaces(): IterableIterator<SessionKeyspace> {
+    const { log, keyspaces } = this.#options;
+    for (const keyspace of keyspaces()) {
+      yield {
+        id: keyspace.id,
+        leads: keyspace.shards.map((shard) => ({
+          range: shard.machine.state.range,
+          expire: (beforeMs: number) => log.inEntry(shard, (machine) => machine.expireSessions(beforeMs)),
+        })),
+        expiredBefore: (place) => keyspace.shards[keyspace.shardIndexAt(place)]!.machine.state.sessionsExpiredBeforeMs,
+      };
+    }
   }
 
   #schedule(delayMs: number): void {
@@ -96,59 +110,21 @@ export class Sweeper {
   }
 
   #expire(keyspace: AnyKeyspaceRuntime): boolean {
-    const { storage, log, now } = this.#options;
+    const { log, now } = this.#options;
     const table = keyspace.shards[0]!.machine.state.table;
-    const due = new Map<number, Bytes[]>();
-    let count = 0;
-    const range = dueRange(table, now());
-    const from = this.#sweptTo.get(table) ?? range.from;
-    let last: Bytes | undefined;
-    for (const { key: indexKey } of storage.scan({ from, to: range.to, limit: SLICE })) {
-      count++;
-      last = indexKey;
-      const { recordStorageKey } = expiryTarget(indexKey);
-      const parsed = parseStorageKey(recordStorageKey);
-      const key = parsed.key ?? fullKey(storage, recordStorageKey);
-      if (!key) continue;
-      const index = keyspace.shardIndexAt(parsed.position);
-      const keys = due.get(index);
+    const { due, count, last } = this.#dueKeys.next(table, now(), SLICE);
+    const byShard = new Map<number, Bytes[]>();
+    for (const { key, position } of due) {
+      const index = keyspace.shardIndexAt(position);
+      const keys = byShard.get(index);
       if (keys) keys.push(key);
-      else due.set(index, [key]);
+      else byShard.set(index, [key]);
     }
     let removed = 0;
-    for (const [index, keys] of due) removed += log.inEntry(keyspace.shards[index]!, (machine) => machine.expireKeys(keys));
+    for (const [index, keys] of byShard) removed += log.inEntry(keyspace.shards[index]!, (machine) => machine.expireKeys(keys));
     this.#expired += removed;
     // An entry that was open already is of an earlier time, at which some had not expired: those come again.
-    if (last && removed === count) this.#sweptTo.set(table, last);
+    if (last && removed === count) this.#dueKeys.pass(table, last);
     return removed > 0 && count === SLICE;
   }
-
-  /** Removes some of the first range of garbage; the note goes when the range is empty. */
-  #reclaim(): boolean {
-    const { storage, log } = this.#options;
-    const notes = systemKey('g', new Uint8Array(0));
-    const [note] = storage.scan({ from: notes, to: behindPrefix(notes), limit: 1 });
-    if (!note) {
-      this.#garbage = false;
-      return false;
-    }
-    const from = note.key.slice(notes.length);
-    const resumed = this.#reclaimed && equalBytes(this.#reclaimed.note, note.key) ? this.#reclaimed.to : from;
-    const keys: Bytes[] = [];
-    for (const { key } of storage.scan({ from: resumed, to: note.value, limit: SLICE })) keys.push(key);
-    log.inBatch((batch) => {
-      for (const key of keys) batch.delete(key);
-      if (keys.length < SLICE) batch.delete(garbageKey(from));
-    });
-    this.#reclaimed = keys.length < SLICE ? undefined : { note: note.key, to: keys.at(-1)! };
-    return true;
-  }
-}
-
-function fullKey(storage: Storage, recordStorageKey: Bytes): Bytes | undefined {
-  const stored = storage.get(recordStorageKey);
-  if (!stored) return undefined;
-  const header = { expireAtMs: undefined, generation: 0, sizeBytes: 0, key: undefined as Bytes | undefined };
-  decodeRecordHeader(stored, header);
-  return header.key;
 }

@@ -2,6 +2,7 @@ import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { checkNodeId, checkPayload, closed, silent, Traffic, unreachable } from './traffic.ts';
 import {
+  ANYONE,
   DEFAULT_LIMITS,
   DEFAULT_TIMEOUT_MS,
   type Handler,
@@ -51,7 +52,7 @@ class InProcessTransport implements Transport {
     let timer: NodeJS.Timeout | undefined;
     let giveUp: ((error: Error) => void) | undefined;
     try {
-      const other = this.#ends.get(to);
+      const other = to === ANYONE ? this.#anyone() : this.#ends.get(to);
       if (other === undefined) throw unreachable(to);
       const given = new Promise<never>((_, reject) => {
         giveUp = reject;
@@ -64,6 +65,12 @@ class InProcessTransport implements Transport {
       if (giveUp) this.#waiting.delete(giveUp);
       done();
     }
+  }
+
+  /** Another one, if there is one. */
+  #anyone(): InProcessTransport | undefined {
+    const ends = [...this.#ends.values()].filter((end) => end.traffic.isServing);
+    return ends.find((end) => end !== this) ?? ends[0];
   }
 
   send(to: NodeId, method: string, payload: Bytes): void {

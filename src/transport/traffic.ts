@@ -20,6 +20,10 @@ export class Traffic {
     return this.#isClosed;
   }
 
+  get isServing(): boolean {
+    return this.#handler !== undefined;
+  }
+
   serve(handler: Handler): void {
     this.#handler = handler;
   }

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { fromUtf8, utf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
-import type { Transport, TransportLimits } from './transport.ts';
+import { ANYONE, type Transport, type TransportLimits } from './transport.ts';
 
 /** What every transport promises. `join` gives the end of a node of this name; all of one test are in one network. */
 export function transportConformance(
@@ -29,6 +29,13 @@ export function transportConformance(
       expect(fromUtf8(await a.request('b', 'greet', utf8('hello')))).toBe('greet of a: hello');
       expect(fromUtf8(await a.request('b', 'empty', new Uint8Array(0)))).toBe('empty of a: ');
       expect(fromUtf8(await b.request('b', 'self', utf8('me')))).toBe('self of b: me');
+    });
+
+    test('asks anyone who listens', async () => {
+      const join = await network();
+      const [a, b] = [join('a'), join('b')];
+      await b.serve(({ from }) => utf8(`b heard ${from}`));
+      expect(fromUtf8(await a.request(ANYONE, 'who', new Uint8Array(0)))).toBe('b heard a');
     });
 
     test('matches answers with requests, whatever order they come in', async () => {

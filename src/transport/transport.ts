@@ -6,6 +6,9 @@ import type { Bytes } from '../base/bytes.ts';
 /** 1 to 64 of `A-Z a-z 0-9 _ -`. */
 export type NodeId = string;
 
+/** As whom to ask: some node of the cluster that listens, perhaps oneself. For requests without memory. */
+export const ANYONE = '*';
+
 export interface Request {
   readonly from: NodeId;
   /** What is asked for: 1 to 255 bytes of UTF-8. */
@@ -24,7 +27,7 @@ export interface RequestOptions {
 }
 
 /**
- * One node's end of it. Messages may be lost, and arrive twice or in another order than they were sent; requests are not sent again by the
+ * One node's end of it. Messages may be lost, and arrive twice or in another order than they were sent; requests arrive once at most, and are not sent again by the
  * transport. At most {@link TransportLimits} are under way in each direction.
  */
 export interface Transport {
@@ -34,7 +37,7 @@ export interface Transport {
   /** From now on `handler` answers the requests to this node, and gets its messages (their answers go nowhere). Fulfilled when it can be asked. */
   serve(handler: Handler): Promise<void>;
   /**
-   * Asks another node, or oneself.
+   * Asks another node, or oneself, or {@link ANYONE}.
    * @throws KF_NODE_UNREACHABLE when nobody of this name listens: it was not asked. KF_NODE_SILENT when no answer came in time: it may have been done.
    * KF_BUSY when too much is under way here or there: it was not done. KF_MESSAGE_TOO_LARGE: nothing was sent. Else what the other's handler threw.
    */

@@ -1,4 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
+import { utf8 } from '../../src/base/bytes.ts';
+import { FIRST_TABLE, tableStart } from '../../src/shard/key-layout.ts';
+import { plain, plainBytes } from '../../src/shard/plain-bytes.ts';
 import { add, type Counters, InProcessCluster, read, waitFor } from './in-process-cluster.ts';
 
 describe('nodes of a cluster', () => {
@@ -45,6 +48,17 @@ describe('nodes of a cluster', () => {
       expect(seen.size).toBe(100);
       for (const [key, value] of seen) expect(key).toBe(`key ${value}`);
     }
+  });
+
+  test('remove what has expired, on every replica', async () => {
+    await three();
+    const notes = await cluster.nodes.get('b')!.registerKeyspace('notes', { module: plainBytes, shards: 2 });
+    const sink = { settled: () => {}, failed: () => {} };
+    for (let i = 0; i < 50; i++) notes.submit(utf8(`note ${i}`), plain.set(utf8('x'), { ttlMs: 50 }), sink, 0);
+    await waitFor('expired notes to go', async () => (await notes.counts()).keyCount === 0, 10_000);
+    const left = (id: string) =>
+      [...cluster.storageOf(id).scan({ from: tableStart(FIRST_TABLE), to: tableStart(FIRST_TABLE + 100) })].length;
+    await waitFor('all copies to know', () => ['a', 'b', 'c'].every((id) => left(id) === 0));
   });
 
   test('clear a keyspace', async () => {

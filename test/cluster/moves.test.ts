@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import type { ClusterNode } from '../../src/node/cluster/cluster-node.ts';
+import { FIRST_TABLE, tableStart } from '../../src/shard/key-layout.ts';
 import { add, type Counters, InProcessCluster, read, waitFor } from './in-process-cluster.ts';
 
 const KEYS = 60;
@@ -71,6 +72,34 @@ describe('shards of a cluster', () => {
     );
     await addAll(4, 'a', 'c', 'd');
     await work.stop();
+  });
+
+  test('leave nothing behind where they were', async () => {
+    await startAll('a', 'b');
+    await Promise.all(Array.from({ length: 1_500 }, (_, i) => add(counters.get('b')!, `key ${i}`)));
+    const records = (id: string) =>
+      [...cluster.storageOf(id).scan({ from: tableStart(FIRST_TABLE), to: tableStart(FIRST_TABLE + 100) })].length;
+    await waitFor('copies on node b', () => records('b') === 1_500);
+    await cluster.nodes.get('b')!.leave();
+    await waitFor('an empty node', () => records('b') === 0);
+    await waitFor('copies on node a', () => records('a') === 1_500);
+    await counters.get('a')!.clear();
+    await waitFor('an empty keyspace', () => records('a') === 0);
+  });
+
+  test('are given to a node that comes when the log has forgotten how it began', async () => {
+    await startAll('a', 'b');
+    await addAll(1, 'a', 'b');
+    for (let shard = 0; shard <= 6; shard++) {
+      const log = await cluster.logs.open({ shard, generation: 1, create: false, fromSeq: 1 });
+      await log.truncate((await log.lastSeq()) - 1);
+    }
+    await start('c');
+    await addAll(2, 'a', 'b', 'c');
+    await waitFor('copies on node c', () => isQuiet('a') && held('c') === 6);
+    await cluster.stop('a', false);
+    await cluster.stop('b', false);
+    await addAll(3, 'c');
   });
 
   test('are on as many nodes as there are, and on more when they come', async () => {

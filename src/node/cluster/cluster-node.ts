@@ -1,4 +1,3 @@
-import type { Bytes } from '../../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
 import { MIB } from '../../base/units.ts';
 import type { ClusterReply } from '../../shard/meta/cluster-command.ts';
@@ -7,7 +6,7 @@ import type { JoiningNode, NodeAddresses } from '../../shard/meta/node-record.ts
 import type { KeyspaceReply } from '../../shard/meta-module.ts';
 import type { KeyspacePolicy } from '../../shard/policy.ts';
 import { evenStarts, positionScheme } from '../../shard/position-scheme.ts';
-import type { Request } from '../../transport/transport.ts';
+import { ANYONE, type Handler } from '../../transport/transport.ts';
 import { GroupCommit } from '../group-commit.ts';
 import { SnapshotSource } from '../snapshot-transfer.ts';
 import { checkKeyspace, DEFAULT_SHARD_COUNT, type KeyspaceOptions } from '../store-node.ts';
@@ -17,8 +16,7 @@ import { type ClusterNodeOptions, PROTOCOL } from './cluster-options.ts';
 import { type ClusterView, shardStatsOf, type ViewSources, viewOf } from './cluster-view.ts';
 import { ClusterWorkflows } from './cluster-workflows.ts';
 import { Controller } from './controller.ts';
-import { CALLS } from './forwarder.ts';
-import { HEARTBEAT, Heartbeat } from './heartbeat.ts';
+import { Heartbeat } from './heartbeat.ts';
 import type { AnyModule, HostedShard, ShardKeyspace, ShardSurroundings } from './hosted-shard.ts';
 import { KeyListeners } from './key-listeners.ts';
 import { LargeAnswers, requestWhole } from './large-answers.ts';
@@ -28,26 +26,28 @@ import type { MetaView } from './meta-view.ts';
 import { checkFormat } from './node-format.ts';
 import {
   CLAIM,
-  decodeReport,
-  decodeShard,
   decodeSnapshotAnswer,
-  decodeSnapshotRequest,
   encodeReport,
   encodeShard,
-  encodeSnapshotAnswer,
   encodeSnapshotRequest,
+  MEMBERS,
   REPORT,
   SNAPSHOT,
 } from './node-messages.ts';
+import { nodeService } from './node-service.ts';
+import { RemovedShards } from './removed-shards.ts';
+import { decodeJson } from './reports.ts';
 import { CallRouter } from './router.ts';
 import { ShardDuties } from './shard-duties.ts';
 import { ShardHost } from './shard-host.ts';
+import { ShardSweeper } from './shard-sweeper.ts';
 
 // A node of a cluster: replicas of some shards and of the meta shard, which says who has what; requests of clients for any shard, carried to whoever
 // leads it. How a node finds out what to do, and what each death leaves behind: docs/protocol/cluster.md.
 //
 // It stands on ports alone (clock, storage, logs, transport), so that the simulator runs this very code.
 
+const DAY_MS = 24 * 3_600_000;
 const SNAPSHOT_TIMEOUT_MS = 5_000;
 const JOIN_RETRY_MS = 500;
 const RESIGN_LIMIT_MS = 2_000;
@@ -69,11 +69,14 @@ export class ClusterNode {
   readonly #heartbeat: Heartbeat;
   readonly #controller: Controller;
   readonly #duties: ShardDuties;
+  readonly #sweeper: ShardSweeper;
   readonly #modules = new Map<string, AnyModule>();
   readonly #keyspaces = new Map<number, ClusterKeyspace<never, never, unknown, never, unknown>>();
   readonly #listeners: KeyListeners;
   #addresses: NodeAddresses;
   readonly #timeoutMs: number;
+  /** Members that somebody has named, before this node knows them itself. */
+  #found: readonly string[] = [];
   #isJoined = false;
   #isStopped = false;
 
@@ -97,7 +100,7 @@ export class ClusterNode {
       timing,
       limits,
       maxValueBytes: options.maxValueBytes ?? 512 * MIB,
-      report: (leader, report) => transport.send(leader, REPORT, encodeReport(report)),
+      report: (to, report) => transport.send(to, REPORT, encodeReport(report)),
       askForSnapshot: (to, request) => {
         requestWhole(transport, to, SNAPSHOT, encodeSnapshotRequest(request), SNAPSHOT_TIMEOUT_MS)
           .then((answer) => {
@@ -107,19 +110,21 @@ export class ClusterNode {
           // It is asked again.
           .catch((error: unknown) => this.#tolerate(error));
       },
-      onGarbage: () => {},
+      onGarbage: () => this.#sweeper.garbage.note(),
       onError: this.#onError,
     };
     this.#meta = new MetaReplica({
       world,
-      peers: () => this.#view.cluster.nodes.flatMap(({ id, status }) => (id === nodeId || status === 'left' ? [] : [id])),
+      peers: () => this.#members(),
       onRegistered: (record) => this.#host.begin(record),
       onChanged: () => this.#metaChanged(),
       onLeaderChanged: () => this.#noteLeader(this.#meta.shard),
     });
     this.#view = this.#meta.view;
+    const removed = new RemovedShards(storage, (shard) => this.#host.get(shard)?.keyspace.id);
     this.#host = new ShardHost({
       world,
+      removed,
       meta: this.#view,
       moduleOf: (name) => this.#modules.get(name),
       events: {
@@ -154,6 +159,16 @@ export class ClusterNode {
     this.#controller = new Controller({ ...parts, reports, logs, everyMs, downAfterMs, onError: this.#onError });
     const handOver = (shard: HostedShard, to: string): void => this.#resign(shard, to);
     this.#duties = new ShardDuties({ ...parts, reports, handOver, onError: this.#onError });
+    const { sessionRetentionMs = DAY_MS } = options;
+    this.#sweeper = new ShardSweeper({
+      storage,
+      commits: this.#commits,
+      clock,
+      host: this.#host,
+      removed,
+      sessionRetentionMs,
+      onError: this.#onError,
+    });
     this.#host.add(this.#meta.shard);
   }
 
@@ -165,12 +180,13 @@ export class ClusterNode {
   static async start(options: ClusterNodeOptions): Promise<ClusterNode> {
     await checkFormat(options.storage, options.nodeId, options.cluster);
     const node = new ClusterNode(options);
-    await options.transport.serve((request) => node.#serve(request));
+    await options.transport.serve(node.#service());
     try {
       await node.#join();
       node.#heartbeat.start();
       node.#controller.start();
       node.#duties.start();
+      node.#sweeper.start();
       node.#heartbeat.kick();
     } catch (error) {
       await node.stop({ graceful: false });
@@ -334,6 +350,7 @@ export class ClusterNode {
     if (this.#isStopped) return;
     this.#controller.stop();
     this.#duties.stop();
+    this.#sweeper.stop();
     if (graceful) await this.#handOver();
     this.#isStopped = true;
     this.#heartbeat.stop();
@@ -400,28 +417,16 @@ export class ClusterNode {
 
   // Other nodes.
 
-  async #serve({ from, method, payload }: Request): Promise<Bytes> {
-    switch (method) {
-      case CALLS:
-        return this.#large.wrap(await this.#server.serve(payload));
-      case REPORT: {
-        const { shard, durableSeq, vote } = decodeReport(payload);
-        this.#host.get(shard)?.driver?.reported(from, durableSeq, vote);
-        return NOTHING;
-      }
-      case SNAPSHOT:
-        return this.#large.wrap(encodeSnapshotAnswer(this.#source.answer(from, decodeSnapshotRequest(payload))));
-      case HEARTBEAT:
-        return this.#large.wrap(this.#heartbeat.heard(payload));
-      case CLAIM:
-        this.#host.get(decodeShard(payload))?.driver?.claimSoon();
-        return NOTHING;
-      default: {
-        const piece = this.#large.piece(method, payload);
-        if (piece) return piece;
-        throw new KeyfleetError('KF_NODE_INCOMPATIBLE', `node ${this.nodeId} knows no ${method}`);
-      }
-    }
+  #service(): Handler {
+    return nodeService({
+      nodeId: this.nodeId,
+      calls: this.#server,
+      host: this.#host,
+      heartbeat: this.#heartbeat,
+      source: this.#source,
+      large: this.#large,
+      meta: this.#view,
+    });
   }
 
   #noteLeader(shard: HostedShard): void {
@@ -434,6 +439,19 @@ export class ClusterNode {
       this.#duties.kick();
       if (shard.id === META_SHARD_ID) this.#heartbeat.kick();
     });
+  }
+
+  /** The other nodes; a new one, which knows nobody, asks whoever hears it. */
+  #members(): readonly string[] {
+    const known = this.#view.cluster.nodes.flatMap(({ id, status }) => (status === 'left' ? [] : [id]));
+    if (known.length === 0) {
+      requestWhole(this.#options.transport, ANYONE, MEMBERS, new Uint8Array(0), SNAPSHOT_TIMEOUT_MS)
+        .then((answer) => {
+          this.#found = decodeJson<string[]>(answer);
+        })
+        .catch((error: unknown) => this.#tolerate(error));
+    }
+    return [...known, ...this.#found].filter((id) => id !== this.nodeId);
   }
 
   #onReport(): void {
@@ -483,5 +501,4 @@ export class ClusterNode {
   }
 }
 
-const NOTHING: Bytes = new Uint8Array(0);
 const LEAVE_LOOK_MS = 100;

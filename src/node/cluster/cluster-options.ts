@@ -36,6 +36,8 @@ export interface ClusterNodeOptions {
   readonly maxKeyBytes?: number;
   /** How long a request looks for somebody to answer it. Default: 10,000. */
   readonly requestTimeoutMs?: number;
+  /** How long what a client's requests came to is kept after its last request, in milliseconds. Default: 24 hours. */
+  readonly sessionRetentionMs?: number;
   /** How often a node says what it has. Default: 500. */
   readonly heartbeatMs?: number;
   /** A node that was not heard of for so long is down. Default: 5,000. */

@@ -1,5 +1,5 @@
 import type { Bytes } from '../../base/bytes.ts';
-import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
+import { isKeyfleetError } from '../../base/errors.ts';
 import type { ClusterLog, ShardLogs } from '../../log/shard-logs.ts';
 import type { ControlCommand, ControlOutcome } from '../../shard/control-command.ts';
 import type { Entry } from '../../shard/entry.ts';
@@ -8,15 +8,15 @@ import type { PositionScheme } from '../../shard/position-scheme.ts';
 import { NotLeaderError } from '../../shard/replica/not-leader-error.ts';
 import { DEFAULT_LIMITS, type ReplicaLimits, type ReplicaTiming } from '../../shard/replica/timing.ts';
 import { ShardMachine } from '../../shard/shard-machine.ts';
-import { decodeShardState, encodeShardState, type ShardState } from '../../shard/shard-state.ts';
+import { decodeShardState, encodeShardState, type PositionRange, type ShardState } from '../../shard/shard-state.ts';
 import type { ValueModule } from '../../shard/value-module.ts';
 import type { Storage } from '../../storage/storage.ts';
 import type { GroupCommit } from '../group-commit.ts';
 import type { NodeClock } from '../node-clock.ts';
 import { RecordScanner } from '../record-scan.ts';
 import { ReplicaDriver } from '../replica-driver.ts';
-import { SnapshotFetch, type SnapshotRequest } from '../snapshot-transfer.ts';
-import type { DurableReport } from './node-messages.ts';
+import { type SnapshotAnswer, SnapshotFetch, type SnapshotRequest } from '../snapshot-transfer.ts';
+import type { SeqReport } from './node-messages.ts';
 
 // One shard on this node: finds what the storage has of it, opens its log, and feeds a replica with it; brings the data from another node when there
 // are none here, or when the log has forgotten what comes next.
@@ -44,8 +44,8 @@ export interface ShardSurroundings {
   readonly timing: Partial<ReplicaTiming>;
   readonly limits: Partial<ReplicaLimits>;
   readonly maxValueBytes: number;
-  /** Tells `leader` how far this node's storage has come with a shard, and what is in it. */
-  readonly report: (leader: string, report: DurableReport) => void;
+  /** Tells a node how far this one has come with a shard that it leads. */
+  readonly report: (to: string, report: SeqReport) => void;
   readonly askForSnapshot: (to: string, request: SnapshotRequest) => void;
   readonly onGarbage: () => void;
   readonly onError: (error: Error) => void;
@@ -69,6 +69,8 @@ export interface HostedShardOptions {
   readonly onRan?: (entry: Entry<unknown>, seq: number) => void;
   /** It has what it needs, from the storage or from another node, and reads its log from now on. */
   readonly onOpened?: () => void;
+  /** It has gone on in another table than `table`, inside the batch of that. */
+  readonly onCleared?: (table: number, range: PositionRange) => void;
   readonly onChange?: (key: Bytes | undefined) => void;
   readonly onLogLost?: () => void;
 }
@@ -90,6 +92,8 @@ export class HostedShard {
   #machine: AnyMachine | undefined;
   #log: ClusterLog | undefined;
   #fetch: SnapshotFetch | undefined;
+  /** Of the snapshot that is being brought. */
+  #broughtSeq = 0;
   #retryMs = FIRST_RETRY_MS;
   #cancelRetry: () => void = () => {};
   #isStopped = false;
@@ -147,8 +151,12 @@ export class HostedShard {
   }
 
   /** A chunk has come from another node. */
-  snapshotAnswered(from: string, answer: Parameters<SnapshotFetch['answered']>[1]): void {
-    this.#fetch?.answered(from, answer);
+  snapshotAnswered(from: string, answer: SnapshotAnswer): void {
+    if (!this.#fetch) return;
+    if (answer.state) this.#broughtSeq = decodeShardState(answer.state).applied;
+    // The log is to keep what comes behind it until it is here.
+    for (const peer of this.#options.peers()) this.#world.report(peer, { shard: this.id, seq: this.#broughtSeq, isDurable: false });
+    this.#fetch.answered(from, answer);
   }
 
   /** Stops; whoever waits is told that nothing was done, or that nobody knows. Its data stay. */
@@ -202,7 +210,8 @@ export class HostedShard {
     const { id: keyspaceId, module, scheme } = this.keyspace;
     const { onRan, onStepped, onChange } = this.#options;
     const positionOf = scheme ? (key: Bytes): number => scheme.position(key) : (): number => 0;
-    this.#machine = new ShardMachine({
+    let { table } = state;
+    const machine = new ShardMachine({
       storage,
       module,
       positionOf,
@@ -212,7 +221,8 @@ export class HostedShard {
       onGarbage,
       ...(scheme ? { slotShift: scheme.slotShift } : {}),
     });
-    this.#machine.onChange = onChange;
+    machine.onChange = onChange;
+    this.#machine = machine;
     this.#log = log;
     const room = log.maxEntryBytes - ENTRY_OVERHEAD_BYTES;
     this.#driver = new ReplicaDriver({
@@ -222,18 +232,22 @@ export class HostedShard {
       storage,
       commits,
       clock,
-      machine: this.#machine,
+      machine,
       module,
       positionOf,
       timing,
       limits: { ...limits, maxEntryBytes: Math.min(room, limits.maxEntryBytes ?? DEFAULT_LIMITS.maxEntryBytes), maxCommandBytes: room },
       peers: {
-        report: (leader, durableSeq, vote) => this.#world.report(leader, { shard: this.id, durableSeq, vote }),
+        report: (leader, seq, vote) => this.#world.report(leader, { shard: this.id, seq, isDurable: true, vote }),
         differs: this.#world.onError,
         wantSnapshot: () => clock.atTurnEnd(() => this.#bring()),
         ran: (entry, seq, { control }) => {
           const [first] = entry.commands;
           if (control && first?.kind === 'control') onStepped?.(first.control, control);
+          if (machine.state.table !== table) {
+            this.#options.onCleared?.(table, machine.state.range);
+            table = machine.state.table;
+          }
           onRan?.(entry, seq);
         },
         caughtUp: () => clock.atTurnEnd(() => this.#options.onCaughtUp?.()),
@@ -253,11 +267,9 @@ export class HostedShard {
     const { storage, commits, clock, askForSnapshot } = this.#world;
     this.#close('its data come from another replica').catch((error: Error) => this.#world.onError(error));
     const peers = this.#options.peers();
+    const stored = this.#stored();
     if (peers.length === 0) {
-      this.#world.onError(
-        new KeyfleetError('KF_UNAVAILABLE', `no other node has shard ${this.id}, and it is not here`, { retryable: true }),
-      );
-      this.#cancelRetry = clock.after(LONGEST_RETRY_MS, () => this.#bring());
+      this.#cancelRetry = clock.after(FIRST_RETRY_MS, () => this.#bring());
       return;
     }
     this.#fetch = new SnapshotFetch({
@@ -268,6 +280,7 @@ export class HostedShard {
       clock,
       peers,
       send: askForSnapshot,
+      ...(stored && stored.status !== 'faulted' ? { beyond: stored.applied } : {}),
       onDone: () => {
         this.#fetch = undefined;
         // Who says that it has the shard must have it for good.

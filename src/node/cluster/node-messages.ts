@@ -8,25 +8,30 @@ import type { SnapshotAnswer, SnapshotRequest } from '../snapshot-transfer.ts';
 export const REPORT = 'report';
 export const SNAPSHOT = 'snapshot';
 export const CLAIM = 'claim';
+export const MEMBERS = 'members';
 
-/** A replica says how far its storage has come, and what it found when the replicas last compared what they have. */
-export interface DurableReport {
+/** A replica says how far it has come, and what it found when the replicas last compared what they have. */
+export interface SeqReport {
   readonly shard: number;
-  readonly durableSeq: number;
-  readonly vote: Vote | undefined;
+  readonly seq: number;
+  /** All up to there is in its storage for good; else it is the snapshot that it is being brought. */
+  readonly isDurable: boolean;
+  readonly vote?: Vote | undefined;
 }
 
-export function encodeReport({ shard, durableSeq, vote }: DurableReport): Bytes {
-  const out = new ByteWriter(40).u32(shard).f64(durableSeq);
+export function encodeReport({ shard, seq, isDurable, vote }: SeqReport): Bytes {
+  const out = new ByteWriter(41)
+    .u32(shard)
+    .f64(seq)
+    .u8(isDurable ? 1 : 0);
   if (vote) out.f64(vote.seq).sized(vote.hash);
   return out.finish();
 }
 
-export function decodeReport(bytes: Bytes): DurableReport {
+export function decodeReport(bytes: Bytes): SeqReport {
   const reader = new ByteReader(bytes);
-  const shard = reader.u32();
-  const durableSeq = reader.f64();
-  return { shard, durableSeq, vote: reader.atEnd ? undefined : { seq: reader.f64(), hash: reader.sized() } };
+  const [shard, seq, isDurable] = [reader.u32(), reader.f64(), reader.u8() === 1];
+  return { shard, seq, isDurable, vote: reader.atEnd ? undefined : { seq: reader.f64(), hash: reader.sized() } };
 }
 
 export function encodeSnapshotRequest({ shard, transfer, index }: SnapshotRequest): Bytes {

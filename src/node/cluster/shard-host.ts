@@ -7,6 +7,7 @@ import { positionScheme } from '../../shard/position-scheme.ts';
 import { encodeShardState, newShardState } from '../../shard/shard-state.ts';
 import { type AnyModule, HostedShard, type ShardKeyspace, type ShardSurroundings } from './hosted-shard.ts';
 import type { MetaView } from './meta-view.ts';
+import type { RemovedShards } from './removed-shards.ts';
 
 // The shards on this node: those that the meta shard's replica here says it is to have. Whenever that changes, some are opened and some closed.
 
@@ -25,6 +26,7 @@ const NEVER_FIRST = Number.POSITIVE_INFINITY;
 export class ShardHost {
   readonly #world: ShardSurroundings;
   readonly #meta: MetaView;
+  readonly #removed: RemovedShards;
   readonly #moduleOf: (name: string) => AnyModule | undefined;
   readonly #events: HostEvents;
   readonly #shards = new Map<number, HostedShard>();
@@ -35,12 +37,14 @@ export class ShardHost {
   constructor(options: {
     readonly world: ShardSurroundings;
     readonly meta: MetaView;
+    readonly removed: RemovedShards;
     /** Undefined: this node does not know the module, and cannot have its keyspaces. */
     readonly moduleOf: (name: string) => AnyModule | undefined;
     readonly events: HostEvents;
   }) {
     this.#world = options.world;
     this.#meta = options.meta;
+    this.#removed = options.removed;
     this.#moduleOf = options.moduleOf;
     this.#events = options.events;
   }
@@ -84,24 +88,30 @@ export class ShardHost {
     }
   }
 
-  /** Opens and closes shards until the node has what it is to have. */
+  /** Opens and closes shards until the node has what it is to have, and gives what it is to have no more to be removed. */
   reconcile(): void {
-    if (this.#isStopped) return;
+    // While the meta shard's replica is brought from elsewhere, nothing can be read of it.
+    if (this.#isStopped || !this.#shards.get(META_SHARD_ID)?.driver) return;
     const wanted = new Set<number>([META_SHARD_ID]);
     for (const record of this.#meta.keyspaces.values()) {
       const keyspace = this.keyspaceOf(record);
-      if (!keyspace) continue;
       for (const hosted of hostedBy(mapOf(record), this.#world.self)) {
         wanted.add(hosted.shard);
         this.#roles.set(hosted.shard, hosted);
-        this.#host(keyspace, hosted);
+        if (keyspace) this.#host(keyspace, hosted);
       }
     }
-    for (const [id, shard] of [...this.#shards]) {
-      if (wanted.has(id) || id >= this.#meta.nextShardId) continue;
+    const isOver = (id: number): boolean => !wanted.has(id) && id < this.#meta.nextShardId;
+    for (const [id, shard] of [...this.#shards]) if (isOver(id)) shard.stop().catch(this.#world.onError);
+    for (const state of [...this.#removed.stored()]) {
+      if (!isOver(state.id)) continue;
+      this.#removed.left(state, this.#shards.get(state.id)?.keyspace.id ?? 0);
+      this.#world.commits.wrote();
+    }
+    for (const id of [...this.#shards.keys()]) {
+      if (!isOver(id)) continue;
       this.#shards.delete(id);
       this.#roles.delete(id);
-      shard.stop().catch(this.#world.onError);
     }
   }
 
@@ -135,6 +145,7 @@ export class ShardHost {
       onWaitsFor: (other) => this.#waits(shard, other),
       onCaughtUp: () => this.#events.caughtUp(shard),
       onOpened: () => this.#events.opened(shard),
+      onCleared: (table, range) => this.#removed.cleared(id, keyspace.id, table, range),
       onChange: (key) => this.#events.keyChanged(keyspace.id, key),
       onLogLost: () => this.#events.logLost(shard),
     });

@@ -210,10 +210,10 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     this.#acks.storageDurable(number);
   }
 
-  /** A replica says how far its storage is. */
-  reported(from: string, durableSeq: number, now: Instant): void {
-    this.#reports.note(from, durableSeq, now.monoMs);
-    this.#acks.otherDurable(durableSeq);
+  /** A replica says how far its storage is; or, not durably, the snapshot that it is being brought. */
+  reported(from: string, seq: number, now: Instant, isDurable = true): void {
+    this.#reports.note(from, seq, now.monoMs);
+    if (isDurable) this.#acks.otherDurable(seq);
   }
 
   /** Replicas claim in the order of their ranks: from now on this one has `rank`. */

@@ -1,0 +1,65 @@
+import type { Bytes } from '../../base/bytes.ts';
+import { KeyfleetError } from '../../base/errors.ts';
+import type { Handler } from '../../transport/transport.ts';
+import type { SnapshotSource } from '../snapshot-transfer.ts';
+import type { CallServer } from './call-server.ts';
+import { CALLS } from './forwarder.ts';
+import { HEARTBEAT, type Heartbeat } from './heartbeat.ts';
+import type { LargeAnswers } from './large-answers.ts';
+import type { MetaView } from './meta-view.ts';
+import {
+  CLAIM,
+  decodeReport,
+  decodeShard,
+  decodeSnapshotRequest,
+  encodeSnapshotAnswer,
+  MEMBERS,
+  REPORT,
+  SNAPSHOT,
+} from './node-messages.ts';
+import { encodeJson } from './reports.ts';
+import type { ShardHost } from './shard-host.ts';
+
+/** What answers other nodes. */
+export interface NodeServiceParts {
+  readonly nodeId: string;
+  readonly calls: CallServer;
+  readonly host: ShardHost;
+  readonly heartbeat: Heartbeat;
+  readonly source: SnapshotSource;
+  readonly large: LargeAnswers;
+  readonly meta: MetaView;
+}
+
+const NOTHING: Bytes = new Uint8Array(0);
+
+/** Answers the requests of other nodes, each by the part that it is for. */
+export function nodeService({ nodeId, calls, host, heartbeat, source, large, meta }: NodeServiceParts): Handler {
+  return async ({ from, method, payload }) => {
+    switch (method) {
+      case CALLS:
+        return large.wrap(await calls.serve(payload));
+      case REPORT: {
+        const { shard, seq, isDurable, vote } = decodeReport(payload);
+        const driver = host.get(shard)?.driver;
+        if (isDurable) driver?.reported(from, seq, vote);
+        else driver?.brought(from, seq);
+        return NOTHING;
+      }
+      case SNAPSHOT:
+        return large.wrap(encodeSnapshotAnswer(source.answer(from, decodeSnapshotRequest(payload))));
+      case HEARTBEAT:
+        return large.wrap(heartbeat.heard(payload));
+      case CLAIM:
+        host.get(decodeShard(payload))?.driver?.claimSoon();
+        return NOTHING;
+      case MEMBERS:
+        return large.wrap(encodeJson(meta.cluster.nodes.filter(({ status }) => status !== 'left').map(({ id }) => id)));
+      default: {
+        const piece = large.piece(method, payload);
+        if (piece) return piece;
+        throw new KeyfleetError('KF_NODE_INCOMPATIBLE', `node ${nodeId} knows no ${method}`);
+      }
+    }
+  };
+}
