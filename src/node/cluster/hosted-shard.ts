@@ -9,6 +9,7 @@ import { NotLeaderError } from '../../shard/replica/not-leader-error.ts';
 import { DEFAULT_LIMITS, type ReplicaLimits, type ReplicaTiming } from '../../shard/replica/timing.ts';
 import { ShardMachine } from '../../shard/shard-machine.ts';
 import { decodeShardState, encodeShardState, type PositionRange, type ShardState } from '../../shard/shard-state.ts';
+import type { SlotCounts } from '../../shard/slot-counts.ts';
 import type { ValueModule } from '../../shard/value-module.ts';
 import type { Storage } from '../../storage/storage.ts';
 import type { GroupCommit } from '../group-commit.ts';
@@ -58,8 +59,14 @@ export interface HostedShardOptions {
   readonly rank: number;
   /** The other nodes that may have its data. */
   readonly peers: () => readonly string[];
+  /** Another shard here still changes what lies in its range: its data are not to be brought before that has caught up. */
+  readonly isBlocked?: () => boolean;
   /** Where a shard begins that has never been here; undefined: from another node's data only. */
   readonly begin: ShardState | undefined;
+  /** Of a shard that was cut from one here just now: its counts by slot, which are at hand. */
+  readonly counts?: SlotCounts | undefined;
+  /** Likewise of another shard here. */
+  readonly countsOf?: (shard: number) => SlotCounts | undefined;
   readonly onStepped?: (step: ControlCommand, outcome: ControlOutcome) => void;
   readonly onLeaderChanged?: () => void;
   /** It has read its log to the end for the first time. */
@@ -150,6 +157,11 @@ export class HostedShard {
     this.#driver?.replica.setRank(rank);
   }
 
+  /** Its data are to come from another node: it cannot go on from its own. */
+  bringAnew(): void {
+    this.#world.clock.atTurnEnd(() => this.#bring());
+  }
+
   /** A chunk has come from another node. */
   snapshotAnswered(from: string, answer: SnapshotAnswer): void {
     if (!this.#fetch) return;
@@ -208,7 +220,7 @@ export class HostedShard {
       commits.wrote();
     }
     const { id: keyspaceId, module, scheme } = this.keyspace;
-    const { onRan, onStepped, onChange } = this.#options;
+    const { onRan, onStepped, onChange, counts, countsOf } = this.#options;
     const positionOf = scheme ? (key: Bytes): number => scheme.position(key) : (): number => 0;
     let { table } = state;
     const machine = new ShardMachine({
@@ -220,6 +232,8 @@ export class HostedShard {
       keyspaceId,
       onGarbage,
       ...(scheme ? { slotShift: scheme.slotShift } : {}),
+      ...(counts && state.applied === 0 ? { counts } : {}),
+      ...(countsOf ? { countsOf } : {}),
     });
     machine.onChange = onChange;
     this.#machine = machine;
@@ -268,7 +282,7 @@ export class HostedShard {
     this.#close('its data come from another replica').catch((error: Error) => this.#world.onError(error));
     const peers = this.#options.peers();
     const stored = this.#stored();
-    if (peers.length === 0) {
+    if (peers.length === 0 || this.#options.isBlocked?.()) {
       this.#cancelRetry = clock.after(FIRST_RETRY_MS, () => this.#bring());
       return;
     }

@@ -5,6 +5,7 @@ import { type Hosted, hostedBy } from '../../shard/meta/hosting.ts';
 import { type KeyspaceRecord, META_SHARD_ID, mapOf } from '../../shard/meta/meta-records.ts';
 import { positionScheme } from '../../shard/position-scheme.ts';
 import { encodeShardState, newShardState } from '../../shard/shard-state.ts';
+import type { SlotCounts } from '../../shard/slot-counts.ts';
 import { type AnyModule, HostedShard, type ShardKeyspace, type ShardSurroundings } from './hosted-shard.ts';
 import type { MetaView } from './meta-view.ts';
 import type { RemovedShards } from './removed-shards.ts';
@@ -22,6 +23,7 @@ export interface HostEvents {
 
 /** Who is being brought a shard does not lead it. */
 const NEVER_FIRST = Number.POSITIVE_INFINITY;
+const GO_ON_MS = 20;
 
 export class ShardHost {
   readonly #world: ShardSurroundings;
@@ -32,6 +34,8 @@ export class ShardHost {
   readonly #shards = new Map<number, HostedShard>();
   readonly #roles = new Map<number, Hosted>();
   readonly #keyspaces = new Map<number, ShardKeyspace>();
+  /** The counts of shards that were cut from one here, until they are opened. */
+  readonly #born = new Map<number, SlotCounts>();
   #isStopped = false;
 
   constructor(options: {
@@ -139,8 +143,15 @@ export class ShardHost {
       keyspace,
       rank,
       peers: () => (this.#roles.get(id)?.replicas ?? replicas).filter((node) => node !== self),
+      isBlocked: () => this.#isOverlapped(keyspace.id, id),
       begin: undefined,
-      onStepped: (step, outcome) => this.#events.stepped(shard, step, outcome),
+      counts: this.#born.get(id),
+      countsOf: (other) => this.#shards.get(other)?.machine?.counts,
+      onStepped: (step, outcome) => {
+        const born = shard.machine?.born;
+        if (step.kind === 'split-mark' && born) this.#born.set(step.child, born.counts);
+        this.#events.stepped(shard, step, outcome);
+      },
       onLeaderChanged: () => this.#events.leaderChanged(shard),
       onWaitsFor: (other) => this.#waits(shard, other),
       onCaughtUp: () => this.#events.caughtUp(shard),
@@ -150,12 +161,33 @@ export class ShardHost {
       onLogLost: () => this.#events.logLost(shard),
     });
     this.#shards.set(id, shard);
+    this.#born.delete(id);
     shard.start();
   }
 
-  /** What another shard here must run first is run as fast as its log can be read. */
+  /**
+   * A shard that lags behind runs entries for keys that have gone to another one since, and a parent before its mark would cut its child anew. So
+   * nothing is brought over a range that another shard here still has, unless that is frozen and changes no more.
+   */
+  #isOverlapped(keyspaceId: number, id: number): boolean {
+    const range = this.#meta.keyspaceOfId(keyspaceId)?.shards.find((one) => one.id === id)?.range;
+    if (!range) return false;
+    for (const state of this.#removed.stored()) {
+      if (state.id === id || this.#shards.get(state.id)?.keyspace.id !== keyspaceId) continue;
+      const isDone = state.status === 'frozen' || state.status === 'retired' || state.status === 'faulted';
+      if (!isDone && state.range.from < range.to && state.range.to > range.from) return true;
+    }
+    return false;
+  }
+
+  /** What another shard here must run first is run as fast as its log can be read. When it is not here any more, it is in the data of other nodes. */
   #waits(shard: HostedShard, other: number): void {
-    this.#shards.get(other)?.driver?.logGrew();
-    this.#world.clock.after(20, () => shard.driver?.goOn());
+    const awaited = this.#shards.get(other);
+    if (!awaited) {
+      shard.bringAnew();
+      return;
+    }
+    awaited.driver?.logGrew();
+    this.#world.clock.after(GO_ON_MS, () => shard.driver?.goOn());
   }
 }
