@@ -16,6 +16,7 @@ import { type ClusterNodeOptions, PROTOCOL } from './cluster-options.ts';
 import { type ClusterView, shardStatsOf, type ViewSources, viewOf } from './cluster-view.ts';
 import { ClusterWorkflows } from './cluster-workflows.ts';
 import { Controller } from './controller.ts';
+import { HandOver } from './hand-over.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { AnyModule, HostedShard, ShardKeyspace, ShardSurroundings } from './hosted-shard.ts';
 import { KeyListeners } from './key-listeners.ts';
@@ -24,16 +25,7 @@ import { MetaClient } from './meta-client.ts';
 import { META_KEYSPACE, MetaReplica } from './meta-replica.ts';
 import type { MetaView } from './meta-view.ts';
 import { checkFormat } from './node-format.ts';
-import {
-  CLAIM,
-  decodeSnapshotAnswer,
-  encodeReport,
-  encodeShard,
-  encodeSnapshotRequest,
-  MEMBERS,
-  REPORT,
-  SNAPSHOT,
-} from './node-messages.ts';
+import { decodeSnapshotAnswer, encodeReport, encodeSnapshotRequest, MEMBERS, REPORT, SNAPSHOT } from './node-messages.ts';
 import { nodeService } from './node-service.ts';
 import { RemovedShards } from './removed-shards.ts';
 import { decodeJson } from './reports.ts';
@@ -50,8 +42,6 @@ import { ShardSweeper } from './shard-sweeper.ts';
 const DAY_MS = 24 * 3_600_000;
 const SNAPSHOT_TIMEOUT_MS = 5_000;
 const JOIN_RETRY_MS = 500;
-const RESIGN_LIMIT_MS = 2_000;
-const RESIGN_LOOK_MS = 5;
 
 export class ClusterNode {
   readonly nodeId: string;
@@ -70,6 +60,7 @@ export class ClusterNode {
   readonly #controller: Controller;
   readonly #duties: ShardDuties;
   readonly #sweeper: ShardSweeper;
+  readonly #handOver: HandOver;
   readonly #modules = new Map<string, AnyModule>();
   readonly #keyspaces = new Map<number, ClusterKeyspace<never, never, unknown, never, unknown>>();
   readonly #listeners: KeyListeners;
@@ -157,7 +148,8 @@ export class ClusterNode {
     this.#heartbeat = new Heartbeat({ ...parts, everyMs, onReport: () => this.#onReport() });
     const { reports } = this.#heartbeat;
     this.#controller = new Controller({ ...parts, reports, logs, everyMs, downAfterMs, onError: this.#onError });
-    const handOver = (shard: HostedShard, to: string): void => this.#resign(shard, to);
+    this.#handOver = new HandOver(parts);
+    const handOver = (shard: HostedShard, to: string): void => this.#handOver.give(shard, to);
     this.#duties = new ShardDuties({ ...parts, reports, handOver, onError: this.#onError });
     const { sessionRetentionMs = DAY_MS } = options;
     this.#sweeper = new ShardSweeper({
@@ -351,7 +343,7 @@ export class ClusterNode {
     this.#controller.stop();
     this.#duties.stop();
     this.#sweeper.stop();
-    if (graceful) await this.#handOver();
+    if (graceful) await this.#handOver.giveAll();
     this.#isStopped = true;
     this.#heartbeat.stop();
     this.#router.stop();
@@ -462,29 +454,6 @@ export class ClusterNode {
       }
     }
     this.#controller.kick();
-  }
-
-  /** Gives a shard up that this node leads, for `next` to lead at once. */
-  #resign(shard: HostedShard, next: string | undefined): void {
-    shard.driver?.resign();
-    if (next !== undefined) this.#options.transport.send(next, CLAIM, encodeShard(shard.id));
-  }
-
-  /** Hands over all that it leads, each to the replica that is to lead next. */
-  async #handOver(): Promise<void> {
-    const { clock } = this.#options;
-    const led = [...this.#host.all()].filter((shard) => shard.leads);
-    for (const shard of led) {
-      const replicas = shard.id === META_SHARD_ID ? this.#view.cluster.nodes.map(({ id }) => id) : this.#host.roleOf(shard.id)?.replicas;
-      const isUp = (id: string): boolean =>
-        this.#view.cluster.nodes.some((node) => node.id === id && node.status !== 'down' && node.status !== 'left');
-      this.#resign(
-        shard,
-        replicas?.find((id) => id !== this.nodeId && isUp(id)),
-      );
-    }
-    const endMs = clock.now().monoMs + RESIGN_LIMIT_MS;
-    while (led.some((shard) => shard.leads) && clock.now().monoMs < endMs) await this.#pause(RESIGN_LOOK_MS);
   }
 
   #pause(ms: number): Promise<void> {

@@ -42,7 +42,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   readonly #reports: ReportBook;
   #reign: Reign | undefined;
   #leaseUntilMs = Number.NEGATIVE_INFINITY;
-  /** When this replica ran the last entry of the leader. */
+  /** When this replica ran the last entry of the leader; later when it has resigned itself, so that another comes first. */
   #heardMs: number;
   readonly #waiting = new Waiting<Command>();
   readonly #acks: Acks;
@@ -339,8 +339,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
 
   /** An entry had effect: who leads now, and since when. */
   #ran(entry: Entry<Command>, own: Proposal<Command> | undefined, now: Instant): void {
-    this.#heardMs = now.monoMs;
     const { kind } = entry;
+    this.#heardMs = now.monoMs + (kind === 'resign' && this.#reign ? this.#timing.leaseMs / 2 : 0);
     if (kind === 'claim' || kind === 'resign') this.#host.leaderChanged();
     if (kind === 'claim') {
       // Whatever this replica has on its way is of an older epoch now.
