@@ -1,6 +1,4 @@
-import { readFileSync } from 'node:fs';
-import { createConnection, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import type { Socket } from 'node:net';
 import type { Bytes } from '../base/bytes.ts';
 import { messageOf } from '../base/errors.ts';
 import { MIB, showDuration } from '../base/units.ts';
@@ -8,9 +6,12 @@ import { REPLY_BROKEN, REPLY_WHOLE, ReplyScanner } from '../resp/codec/reply-sca
 import { BackendError } from './backend-error.ts';
 import { type Flushable, flushSoon } from './flush-queue.ts';
 import { latin1Slice } from './latin1.ts';
+import { Outbox } from './outbox.ts';
+import { PendingRequests } from './pending-requests.ts';
 import type { BackendTls, ServerAddress } from './pool-config.ts';
 import type { EncodedRequest, ReplySink } from './reply-sink.ts';
 import { encodeRequest } from './request-encoder.ts';
+import { introductionOf, openSocket } from './server-socket.ts';
 
 /** How to reach a server, and how much may wait for it. */
 export interface BackendOptions {
@@ -79,18 +80,11 @@ export class BackendConnection implements Flushable {
   /** While connecting the limit of that, then of the oldest request. */
   #timer: NodeJS.Timeout | undefined;
 
-  // Requests without an answer: a ring of a power of two. Those from #written on have not been given to the socket.
-  #sinks: (ReplySink | undefined)[] = new Array(64).fill(undefined);
-  #tokens: unknown[] = new Array(64).fill(undefined);
-  #head = 0;
-  #tail = 0;
-  #written = 0;
-  /** When the request at the head began to be the oldest. */
+  readonly #pending = new PendingRequests();
+  /** When the oldest request began to be it. */
   #headSinceMs = 0;
 
-  #text = '';
-  #chunks: (string | Bytes)[] = [];
-  #chunkBytes = 0;
+  readonly #outbox = new Outbox();
   #flushing = false;
   /** Set in subscribed mode: frames belong to no request. */
   pushing = false;
@@ -113,12 +107,12 @@ export class BackendConnection implements Flushable {
 
   /** Requests without an answer. */
   get pending(): number {
-    return this.#tail - this.#head;
+    return this.#pending.length;
   }
 
   /** Bytes of requests that the server has not taken. */
   get unsentBytes(): number {
-    return this.#text.length + this.#chunkBytes + (this.#socket?.writableLength ?? 0);
+    return this.#outbox.length + (this.#socket?.writableLength ?? 0);
   }
 
   /** Nothing more is taken until answers come. */
@@ -138,27 +132,19 @@ export class BackendConnection implements Flushable {
   /** {@link send} of the whole request that is `bytes[start … end)`. A short one is copied at once; the bytes of a long one must not change. */
   sendFrame<Token>(bytes: Bytes, start: number, end: number, sink: ReplySink<Token>, token: Token): void {
     if (!this.#takes(sink as ReplySink, token)) return;
-    if (end - start < COPIED_BYTES) this.#text += latin1Slice(bytes, start, end);
-    else this.#append(bytes.subarray(start, end));
+    this.#outbox.addBytes(bytes, start, end);
     this.#flushLater();
   }
 
   /** Writes what brings no answer of its own (SUBSCRIBE on a pushing connection). */
   write(request: EncodedRequest): void {
-    if (typeof request === 'string') this.#text += request;
-    else if (request instanceof Uint8Array) this.#append(request);
-    else {
-      for (const part of request as readonly (string | Bytes)[]) {
-        if (typeof part === 'string') this.#text += part;
-        else this.#append(part);
-      }
-    }
+    this.#outbox.add(request);
     this.#flushLater();
   }
 
   /** Resolves once everything taken so far is answered, or has failed. */
   answered(): Promise<void> {
-    if (this.#head === this.#tail) return Promise.resolve();
+    if (this.#pending.length === 0) return Promise.resolve();
     return new Promise((resolve) => {
       // However much waits already: a barrier must not be turned away.
       this.#expect({ onReply: () => resolve(), onFailure: () => resolve() }, undefined);
@@ -189,24 +175,8 @@ export class BackendConnection implements Flushable {
     this.#flushing = false;
     const socket = this.#socket;
     if (socket === undefined || this.#state !== 'ready') return;
-    this.#written = this.#tail;
-    if (this.#chunks.length === 0) {
-      const text = this.#text;
-      this.#text = '';
-      if (text !== '') socket.write(text, 'latin1');
-      return;
-    }
-    const chunks = this.#chunks;
-    if (this.#text !== '') chunks.push(this.#text);
-    this.#chunks = [];
-    this.#chunkBytes = 0;
-    this.#text = '';
-    socket.cork();
-    for (const chunk of chunks) {
-      if (typeof chunk === 'string') socket.write(chunk, 'latin1');
-      else socket.write(chunk);
-    }
-    socket.uncork();
+    this.#pending.markWritten();
+    this.#outbox.flush(socket);
   }
 
   #flushLater(): void {
@@ -227,57 +197,25 @@ export class BackendConnection implements Flushable {
     return false;
   }
 
-  #append(bytes: Bytes): void {
-    if (bytes.length < COPIED_BYTES) {
-      this.#text += latin1Slice(bytes);
-      return;
-    }
-    if (this.#text !== '') {
-      this.#chunks.push(this.#text);
-      this.#chunkBytes += this.#text.length;
-      this.#text = '';
-    }
-    this.#chunks.push(bytes);
-    this.#chunkBytes += bytes.length;
-  }
-
   #expect(sink: ReplySink, token: unknown): void {
-    if (this.#head === this.#tail) {
+    if (this.#pending.length === 0) {
       this.#headSinceMs = performance.now();
       this.#watch();
     }
-    const size = this.#sinks.length;
-    if (this.#tail - this.#head === size) this.#grow();
-    const place = this.#tail & (this.#sinks.length - 1);
-    this.#sinks[place] = sink;
-    this.#tokens[place] = token;
-    this.#tail++;
-  }
-
-  #grow(): void {
-    const size = this.#sinks.length;
-    const sinks = new Array<ReplySink | undefined>(2 * size).fill(undefined);
-    const tokens = new Array<unknown>(2 * size).fill(undefined);
-    for (let i = 0; i < size; i++) {
-      sinks[(this.#head + i) & (2 * size - 1)] = this.#sinks[(this.#head + i) & (size - 1)];
-      tokens[(this.#head + i) & (2 * size - 1)] = this.#tokens[(this.#head + i) & (size - 1)];
-    }
-    this.#sinks = sinks;
-    this.#tokens = tokens;
+    this.#pending.push(sink, token);
   }
 
   #connect(): void {
     const { address, tls, tcpKeepalive } = this.options;
     let socket: Socket;
     try {
-      socket = tls ? connectTls({ ...address, ...tlsOptions(tls, address) }) : createConnection({ ...address, noDelay: true });
+      socket = openSocket(address, tls);
     } catch (error) {
       // A file of the TLS settings that cannot be read: told later, as every other failure to connect.
       setImmediate(() => this.#end(this.#error('KF_BACKEND_REFUSED', messageOf(error), error)));
       return;
     }
     this.#socket = socket;
-    if (tls) socket.setNoDelay(true);
     if (tcpKeepalive === true) socket.setKeepAlive(true, 60_000);
     this.#timer = setTimeout(() => this.#lost('no connection', undefined), this.options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS);
     socket.once(tls ? 'secureConnect' : 'connect', () => this.#greet());
@@ -294,12 +232,8 @@ export class BackendConnection implements Flushable {
 
   /** AUTH, SELECT, HELLO and PING, before anything else. */
   #greet(): void {
-    const { auth, username, db, resp3, probe, asksId } = this.options;
-    const greeting: string[][] = [];
-    if (resp3 === true) greeting.push(auth === undefined ? ['HELLO', '3'] : ['HELLO', '3', 'AUTH', username ?? 'default', auth]);
-    else if (auth !== undefined) greeting.push(username === undefined ? ['AUTH', auth] : ['AUTH', username, auth]);
-    if (db !== undefined && db !== 0) greeting.push(['SELECT', String(db)]);
-    if (this.options.clientName !== undefined) greeting.push(['CLIENT', 'SETNAME', this.options.clientName]);
+    const { probe, asksId } = this.options;
+    const greeting = introductionOf(this.options);
     const idTurn = asksId === true ? greeting.push(['CLIENT', 'ID']) - 1 : -1;
     if (probe === true) greeting.push(['PING']);
     if (greeting.length === 0) {
@@ -315,16 +249,7 @@ export class BackendConnection implements Flushable {
       },
       onFailure: () => undefined,
     };
-    const sinks = this.#sinks;
-    const tokens = this.#tokens;
-    const [head, tail] = [this.#head, this.#tail];
-    this.#sinks = new Array(sinks.length).fill(undefined);
-    this.#tokens = new Array(tokens.length).fill(undefined);
-    this.#head = 0;
-    this.#tail = 0;
-    for (let turn = 0; turn < greeting.length; turn++) this.#expect(sink as ReplySink, turn);
-    for (let i = head; i < tail; i++) this.#expect(sinks[i & (sinks.length - 1)]!, tokens[i & (sinks.length - 1)]);
-    this.#written = greeting.length;
+    this.#pending.unshift(sink as ReplySink, [...greeting.keys()]);
     this.#socket!.write(
       greeting.map((args) => Buffer.from(encodeRequest(args) as string, 'latin1')).reduce((a, b) => Buffer.concat([a, b])),
     );
@@ -348,7 +273,7 @@ export class BackendConnection implements Flushable {
   /** Sees to it that a timer looks at the oldest request; cheap enough for every request. */
   #watch(): void {
     const { timeoutMs } = this.options;
-    if (timeoutMs === undefined || this.#timer !== undefined || this.#state !== 'ready' || this.#head === this.#tail) return;
+    if (timeoutMs === undefined || this.#timer !== undefined || this.#state !== 'ready' || this.#pending.length === 0) return;
     const leftMs = this.#headSinceMs + timeoutMs - performance.now();
     this.#timer = setTimeout(() => this.#look(), Math.max(1, Math.ceil(leftMs)));
   }
@@ -356,7 +281,7 @@ export class BackendConnection implements Flushable {
   #look(): void {
     this.#timer = undefined;
     const { timeoutMs } = this.options;
-    if (this.#head === this.#tail) return;
+    if (this.#pending.length === 0) return;
     const waitedMs = performance.now() - this.#headSinceMs;
     if (waitedMs < timeoutMs!) this.#watch();
     else this.#lost(`no answer for ${showDuration(waitedMs)}`, undefined);
@@ -370,22 +295,16 @@ export class BackendConnection implements Flushable {
       const found = scanner.next();
       if (found === REPLY_WHOLE) {
         const { bytes, start, end } = scanner;
-        if (bytes[start] === 0x3e || (this.pushing && this.#head === this.#tail)) {
+        if (bytes[start] === 0x3e || (this.pushing && this.#pending.length === 0)) {
           this.#events.onPush?.(bytes, start, end);
           continue;
         }
-        if (this.#head === this.#tail) {
+        if (this.#pending.length === 0) {
           this.#lost('an answer that nobody asked for', undefined);
           return;
         }
-        const place = this.#head & (this.#sinks.length - 1);
-        const sink = this.#sinks[place]!;
-        const token = this.#tokens[place];
-        this.#sinks[place] = undefined;
-        this.#tokens[place] = undefined;
-        this.#head++;
         answered++;
-        sink.onReply(token, bytes, start, end);
+        this.#pending.answer(bytes, start, end);
         if (this.#state === 'closed') return;
         continue;
       }
@@ -408,44 +327,19 @@ export class BackendConnection implements Flushable {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#socket?.destroy();
-    this.#text = '';
-    this.#chunks = [];
-    this.#chunkBytes = 0;
+    this.#outbox.clear();
     const unsent = error ?? this.#error('KF_BACKEND_DOWN', 'the connection was closed');
     const sent = this.#error(
       'KF_OUTCOME_UNKNOWN',
       `${unsent.message.slice(this.options.name.length + 2)}; the request may have been carried out`,
       error?.cause,
     );
-    const [sinks, tokens, head, tail, written] = [this.#sinks, this.#tokens, this.#head, this.#tail, this.#written];
-    this.leftUnanswered = written > head;
-    this.#head = this.#tail;
-    this.#sinks = [];
-    this.#tokens = [];
-    for (let i = head; i < tail; i++) {
-      const place = i & (sinks.length - 1);
-      sinks[place]!.onFailure(tokens[place], i < written ? sent : unsent);
-    }
+    this.leftUnanswered = this.#pending.writtenLength > 0;
+    for (const { sink, token, isWritten } of this.#pending.drain()) sink.onFailure(token, isWritten ? sent : unsent);
     this.#events.onClose?.(error);
   }
 
   #error(code: ConstructorParameters<typeof BackendError>[0], what: string, cause?: unknown): BackendError {
     return new BackendError(code, this.options.name, what, cause);
   }
-}
-
-/** Bytes below this length join the text: joining them costs less than a write of their own. */
-const COPIED_BYTES = 4 * 1024;
-
-/** @throws when a file of theirs cannot be read. */
-export function tlsOptions(tls: BackendTls, address: ServerAddress): object {
-  const host = 'host' in address ? address.host : undefined;
-  const serverName = tls.serverName ?? (host !== undefined && !/^[\d.]+$|:/.test(host) ? host : undefined);
-  return {
-    rejectUnauthorized: tls.verify,
-    ...(serverName === undefined ? {} : { servername: serverName }),
-    ...(tls.ca === undefined ? {} : { ca: readFileSync(tls.ca) }),
-    ...(tls.cert === undefined ? {} : { cert: readFileSync(tls.cert) }),
-    ...(tls.key === undefined ? {} : { key: readFileSync(tls.key) }),
-  };
 }

@@ -1,11 +1,10 @@
-import { connect, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import type { Socket } from 'node:net';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { ReplyParser } from '../resp/codec/reply-parser.ts';
 import type { Reply } from '../shard/redis/reply.ts';
-import { tlsOptions } from './backend-connection.ts';
 import type { BackendTls, PoolConfig, PoolServer } from './pool-config.ts';
+import { introductionOf, openSocket } from './server-socket.ts';
 
 /** Where a Redis-like server is, and how to be let in. */
 export interface ServerAddress {
@@ -108,9 +107,7 @@ export class ServerLink {
 
   #open(): Socket {
     const { host, port, path, tls } = this.server;
-    const place = path === undefined ? { host, port } : { path };
-    const socket = tls === undefined ? connect({ ...place, noDelay: true }) : connectTls({ ...place, ...tlsOptions(tls, place) });
-    if (tls !== undefined) socket.setNoDelay(true);
+    const socket = openSocket(path === undefined ? { host, port } : { path }, tls);
     const parser = new ReplyParser();
     socket.on('data', (chunk: Buffer) => {
       for (const reply of parser.push(chunk)) this.#waiting.shift()?.resolve(reply);
@@ -126,10 +123,8 @@ export class ServerLink {
       reject: () => {},
       sentMs: performance.now(),
     };
-    const { username, password, db = 0 } = this.server;
-    if (password !== undefined) this.#send(socket, username === undefined ? ['AUTH', password] : ['AUTH', username, password], login);
-    if (db !== 0) this.#send(socket, ['SELECT', db], login);
-    if (this.#name !== undefined) this.#send(socket, ['CLIENT', 'SETNAME', this.#name], login);
+    const { username, password, db } = this.server;
+    for (const command of introductionOf({ auth: password, username, db, clientName: this.#name })) this.#send(socket, command, login);
     this.#watch ??= setInterval(() => this.#checkTime(), Math.min(500, this.#timeoutMs)).unref();
     return socket;
   }

@@ -6,18 +6,16 @@ import type { BackendError } from './backend-error.ts';
 import type { BatchResult } from './batch.ts';
 import { argBytes, commandNamed, keyOf, keyPlaces, requestArgs } from './client-command.ts';
 import { type PoolOptions, resolvePool } from './client-settings.ts';
+import { CommandRouting, notSupported } from './command-routing.ts';
 import { Ejection } from './ejection.ts';
-import { checkWipes, noLease, notTogether } from './guarded-commands.ts';
-import { splitCommand } from './joined-answers.ts';
 import { type PoolConfig, type PoolServer, showAddress } from './pool-config.ts';
 import { PoolMap } from './pool-map.ts';
 import { type PrivateConnection, PrivateConnections, type PrivateEvents } from './private-connections.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
-import { JoinedReplies } from './replies-join.ts';
 import type { ReplyValue } from './reply-value.ts';
-import { type CommandArg, encodeRequest } from './request-encoder.ts';
+import type { CommandArg } from './request-encoder.ts';
 import { BackendLink, ClientLink, type Pending, type ServerLink } from './server-link.ts';
-import { isNilReply, mayWait, withTimeLeft } from './waiting-commands.ts';
+import { mayWait } from './waiting-commands.ts';
 
 /** What a pool tells those who listen. */
 export interface PoolListener {
@@ -79,6 +77,7 @@ export class PoolCore {
   #map: PoolMap;
   #links: ServerLink[];
   readonly privates = new PrivateConnections();
+  readonly #routing = new CommandRouting(this);
   #closed = false;
 
   /** @throws KF_CONFIG. */
@@ -131,7 +130,7 @@ export class PoolCore {
   /** Sends any command. Never throws; `pending` hears. */
   run(args: readonly CommandArg[], pending: Pending, options: CallOptions = {}): void {
     try {
-      this.#route(args, pending, options);
+      this.#routing.run(args, pending, options);
     } catch (error) {
       pending.reject(error);
     }
@@ -159,7 +158,7 @@ export class PoolCore {
   /** {@link sendTo}, but what may wait at the server goes over a connection of its own. */
   sendAlone(server: number, args: readonly CommandArg[], pending: Pending): void {
     const name = String(args[0]).toLowerCase();
-    if (commandNamed(name)?.kind === 'blocking' && mayWait(name, requestArgs(args))) this.#block(server, args, pending);
+    if (commandNamed(name)?.kind === 'blocking' && mayWait(name, requestArgs(args))) this.#routing.block(server, args, pending);
     else this.sendTo(server, args, pending);
   }
 
@@ -277,159 +276,6 @@ export class PoolCore {
     return this.#links.map((_, index) => index).filter((index) => this.#ejection?.isEjected(index) !== true);
   }
 
-  #route(args: readonly CommandArg[], pending: Pending, options: CallOptions): void {
-    if (args.length === 0) throw new KeyfleetError('KF_BAD_COMMAND', 'a command has a name');
-    const name = String(args[0]);
-    if (options.server !== undefined) {
-      this.sendTo(this.serverNamed(options.server), args, pending);
-      return;
-    }
-    const command = commandNamed(name);
-    if (options.key !== undefined || command === undefined) {
-      const key = options.key ?? args[1];
-      if (key === undefined)
-        throw new KeyfleetError(
-          'KF_BAD_COMMAND',
-          `${name} is not known here and has no argument to route by; say which key or server it is for`,
-        );
-      this.#send(command, args, [keyOf(key)], pending);
-      return;
-    }
-    switch (command.kind) {
-      case 'keyed':
-      case 'blocking': {
-        const keys = keyPlaces(command, args).map((place) => keyOf(args[place]!));
-        if (keys.length === 0) throw new KeyfleetError('KF_BAD_COMMAND', `${name.toUpperCase()} names no key that would tell its server`);
-        if (command.isSplit) this.#split(command, args, keys, pending);
-        else this.#send(command, args, keys, pending);
-        return;
-      }
-      case 'any':
-        this.sendTo(this.#anyServer(), args, pending);
-        return;
-      case 'all': {
-        if (this.moving?.maySend === false) throw noLease();
-        checkWipes(this.#map, command.name, String(args[1] ?? ''));
-        const servers = this.liveServers();
-        const join = new JoinedReplies(
-          pending,
-          command.name === 'script' && String(args[1]).toLowerCase() === 'exists' ? 'every' : (command.join ?? 'first'),
-          servers.length,
-        );
-        servers.forEach((server, part) => {
-          this.sendTo(server, args, join.part(part));
-        });
-        return;
-      }
-      case 'pubsub':
-        if (command.name !== 'publish' && command.name !== 'spublish') throw notSupported(name, 'as a command; use subscribe()');
-        this.#send(command, args, [keyOf(args[1] ?? '')], pending);
-        return;
-      case 'transaction':
-        throw notSupported(name, 'as a command, since connections are shared; use multi() or watch()');
-      case 'local':
-        if (command.name === 'ping' || command.name === 'echo') {
-          this.sendTo(this.#anyServer(), args, pending);
-          return;
-        }
-        throw notSupported(
-          name,
-          name.toLowerCase() === 'scan'
-            ? 'as a command; use scan(), which goes over all servers'
-            : 'by a pool as a whole; say which server: call([…], { server })',
-        );
-      case 'refused':
-        throw notSupported(name, `by a pool: ${command.why}`);
-    }
-  }
-
-  #send(command: ProxyCommand | undefined, args: readonly CommandArg[], keys: readonly KeyInput[], pending: Pending): void {
-    const server = this.oneServer(String(args[0]), keys);
-    const blocks = command?.kind === 'blocking' && mayWait(command.name, requestArgs(args));
-    if (this.moving !== undefined) {
-      const scriptable = !blocks && command !== undefined && !/^(eval|fcall)/.test(command.name);
-      this.#checkTogether(keys);
-      if (this.moving.takes({ args, keys, write: command?.isWrite ?? true, scriptable, waits: blocks }, pending)) return;
-    }
-    if (blocks) this.#block(server, args, pending);
-    else this.sendTo(server, args, pending);
-  }
-
-  /** @throws KF_POOL_MOVING when keys are not all on the same move. */
-  #checkTogether(keys: readonly KeyInput[]): void {
-    if (!this.#map.hasMoves || keys.length === 1) return;
-    const move = this.#map.moveOf(this.#map.slotOf(keys[0]!));
-    if (keys.some((key) => this.#map.moveOf(this.#map.slotOf(key)) !== move)) throw notTogether();
-  }
-
-  /** One command to each server, the answers joined. */
-  #split(command: ProxyCommand, args: readonly CommandArg[], keys: readonly KeyInput[], pending: Pending): void {
-    const place = command.places[0]!;
-    const step = place.kind === 'range' ? place.step : 1;
-    if ((args.length - 1) % step !== 0) throw new KeyfleetError('KF_BAD_COMMAND', `${String(args[0])}: every key needs its value`);
-    const moving = this.moving !== undefined && this.#map.hasMoves;
-    // Slots on the move are asked for key by key; -1 - order keeps them apart from servers.
-    const parts = splitCommand(args, keys, step, (key, order) =>
-      moving && this.#map.moveOf(this.#map.slotOf(key)) !== undefined ? -1 - order : this.serverOf(key),
-    );
-    if (parts.length === 1) {
-      const [part] = parts;
-      this.#send(command, part!.args, part!.keys, pending);
-      return;
-    }
-    const join = new JoinedReplies(
-      pending,
-      command.join!,
-      parts.length,
-      parts.map(({ orders }) => orders),
-    );
-    parts.forEach((part, index) => {
-      this.#send(command, part.args, part.keys, join.part(index));
-    });
-  }
-
-  /** What waits at the server must not keep others waiting: it gets a connection of its own, and goes on elsewhere when its keys do. */
-  #block(server: number, args: readonly CommandArg[], pending: Pending): void {
-    const link = this.#links[server]!;
-    if (!(link instanceof BackendLink)) {
-      link.send(args, pending);
-      return;
-    }
-    const name = String(args[0]).toLowerCase();
-    const sinceMs = performance.now();
-    let isMoved = false;
-    const own = this.privates.take(link.backend, true, {
-      onMoved: () => {
-        isMoved = true;
-      },
-    });
-    own.keys = this.keysOf(args).map((key) => argBytes(key));
-    own.isWaiting = true;
-    own.connection.send(
-      encodeRequest(args),
-      {
-        onReply: (_, bytes, start) => {
-          this.privates.give(own);
-          const again =
-            isMoved && isNilReply(bytes, start) ? withTimeLeft(name, requestArgs(args), performance.now() - sinceMs) : undefined;
-          if (again === undefined) link.onReply(pending, bytes, start);
-          else this.run(again, pending);
-        },
-        onFailure: (_, error) => link.onFailure(pending, error),
-      },
-      undefined,
-    );
-  }
-
-  #anyServer(): number {
-    const live = this.liveServers();
-    const up = live.find((server) => {
-      const link = this.#links[server]!;
-      return !(link instanceof BackendLink) || link.backend.failures === 0;
-    });
-    return up ?? live[0]!;
-  }
-
   #linkTo(server: PoolServer): ServerLink {
     const { clients } = this.#options;
     if (clients !== undefined) {
@@ -462,10 +308,6 @@ export class PoolCore {
   #indexOf(server: PoolServer): number {
     return this.#map.servers.findIndex(({ name }) => name === server.name);
   }
-}
-
-function notSupported(name: string, why: string): KeyfleetError {
-  return new KeyfleetError('KF_NOT_SUPPORTED', `${name} is not served ${why}`);
 }
 
 function overOwnClients(): KeyfleetError {

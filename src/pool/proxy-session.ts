@@ -1,12 +1,11 @@
 import { type Bytes, fromUtf8 } from '../base/bytes.ts';
-import type { KeyfleetError } from '../base/errors.ts';
 import { wrongArityError } from '../shard/redis/error-replies.ts';
 import { errorReply, OK, type Reply, type TaggedReply } from '../shard/redis/reply.ts';
-import type { PrivateConnection } from './private-connections.ts';
 import { NO_SERVER, type ProxyClient } from './proxy-client.ts';
 import type { ProxyCommand } from './proxy-commands.ts';
 import { forward, keysOfRequest, oneServer } from './proxy-dispatch.ts';
-import type { EncodedRequest, ReplySink } from './reply-sink.ts';
+import type { EncodedRequest } from './reply-sink.ts';
+import { SessionConnection } from './session-connection.ts';
 
 // Transactions and subscriptions: what needs a connection of its own to one server.
 //
@@ -22,16 +21,8 @@ const LOST = errorReply('EXECABORT Transaction discarded: the connection to its 
 const MOVED = errorReply(
   'EXECABORT Transaction discarded: its keys are on their way to another server; nothing was carried out, try again (KF_POOL_MOVING)',
 );
-const LEFT = errorReply(
-  'TRYAGAIN the slot of this key has moved to another node of the cluster; nothing was done, begin anew (KF_POOL_MOVING)',
-);
-const LEAVING = errorReply(
-  'TRYAGAIN the slot of this key is on its way to another node of the cluster; nothing was done, begin anew later (KF_POOL_MOVING)',
-);
 const TOO_MANY_QUEUED = errorReply('ERR too many commands in MULTI before the first with a key');
 const QUEUED: Reply = { kind: 'status', text: 'QUEUED' };
-
-const NOBODY: ReplySink<unknown> = { onReply: () => undefined, onFailure: () => undefined };
 
 const IN_SUBSCRIBED = new Set([
   'subscribe',
@@ -93,16 +84,17 @@ interface Transaction {
 /** What a client with a private connection does; see above. */
 export class PrivateSession {
   readonly #client: ProxyClient;
-  #own: PrivateConnection | undefined;
+  readonly #own: SessionConnection;
   #transaction: Transaction | undefined;
   #isWatching = false;
   #isSubscribed = false;
-  /** Its connection is gone, or to be used no more. */
-  #isLost = false;
-  #isMoved = false;
 
   constructor(client: ProxyClient) {
     this.#client = client;
+    this.#own = new SessionConnection(client, {
+      onPush: (bytes, start, end) => this.#onPush(bytes, start, end),
+      onLost: () => this.#onLost(),
+    });
     client.session = this;
   }
 
@@ -116,7 +108,7 @@ export class PrivateSession {
 
   /** Whether a command goes over its own connection for the sake of its keys. */
   wouldTake({ kind, isSplit }: ProxyCommand): boolean {
-    if (this.#isLost || (kind !== 'keyed' && kind !== 'blocking')) return false;
+    if (this.#own.isLost || (kind !== 'keyed' && kind !== 'blocking')) return false;
     return this.#transaction !== undefined || (this.#isWatching && !isSplit);
   }
 
@@ -150,10 +142,10 @@ export class PrivateSession {
     const client = this.#client;
     switch (command.name) {
       case 'multi':
-        if (this.#isLost && !this.#isWatching && !this.#leave()) return true;
+        if (this.#own.isLost && !this.#isWatching && !this.#own.leave()) return true;
         this.#transaction = { isSpoiled: false, held: [], isOpen: false };
         // Without WATCH the first key says which server it is.
-        if (this.#isWatching && !this.#isLost) this.#openTransaction(this.#transaction, this.#server);
+        if (this.#isWatching && !this.#own.isLost) this.#openTransaction(this.#transaction, this.#own.server);
         client.reply(command, OK);
         return true;
       case 'exec':
@@ -166,31 +158,31 @@ export class PrivateSession {
         const keys = keysOfRequest(client, command);
         const server = oneServer(client, command, keys, true);
         if (typeof server !== 'number') client.reply(command, server);
-        else if (this.#isWatching && !this.#isAt(server)) client.reply(command, this.#elsewhere(command));
+        else if (this.#isWatching && !this.#own.isAt(server)) client.reply(command, this.#elsewhere(command));
         else if (this.#isWatching || this.#leaveFor(server)) {
           this.#isWatching = true;
-          this.#send(command, server, keys);
+          this.#own.send(command, server, keys);
         }
         return true;
       }
       case 'unwatch':
         this.#isWatching = false;
-        if (this.#own && !this.#isLost) this.#send(command, this.#server);
+        if (this.#own.isThere && !this.#own.isLost) this.#own.send(command, this.#own.server);
         else client.reply(command, OK);
         return true;
     }
     // Keys of the watched server go the same way as WATCH did; all others are elsewhere, and go the ordinary way.
-    if (command.kind !== 'keyed' || this.#isLost) return false;
+    if (command.kind !== 'keyed' || this.#own.isLost) return false;
     const keys = keysOfRequest(client, command);
     // Keys on the move that may lie apart are asked for one by one.
     const isApart = command.isSplit && client.pool.map.hasMoves;
     const server = isApart || keys === undefined || keys.length === 0 ? NO_SERVER : oneServer(client, command, keys, true);
-    if (this.#own === undefined || typeof server !== 'number' || !this.#isAt(server)) {
+    if (!this.#own.isThere || typeof server !== 'number' || !this.#own.isAt(server)) {
       if (!command.isSplit || client.inFlight === 0) return false;
       client.hold('drained');
       return true;
     }
-    this.#send(command, server, keys);
+    this.#own.send(command, server, keys);
     return true;
   }
 
@@ -203,7 +195,7 @@ export class PrivateSession {
       case 'discard':
         this.#transaction = undefined;
         this.#isWatching = false;
-        if (transaction.isOpen && !this.#isLost) this.#send(command, this.#server);
+        if (transaction.isOpen && !this.#own.isLost) this.#own.send(command, this.#own.server);
         else client.reply(command, OK);
         return;
       case 'multi':
@@ -227,40 +219,25 @@ export class PrivateSession {
     }
     const server = oneServer(client, command, keys, true);
     // EXEC says what became of it.
-    if (this.#isMoved) client.reply(command, QUEUED);
+    if (this.#own.isMoved) client.reply(command, QUEUED);
     else if (typeof server !== 'number') this.#spoil(command, server);
     else if (transaction.isOpen || this.#isWatching) {
-      if (this.#isAt(server)) this.#send(command, server, keys);
+      if (this.#own.isAt(server)) this.#own.send(command, server, keys);
       else this.#spoil(command, this.#elsewhere(command));
     } else if (this.#leaveFor(server)) {
       this.#openTransaction(transaction, server);
-      this.#send(command, server, keys);
+      this.#own.send(command, server, keys);
     }
   }
 
   /** Sees to it that its connection, if it has one, is a good one to this server; false while answers are under way on another, which come first. */
   #leaveFor(server: number): boolean {
-    return (this.#isAt(server) && !this.#isLost) || this.#leave();
-  }
-
-  /** Leaves its connection, on which nothing stands any more; false while answers are under way there. */
-  #leave(): boolean {
-    const own = this.#own;
-    if (own === undefined) return true;
-    if (this.#client.inFlight > 0) {
-      this.#client.hold('drained');
-      return false;
-    }
-    this.#own = undefined;
-    this.#isLost = false;
-    this.#isMoved = false;
-    this.#client.pool.privates.give(own);
-    return true;
+    return (this.#own.isAt(server) && !this.#own.isLost) || this.#own.leave();
   }
 
   #queueKeyless(command: ProxyCommand, transaction: Transaction): void {
     const client = this.#client;
-    if (transaction.isOpen && !this.#isMoved) this.#send(command, this.#server);
+    if (transaction.isOpen && !this.#own.isMoved) this.#own.send(command, this.#own.server);
     else if (transaction.held.length >= client.pool.limits.queuedCommands) this.#spoil(command, TOO_MANY_QUEUED);
     else {
       transaction.held.push(client.frame());
@@ -274,23 +251,24 @@ export class PrivateSession {
     this.#transaction = undefined;
     this.#isWatching = false;
     // Whoever watches is told that something has changed, and tries again.
-    if (this.#isMoved) client.reply(command, wasWatching ? { kind: 'null-array' } : MOVED);
-    else if (this.#isLost) client.reply(command, LOST);
+    if (this.#own.isMoved) client.reply(command, wasWatching ? { kind: 'null-array' } : MOVED);
+    else if (this.#own.isLost) client.reply(command, LOST);
     else if (transaction.isSpoiled) {
-      if (transaction.isOpen) this.#own!.connection.send('*1\r\n$7\r\nDISCARD\r\n', NOBODY, undefined);
+      if (transaction.isOpen) this.#own.sendUnheard('*1\r\n$7\r\nDISCARD\r\n');
       client.reply(command, ABORTED);
-    } else if (!transaction.isOpen && transaction.held.length === 0 && !this.#own) client.reply(command, []);
+    } else if (!transaction.isOpen && transaction.held.length === 0 && !this.#own.isThere) client.reply(command, []);
     else {
-      if (!transaction.isOpen) this.#openTransaction(transaction, this.#own ? this.#server : Math.max(0, client.pool.anyServer()));
-      this.#send(command, this.#server);
+      if (!transaction.isOpen)
+        this.#openTransaction(transaction, this.#own.isThere ? this.#own.server : Math.max(0, client.pool.anyServer()));
+      this.#own.send(command, this.#own.server);
     }
   }
 
   #openTransaction(transaction: Transaction, server: number): void {
-    const { connection } = this.#connect(server);
+    this.#own.connect(server);
     transaction.isOpen = true;
-    connection.send('*1\r\n$5\r\nMULTI\r\n', NOBODY, undefined);
-    for (const request of transaction.held) connection.send(request, NOBODY, undefined);
+    this.#own.sendUnheard('*1\r\n$5\r\nMULTI\r\n');
+    for (const request of transaction.held) this.#own.sendUnheard(request);
     transaction.held.length = 0;
   }
 
@@ -324,21 +302,21 @@ export class PrivateSession {
       client.reply(command, wrongArityError(name));
       return true;
     }
-    let server = this.#own ? this.#server : client.pool.pubSubServer;
+    let server = this.#own.isThere ? this.#own.server : client.pool.pubSubServer;
     let channels: readonly Bytes[] = [];
     if (name === 'ssubscribe') {
       channels = keysOfRequest(client, command) ?? [];
       const found = oneServer(client, command, channels, true);
-      if (typeof found !== 'number' || !this.#isAt(found)) {
+      if (typeof found !== 'number' || !this.#own.isAt(found)) {
         client.reply(command, typeof found === 'number' ? this.#elsewhere(command) : found);
         return true;
       }
       server = found;
-    } else if (this.#own && !name.includes('un') && name !== 'ping' && server !== client.pool.pubSubServer) {
+    } else if (this.#own.isThere && !name.includes('un') && name !== 'ping' && server !== client.pool.pubSubServer) {
       client.reply(command, errorReply(`ERR '${name}' beside sharded channels of another server is not served by a pool`));
       return true;
     }
-    const own = this.#connect(server);
+    const own = this.#own.connect(server);
     client.pool.privates.stand(own, channels);
     own.connection.pushing = true;
     this.#isSubscribed = true;
@@ -354,80 +332,15 @@ export class PrivateSession {
     if (bytes[end - 4] === 58 && bytes[end - 3] === 48 && isUnsubscribed(bytes, start, end)) this.#isSubscribed = false;
   }
 
-  // ── the connection ──
-
-  #connect(server: number): PrivateConnection {
-    const { pool, version } = this.#client;
-    this.#own ??= pool.privates.take(pool.backends(version)[server]!, false, {
-      onPush: (bytes, start, end) => this.#onPush(bytes, start, end),
-      onLost: () => this.#onLost(),
-      onMoved: () => {
-        this.#isMoved = true;
-        this.#isLost = true;
-      },
-    });
-    return this.#own;
-  }
-
-  /** Whether its connection is one to this server; without one yet, any will do. */
-  #isAt(server: number): boolean {
-    const { pool, version } = this.#client;
-    return this.#own === undefined || pool.backends(version)[server] === this.#own.backend;
-  }
-
-  /** The place of its server in the map. */
-  get #server(): number {
-    const { pool, version } = this.#client;
-    const place = pool.backends(version).indexOf(this.#own!.backend);
-    return place < 0 ? NO_SERVER : place;
-  }
-
-  #send(command: ProxyCommand, server: number, keys: readonly Bytes[] = []): void {
-    const client = this.#client;
-    const own = this.#connect(server);
-    client.pool.privates.stand(own, keys);
-    const counters = client.pool.stats.servers[server];
-    if (counters !== undefined) counters.requests++;
-    const token = client.open(command, server, 1);
-    if (client.pool.special?.redirected === undefined) own.connection.send(client.frame(), client, token);
-    else own.connection.send(client.frame(), new RefusedRedirect(client, server), token);
-  }
-
   #onLost(): void {
-    this.#isLost = true;
     // Whoever waits for messages must learn that some may have been missed, as from a server that dies.
     if (this.#isSubscribed) this.#client.closeAfterReplies();
   }
 
   /** Gives the connection back, or ends it when it is in the middle of something. */
   end(): void {
-    const own = this.#own;
-    this.#own = undefined;
     this.#client.session = undefined;
-    if (own === undefined) return;
-    if (this.#transaction || this.#isWatching || this.#isSubscribed || own.connection.pushing) this.#client.pool.privates.drop(own);
-    else this.#client.pool.privates.give(own);
-  }
-}
-
-/** What a transaction hears when a cluster has moved its keys: nobody can take it there in its middle, and the next one finds them. */
-class RefusedRedirect implements ReplySink<number> {
-  readonly #client: ProxyClient;
-  readonly #server: number;
-
-  constructor(client: ProxyClient, server: number) {
-    this.#client = client;
-    this.#server = server;
-  }
-
-  onReply(token: number, bytes: Bytes, start: number, end: number): void {
-    const found = bytes[start] === MINUS ? this.#client.pool.special?.redirected?.(bytes, start, end, this.#server) : undefined;
-    if (found === undefined) this.#client.onReply(token, bytes, start, end);
-    else this.#client.answer(token, found.isAsk ? LEAVING : LEFT);
-  }
-
-  onFailure(token: number, error: KeyfleetError): void {
-    this.#client.onFailure(token, error);
+    this.#own.end(this.#transaction !== undefined || this.#isWatching || this.#isSubscribed);
   }
 }
 
@@ -435,5 +348,3 @@ function isUnsubscribed(bytes: Bytes, start: number, end: number): boolean {
   if (end - start > 1024) return false;
   return /^[*>]3\r\n\$\d+\r\n[ps]?unsubscribe\r\n/.test(fromUtf8(bytes.subarray(start, Math.min(end, start + 40))));
 }
-
-const MINUS = 45;
