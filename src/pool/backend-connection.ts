@@ -25,7 +25,7 @@ export interface BackendOptions {
   readonly clientName?: string | undefined;
   /** Ask the server which of its clients this connection is: {@link BackendConnection.idAtServer}. */
   readonly asksId?: boolean | undefined;
-  /** Asked once the connection stands, before what waits for it is sent: false, and nothing of that is. */
+  /** Asked once the connection stands: while it is false, nothing of what waits is sent. */
   readonly maySend?: (() => boolean) | undefined;
   /** Ask for RESP3 (HELLO 3). RESP2 when absent. */
   readonly resp3?: boolean | undefined;
@@ -50,6 +50,8 @@ export interface BackendLimits {
 
 export const BACKEND_LIMITS: BackendLimits = { pendingRequests: 1 << 17, pendingBytes: 64 * MIB, replyBytes: 512 * MIB };
 const CONNECT_TIMEOUT_MS = 5_000;
+/** How often a connection that stands, but may not be used, looks again. */
+const LOOK_MS = 5;
 
 /** What its owner hears of a connection. */
 export interface ConnectionEvents {
@@ -257,8 +259,9 @@ export class BackendConnection implements Flushable {
 
   #stand(): void {
     if (this.#state === 'closed') return;
+    // It may any moment: what waits goes on waiting, as long as connecting may take.
     if (this.pending > 0 && this.options.maySend?.() === false) {
-      this.#lost('nothing may be sent to it just now', undefined);
+      setTimeout(() => this.#stand(), LOOK_MS).unref();
       return;
     }
     this.#state = 'ready';
