@@ -73,7 +73,7 @@ function mixLow(keyLo: number, nodeLo: number, high: number): number {
   let h = (keyLo ^ nodeLo) + Math.imul(high, 0x85ebca77);
   h = Math.imul(h ^ (h >>> 16), 0x21f0aaad);
   h = Math.imul(h ^ (h >>> 15), 0x735a2d97);
-  return (h ^ (h >>> 15)) >>> 0;
+  return h ^ (h >>> 15);
 }
 
 /** −log2(u) / w, u = (the 53 upper bits + 1) / 2^53. */
@@ -151,6 +151,14 @@ export function ownScorer<N extends PartitionNode>(given: readonly N[], hasher: 
 
   const best = new BestScores();
 
+  const scoreOne = (keyHi: number, keyLo: number, i: number, scores: Scores): void => {
+    const high = mixHigh(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!);
+    const low = mixLow(keyLo, nodeLo[i]!, high);
+    scores.high[i] = high;
+    scores.low[i] = low;
+    scores.cost[i] = even ? 0 : costOf(high >>> 0, low >>> 0, weights[i]!);
+  };
+
   const top = (key: KeyInput, out: Int32Array): void => {
     hasher.lanes(key, 0, lanes);
     const keyHi = lanes[0]! | 0;
@@ -163,7 +171,7 @@ export function ownScorer<N extends PartitionNode>(given: readonly N[], hasher: 
         const upper = mixUpper(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!);
         if ((upper ^ LEAST) < least) continue;
         const high = upper ^ (upper >>> 16);
-        best.offer(i, 0, high >>> 0, mixLow(keyLo, nodeLo[i]!, high));
+        best.offer(i, 0, high >>> 0, mixLow(keyLo, nodeLo[i]!, high) >>> 0);
         least = best.leastHigh & 0xffff_0000;
       }
     } else {
@@ -171,7 +179,7 @@ export function ownScorer<N extends PartitionNode>(given: readonly N[], hasher: 
       for (let i = 0; i < count; i++) {
         const high = mixHigh(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!);
         if (0x7fff_ffff - (high ^ LEAST) > limit * weights[i]!) continue;
-        const low = mixLow(keyLo, nodeLo[i]!, high);
+        const low = mixLow(keyLo, nodeLo[i]!, high) >>> 0;
         best.offer(i, costOf(high >>> 0, low, weights[i]!), high >>> 0, low);
         limit = best.worstCost / SLOPE;
       }
@@ -182,28 +190,15 @@ export function ownScorer<N extends PartitionNode>(given: readonly N[], hasher: 
     nodes,
     score(key, scores) {
       hasher.lanes(key, 0, lanes);
-      const keyHi = lanes[0]!;
-      const keyLo = lanes[1]!;
-      for (let i = 0; i < count; i++) {
-        const high = mixHigh(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!) >>> 0;
-        const low = mixLow(keyLo, nodeLo[i]!, high);
-        scores.high[i] = high;
-        scores.low[i] = low;
-        scores.cost[i] = even ? 0 : costOf(high, low, weights[i]!);
-      }
+      const keyHi = lanes[0]! | 0;
+      const keyLo = lanes[1]! | 0;
+      for (let i = 0; i < count; i++) scoreOne(keyHi, keyLo, i, scores);
     },
     scoreSome(key, some, scores) {
       hasher.lanes(key, 0, lanes);
-      const keyHi = lanes[0]!;
-      const keyLo = lanes[1]!;
-      for (let at = 0; at < some.length; at++) {
-        const i = some[at]!;
-        const high = mixHigh(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!) >>> 0;
-        const low = mixLow(keyLo, nodeLo[i]!, high);
-        scores.high[i] = high;
-        scores.low[i] = low;
-        scores.cost[i] = even ? 0 : costOf(high, low, weights[i]!);
-      }
+      const keyHi = lanes[0]! | 0;
+      const keyLo = lanes[1]! | 0;
+      for (let at = 0; at < some.length; at++) scoreOne(keyHi, keyLo, some[at]!, scores);
     },
     top,
     topAmong(key, among, out) {
@@ -214,7 +209,7 @@ export function ownScorer<N extends PartitionNode>(given: readonly N[], hasher: 
       for (let at = 0; at < among.length; at++) {
         const i = among[at]!;
         const high = mixHigh(keyHi, keyLo, nodeHi[i]!, nodeLo[i]!) >>> 0;
-        const low = mixLow(keyLo, nodeLo[i]!, high);
+        const low = mixLow(keyLo, nodeLo[i]!, high) >>> 0;
         best.offer(i, even ? 0 : costOf(high, low, weights[i]!), high, low);
       }
     },

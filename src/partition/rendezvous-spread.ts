@@ -59,8 +59,7 @@ export class SpreadChoice<N extends PartitionNode> {
     const zoneCount = this.#bestOfZone.length;
     for (let place = 0; place < out.length; place++) {
       // As long as there are unused zones, the best of each is all that counts.
-      const pick =
-        place < zoneCount ? this.#first(zoneCount, (zone) => this.#bestOfZone[zone]!) : this.#first(this.#isTaken.length, itself);
+      const pick = place < zoneCount ? this.#firstOfZones() : this.#firstOfAll();
       this.#isTaken[pick] = 1;
       this.#use(pick);
       out[place] = pick;
@@ -82,22 +81,33 @@ export class SpreadChoice<N extends PartitionNode> {
     return true;
   }
 
-  /** The first of `count` candidates that is not taken. */
-  #first(count: number, candidate: (number: number) => number): number {
+  #firstOfZones(): number {
     let pick = -1;
-    for (let i = 0; i < count; i++) {
-      const node = candidate(i);
-      if (this.#isTaken[node] === 0 && (pick < 0 || this.#goesBefore(node, pick))) pick = node;
+    for (let zone = 0; zone < this.#bestOfZone.length; zone++) {
+      const node = this.#bestOfZone[zone]!;
+      if (this.#isTaken[node] === 0 && (pick < 0 || isBefore(this.#scores, node, pick))) pick = node;
     }
+    return pick;
+  }
+
+  #firstOfAll(): number {
+    let pick = -1;
+    for (let node = 0; node < this.#isTaken.length; node++)
+      if (this.#isTaken[node] === 0 && (pick < 0 || this.#goesBefore(node, pick))) pick = node;
     return pick;
   }
 
   #findBestOfZones(): void {
     const best = this.#bestOfZone.fill(-1);
+    const scores = this.#scores;
+    const { cost, high } = scores;
     const { zone } = this.#domains;
     for (let node = 0; node < zone.length; node++) {
-      const other = best[zone[node]!]!;
-      if (other < 0 || isBefore(this.#scores, node, other)) best[zone[node]!] = node;
+      const own = zone[node]!;
+      const other = best[own]!;
+      // Nearly every node ends here.
+      if (other >= 0 && (cost[node]! > cost[other]! || (cost[node] === cost[other] && high[node]! < high[other]!))) continue;
+      if (other < 0 || isBefore(scores, node, other)) best[own] = node;
     }
   }
 
@@ -116,10 +126,6 @@ export class SpreadChoice<N extends PartitionNode> {
     const fewer = this.#zoneUses[zone[a]!]! - this.#zoneUses[zone[b]!]! || this.#rackUses[rack[a]!]! - this.#rackUses[rack[b]!]!;
     return fewer < 0 || (fewer === 0 && isBefore(this.#scores, a, b));
   }
-}
-
-function itself(number: number): number {
-  return number;
 }
 
 /** Racks of one name in two zones are two racks. */
