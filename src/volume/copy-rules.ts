@@ -30,8 +30,3 @@ export function deleteUnfinished([first]: readonly KeyfleetError[]): KeyfleetErr
     },
   );
 }
-
-/** One text per suspicion. */
-export function nameOf({ volume, version, key }: Suspicion): string {
-  return `${volume} ${version} ${Buffer.from(key).toString('latin1')}`;
-}

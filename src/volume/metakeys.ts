@@ -247,7 +247,7 @@ export class Metakeys {
   }
 
   suspect(suspicion: Suspicion): void {
-    this.#storage.put(suspicionName(suspicion), packr.pack(suspicion));
+    this.#storage.put(suspicionName(suspicion), packr.pack([suspicion.volume, suspicion.key, suspicion.version]));
   }
 
   acquit(suspicion: Suspicion): void {
@@ -259,7 +259,10 @@ export class Metakeys {
     const from = after === undefined ? bytesOf(TAG.suspicion) : concatBytes(after, new Uint8Array(1));
     const pairs = [...this.#storage.scan({ from, to: bytesOf(TAG.suspicion + 1), limit })];
     return {
-      suspicions: pairs.map(({ value }) => packr.unpack(value) as Suspicion),
+      suspicions: pairs.map(({ value }) => {
+        const [volume, key, version] = packr.unpack(value) as [VolumeNumber, Bytes, number];
+        return { volume, key, version };
+      }),
       next: pairs.length < limit ? undefined : pairs.at(-1)!.key,
     };
   }
@@ -325,12 +328,17 @@ function decodeMetakey(key: Bytes, value: Bytes): Metakey {
   const [version, sizeBytes, sha256, volumes, deleting, whole] = packr.unpack(value) as [
     number,
     number,
-    Buffer,
+    Uint8Array,
     number[],
     boolean,
-    Buffer?,
+    Uint8Array?,
   ];
-  return { key: whole ?? key, version, sizeBytes, sha256: sha256.toString('hex'), volumes, deleting };
+  return { key: whole ?? key, version, sizeBytes, sha256: hexOf(sha256), volumes, deleting };
+}
+
+/** A storage may give out bytes that are no Buffer, and then none of their parts is one. */
+function hexOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
 }
 
 /** The version of a copy that a move makes of `version`: above it, so that a late removal of an older copy cannot meet it, and below the next write. */

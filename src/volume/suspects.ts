@@ -1,5 +1,7 @@
+import { compareBytes } from '../base/bytes.ts';
 import { isKeyfleetError } from '../base/errors.ts';
-import { nameOf, needsLook } from './copy-rules.ts';
+import type { VolumeNumber } from './bucket-map.ts';
+import { needsLook } from './copy-rules.ts';
 import { inParallel } from './in-turns.ts';
 import type { InflightWrites } from './inflight-writes.ts';
 import type { Ledger } from './ledger.ts';
@@ -16,8 +18,8 @@ export class Suspects {
   readonly #clients: VolumeClients;
   readonly #inflight: InflightWrites;
   readonly #onMisplaced: () => void;
-  /** Suspicions whose write or move is still under way in this process: not to be looked into. */
-  readonly #active = new Set<string>();
+  /** Suspicions whose write or move is still under way in this process: not to be looked into. By version, which hardly two of them share. */
+  readonly #active = new Map<number, Suspicion[]>();
 
   constructor(parts: {
     readonly ledger: Ledger;
@@ -35,7 +37,9 @@ export class Suspects {
   /** Writes suspicions down, durably, before the copies they speak of can exist. They rest until {@link end}. */
   async begin(suspicions: readonly Suspicion[]): Promise<void> {
     for (const suspicion of suspicions) {
-      this.#active.add(nameOf(suspicion));
+      const alike = this.#active.get(suspicion.version);
+      if (alike === undefined) this.#active.set(suspicion.version, [suspicion]);
+      else alike.push(suspicion);
       this.#metakeys.suspect(suspicion);
     }
     await this.#metakeys.commit();
@@ -43,7 +47,11 @@ export class Suspects {
 
   /** The write or move that wrote these down has ended. */
   end(suspicions: readonly Suspicion[]): void {
-    for (const suspicion of suspicions) this.#active.delete(nameOf(suspicion));
+    for (const suspicion of suspicions) {
+      const others = this.#active.get(suspicion.version)?.filter((one) => !isSame(one, suspicion)) ?? [];
+      if (others.length === 0) this.#active.delete(suspicion.version);
+      else this.#active.set(suspicion.version, others);
+    }
   }
 
   /** Ends the rest of `ended` and looks into them and into `more`. */
@@ -58,7 +66,7 @@ export class Suspects {
    * writes and moves under way, and on volumes that are lost, are left alone.
    */
   async clear(suspicions: readonly Suspicion[]): Promise<number> {
-    const ripe = suspicions.filter((suspicion) => !this.#active.has(nameOf(suspicion)));
+    const ripe = suspicions.filter((suspicion) => !this.isActive(suspicion));
     let stay = 0;
     for (const number of new Set(ripe.map(({ volume }) => volume))) {
       const volume = this.#metakeys.volume(number);
@@ -67,12 +75,14 @@ export class Suspects {
       try {
         if (volume !== undefined) {
           const open = new Set<Suspicion>();
-          const unclear = all.filter((suspicion) => needsLook(suspicion, this.#metakeys.get(suspicion.key)));
-          await inParallel(unclear.length, LOOKS_AT_ONCE, async (index) => {
-            if (!(await this.#look(unclear[index]!))) open.add(unclear[index]!);
-          });
-          stay += open.size;
-          const guilty = all.filter((suspicion) => !open.has(suspicion) && !this.#metakeys.get(suspicion.key)?.volumes.includes(number));
+          let { unclear, guilty } = this.#sorted(all, number);
+          if (unclear.length > 0) {
+            await inParallel(unclear.length, LOOKS_AT_ONCE, async (index) => {
+              if (!(await this.#look(unclear[index]!))) open.add(unclear[index]!);
+            });
+            stay += open.size;
+            guilty = this.#sorted(all, number).guilty.filter((suspicion) => !open.has(suspicion));
+          }
           if (guilty.length > 0)
             await this.#clients.of(number).batchDelete(guilty.map(({ key, version }) => ({ key, upToVersion: version })));
           for (const suspicion of all) if (!open.has(suspicion)) this.#metakeys.acquit(suspicion);
@@ -84,6 +94,18 @@ export class Suspects {
     }
     await this.#metakeys.commit();
     return stay;
+  }
+
+  /** Those that only the volume can clear up, and those whose copy is not referred to. */
+  #sorted(suspicions: readonly Suspicion[], number: VolumeNumber): { unclear: Suspicion[]; guilty: Suspicion[] } {
+    const unclear: Suspicion[] = [];
+    const guilty: Suspicion[] = [];
+    for (const suspicion of suspicions) {
+      const metakey = this.#metakeys.get(suspicion.key);
+      if (needsLook(suspicion, metakey)) unclear.push(suspicion);
+      if (!metakey?.volumes.includes(number)) guilty.push(suspicion);
+    }
+    return { unclear, guilty };
   }
 
   /** Asks the volume what it has of a key, and refers to it when that is what an unfinished write left. False: it cannot be said yet. */
@@ -107,6 +129,10 @@ export class Suspects {
 
   /** Whether the write or move that makes this very copy is under way in this process. */
   isActive(copy: Suspicion): boolean {
-    return this.#active.has(nameOf(copy));
+    return this.#active.get(copy.version)?.some((one) => isSame(one, copy)) === true;
   }
+}
+
+function isSame(a: Suspicion, b: Suspicion): boolean {
+  return a === b || (a.volume === b.volume && a.version === b.version && compareBytes(a.key, b.key) === 0);
 }
