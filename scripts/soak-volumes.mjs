@@ -1,5 +1,6 @@
 // npm run soak:volumes -- [--seconds N] [--seed N]                 kills masters and volumes while values move
 // npm run soak:volumes -- --files 100000 --large-mib 2048          stores a large tree and fetches it back
+// npm run soak:volumes -- --value-mib 5120                         one value of 5 GiB through a master and back, made up as it is sent
 // Prints what it saw; ends with 1 when something was wrong.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -35,6 +36,14 @@ const files = option('files', 0);
 if (files > 0) {
   const { treeRun } = await load('tree-run');
   const report = await treeRun({ files, largeBytes: option('large-mib', 0) * 1024 * 1024 });
+  console.log(report);
+  process.exit(report.same ? 0 : 1);
+}
+
+const valueMib = option('value-mib', 0);
+if (valueMib > 0) {
+  const { streamRun } = await load('stream-run');
+  const report = await streamRun({ sizeBytes: valueMib * 1024 * 1024 });
   console.log(report);
   process.exit(report.same ? 0 : 1);
 }

@@ -363,7 +363,7 @@ export class Mover {
     );
     return job.metakeys.filter((metakey, index) => {
       const result = results[index]!;
-      if (result.ok) return this.#isCopyOf(metakey, result.sha256);
+      if ('sha256' in result) return this.#isCopyOf(metakey, result.sha256);
       const changed = this.#master.metakeys.get(metakey.key)?.version !== metakey.version;
       if (!changed) this.#fail(1, new KeyfleetError('KF_VALUE_LOST', `${result.code}: ${result.message}`));
       return false;

@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { type Dispatcher, Pool } from 'undici';
 import type { Bytes } from '../base/bytes.ts';
 import { type ErrorCode, KeyfleetError, messageOf } from '../base/errors.ts';
-import { documents, type PullResult, packr, type WireValue } from './batch-wire.ts';
+import { type PullResult, packr, unpackFrames, unpackResults, type WireValue } from './batch-wire.ts';
 import { keyToPath } from './http-door.ts';
 
 /** A volume that cannot be asked: nothing listens, it does not answer in time, or the connection broke before an answer. */
@@ -166,14 +166,13 @@ export class VolumeClient {
     }
   }
 
-  async *batchRead(keys: readonly Bytes[]): AsyncGenerator<WireValue, void> {
+  /** The values of many keys, in the order of these, some at a time. @throws KF_VOLUME_UNAVAILABLE when the answer breaks off */
+  async *batchRead(keys: readonly Bytes[]): AsyncGenerator<readonly WireValue[], void> {
     const answer = await this.#request('POST', '/batch/read', { body: packr.pack({ keys }) });
     if (answer.statusCode !== 200)
       throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body }, this.address);
-    const stream = answer.body.pipe(documents());
-    answer.body.on('error', (error) => stream.destroy(error));
     try {
-      for await (const value of stream) yield value as WireValue;
+      yield* unpackFrames(answer.body as AsyncIterable<Buffer>);
     } catch (error) {
       throw new VolumeUnavailableError(this.address, error, false);
     }
@@ -181,7 +180,17 @@ export class VolumeClient {
 
   /** Has this volume fetch values from `from`; one result per value, in order. */
   async batchPull(from: string, values: readonly { readonly key: Bytes; readonly version: number }[]): Promise<readonly PullResult[]> {
-    return ((await this.#unpacked('/batch/pull', { from, values })) as { results: readonly PullResult[] }).results;
+    const body = packr.pack({ from, keys: values.map(({ key }) => key), versions: values.map(({ version }) => version) });
+    const answer = await this.#request('POST', '/batch/pull', { body });
+    if (answer.statusCode !== 200)
+      throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body }, this.address);
+    try {
+      const results = unpackResults(Buffer.from(await answer.body.arrayBuffer()));
+      if (results.length !== values.length) throw new Error(`it told of ${results.length} values instead of ${values.length}`);
+      return results;
+    } catch (error) {
+      throw new VolumeUnavailableError(this.address, error, true);
+    }
   }
 
   /** Has this volume fetch one value of any size from `from`. */
@@ -195,7 +204,8 @@ export class VolumeClient {
   }
 
   async batchDelete(values: readonly { readonly key: Bytes; readonly upToVersion: number }[]): Promise<number> {
-    return ((await this.#json('POST', '/batch/delete', { body: packr.pack({ values }) })) as { deleted: number }).deleted;
+    const body = packr.pack({ keys: values.map(({ key }) => key), versions: values.map(({ upToVersion }) => upToVersion) });
+    return ((await this.#json('POST', '/batch/delete', { body })) as { deleted: number }).deleted;
   }
 
   /** All values of the volume. @throws when the list ends early */
@@ -224,17 +234,6 @@ export class VolumeClient {
 
   close(): Promise<void> {
     return this.#pool.destroy();
-  }
-
-  async #unpacked(path: string, body: unknown): Promise<unknown> {
-    const answer = await this.#request('POST', path, { body: packr.pack(body) });
-    if (answer.statusCode !== 200)
-      throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body }, this.address);
-    try {
-      return packr.unpack(Buffer.from(await answer.body.arrayBuffer()));
-    } catch (error) {
-      throw new VolumeUnavailableError(this.address, error, true);
-    }
   }
 
   async #json(method: Dispatcher.HttpMethod, path: string, options: RequestOptions = {}): Promise<unknown> {

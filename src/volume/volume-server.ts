@@ -2,7 +2,16 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Bytes } from '../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
-import { decode, type PullRequest, type PullResult, packr, type WireValue } from './batch-wire.ts';
+import {
+  type DeleteRequest,
+  decode,
+  FRAME_VALUES,
+  type PullRequest,
+  type PullResult,
+  packFrame,
+  packResults,
+  type WireValue,
+} from './batch-wire.ts';
 import {
   bodyPieces,
   type Door,
@@ -17,7 +26,7 @@ import {
 } from './http-door.ts';
 import { metricsText } from './metrics-text.ts';
 import { sendValue } from './value-answer.ts';
-import { fileName, type OpenValue, otherFleet, ValueDirectory } from './value-directory.ts';
+import { type BatchValue, fileName, type OpenValue, otherFleet, ValueDirectory } from './value-directory.ts';
 import { ValueDamagedError, type ValueInfo } from './value-file.ts';
 import { VolumeClient } from './volume-client.ts';
 import { isHttpAddress } from './volume-config.ts';
@@ -25,8 +34,6 @@ import { withBeat } from './with-beat.ts';
 
 /** A body of known length up to this is taken in whole: one write instead of several. */
 const SMALL_BODY_BYTES = MIB;
-/** Values of a batch read that are in memory at the same time; each has at most a megabyte or so. */
-const BATCH_READ_VALUES = 64;
 /** An empty line, which JSON and lists of it allow: a sign of life. */
 const BEAT = Buffer.from('\n');
 /** Damaged values that are remembered. */
@@ -255,50 +262,51 @@ class VolumeService {
   async #batchRead(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { keys } = decode<{ keys: readonly Bytes[] }>(await readBody(request, { limits: this.#limits }));
     response.writeHead(200, { 'content-type': 'application/vnd.msgpack' });
-    for (let at = 0; at < keys.length; at += BATCH_READ_VALUES) {
-      const part = keys.slice(at, at + BATCH_READ_VALUES);
-      const found = await this.#directory.readMany(part);
+    for (let at = 0; at < keys.length; at += FRAME_VALUES) {
+      const found = await this.#directory.readMany(keys.slice(at, at + FRAME_VALUES));
       if (response.destroyed) return;
-      const frames = found.map((value, index) => packr.pack(this.#wireValue(part[index]!, value)));
-      if (!response.write(Buffer.concat(frames))) await drained(response);
+      if (!response.write(packFrame(found.map((value) => this.#wireValue(value))))) await drained(response);
     }
     response.end();
   }
 
-  #wireValue(key: Bytes, found: Awaited<ReturnType<ValueDirectory['readMany']>>[number]): WireValue {
-    if (found === undefined) return { key, missing: true };
+  #wireValue(found: Awaited<ReturnType<ValueDirectory['readMany']>>[number]): WireValue {
+    if (found === undefined) return undefined;
     if (found instanceof Error) {
       this.#noteDamage(found);
-      return { key, error: found.code, message: found.message };
+      return { error: found.code, message: found.message };
     }
-    return { key, body: found.body, contentType: found.info.contentType, sha256: found.info.sha256 };
+    return { body: found.body, contentType: found.info.contentType, sha256: found.info.sha256 };
   }
 
   async #batchPull(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { from, values } = decode<PullRequest>(await readBody(request, { limits: this.#limits }));
-    const results = new Map<string, PullResult>();
-    const versions = new Map(values.map(({ key, version }) => [Buffer.from(key).toString('latin1'), version]));
-    const found: { key: Bytes; body: Bytes; contentType: string; sha256: string; version: number }[] = [];
-    for await (const value of this.#peer(from).batchRead(values.map(({ key }) => key))) {
-      const name = Buffer.from(value.key).toString('latin1');
-      const version = versions.get(name);
-      if (version === undefined) continue;
-      if ('body' in value) found.push({ ...value, version });
-      else if ('missing' in value) results.set(name, { ok: false, code: 'absent', message: 'the source has no such value' });
-      else results.set(name, { ok: false, code: value.error, message: value.message });
-    }
+    const { from, keys, versions } = decode<PullRequest>(await readBody(request, { limits: this.#limits }));
+    const results: PullResult[] = [];
+    const found: BatchValue[] = [];
+    const places: number[] = [];
+    for await (const values of this.#peer(from).batchRead(keys))
+      for (const value of values) {
+        const place = results.length;
+        if (place >= keys.length) break;
+        if (value === undefined) results.push({ code: 'absent', message: 'the source has no such value' });
+        else if ('error' in value) results.push({ code: value.error, message: value.message });
+        else {
+          results.push({ sha256: value.sha256 });
+          places.push(place);
+          found.push({ ...value, key: keys[place]!, version: versions[place]! });
+        }
+      }
     const placed = await this.#directory.putMany(found, this.#fence(request));
-    placed.forEach((result, index) => {
-      const name = Buffer.from(found[index]!.key).toString('latin1');
-      if (isKeyfleetError(result)) results.set(name, { ok: false, code: result.code, message: result.message });
+    for (const [index, result] of placed.entries()) {
+      if (isKeyfleetError(result)) results[places[index]!] = { code: result.code, message: result.message };
       else {
-        results.set(name, { ok: true, sha256: result.sha256, sizeBytes: result.sizeBytes });
+        results[places[index]!] = { sha256: result.sha256 };
         this.stats.bytesIn += result.sizeBytes;
         this.stats.puts++;
       }
-    });
-    const lost: PullResult = { ok: false, code: 'KF_VOLUME_UNAVAILABLE', message: `${from} ended its answer early` };
-    const body = packr.pack({ results: values.map(({ key }) => results.get(Buffer.from(key).toString('latin1')) ?? lost) });
+    }
+    while (results.length < keys.length) results.push({ code: 'KF_VOLUME_UNAVAILABLE', message: `${from} ended its answer early` });
+    const body = packResults(results);
     response.writeHead(200, { 'content-type': 'application/vnd.msgpack', 'content-length': body.length });
     response.end(body);
   }
@@ -341,11 +349,9 @@ class VolumeService {
   }
 
   async #batchDelete(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { values } = decode<{ values: readonly { key: Bytes; upToVersion: number }[] }>(
-      await readBody(request, { limits: this.#limits }),
-    );
+    const { keys, versions } = decode<DeleteRequest>(await readBody(request, { limits: this.#limits }));
     this.#fence(request)();
-    const deleted = await this.#directory.deleteMany(values);
+    const deleted = await this.#directory.deleteMany(keys.map((key, index) => ({ key, upToVersion: versions[index]! })));
     this.stats.deletes += deleted;
     sendJson(response, 200, { deleted });
   }

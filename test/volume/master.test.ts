@@ -214,6 +214,26 @@ describe('starting a master', () => {
     await expectAll(40);
   });
 
+  test('with exchanged addresses and a new volume at the front of the list: the identity decides', async () => {
+    const ports = fleet.volumes.map(({ port }) => port);
+    for (const index of [0, 1]) await fleet.stopVolume(index);
+    await fleet.reviveVolume(0, ports[1]!);
+    await fleet.reviveVolume(1, ports[0]!);
+    const before = await Promise.all([0, 1].map((index) => fleet.filesOn(index)));
+    await fleet.start();
+    expect(fleet.master!.master.metakeys.moveState).toBe('settled');
+    await expectAll(40);
+    expect(await Promise.all([0, 1].map((index) => fleet.filesOn(index)))).toEqual(before);
+    await fleet.stopMaster();
+    const added = await fleet.addVolume();
+    await fleet.start({ volumes: [added, ...fleet.addresses.slice(0, 2)] });
+    await fleet.master!.mover.settled();
+    expect(await fleet.filesOn(2)).toBeGreaterThan(3);
+    // As if it stood at the end: what was on the others stays there or goes to it.
+    for (const index of [0, 1]) expect(await fleet.filesOn(index)).toBeLessThanOrEqual(before[index]!);
+    await expectAll(40);
+  });
+
   test('with one more moves its share to it', async () => {
     await fleet.addVolume();
     await fleet.start();

@@ -61,7 +61,8 @@ async function makeTree(dir: string, { files, largeBytes }: { readonly files: nu
   await large.close();
 }
 
-async function digestTree(dir: string): Promise<string> {
+/** One digest of all names and bytes below a directory. */
+export async function digestTree(dir: string): Promise<string> {
   const hash = createHash('sha256');
   const names = (await readdir(dir, { recursive: true, withFileTypes: true }))
     .filter((entry) => entry.isFile())
