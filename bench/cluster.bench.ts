@@ -10,9 +10,9 @@
 //
 //   npm run bench -- cluster [--large] [--seconds N] [--in 1,64] [--ops set,lease] [--only '1 shard'] [--profile DIR]
 import { type ChildProcess, fork } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { freshBytes, utf8 } from '../src/base/bytes.ts';
 import { showCount } from '../src/base/units.ts';
@@ -190,8 +190,7 @@ async function main(): Promise<void> {
   const inFlights = flags.in.split(',').map(Number);
   const ops = flags.ops.split(',') as Op[];
   const wanted = (name: string): boolean => flags.only === undefined || flags.only.split(';').includes(name);
-  const ofThisClone = resolve('node_modules/.cache/nats-server/nats-server');
-  const binary = await findNatsServer({ path: existsSync(ofThisClone) ? ofThisClone : undefined });
+  const binary = await findNatsServer();
   const load = loadavg()[0]!.toFixed(1);
   console.log(
     `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown'}, Node ${process.version}, load ${load}; nats-server ${binary.version}; ${showCount(keyCount)} keys, ${VALUE_BYTES}-byte values, ${seconds} s each`,

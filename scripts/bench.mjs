@@ -12,7 +12,8 @@ if (!name || !names.includes(name)) {
   process.exit(2);
 }
 ensureInstalled();
-const outDir = join(root, 'node_modules', '.cache', 'keyfleet-bench');
+// As deep as the sources, so that what these look for beside themselves is found.
+const outDir = join(root, 'node_modules', '.keyfleet-bench');
 mkdirSync(outDir, { recursive: true });
 const out = join(outDir, `${name}.mjs`);
 const { build } = await import('esbuild');

@@ -19,6 +19,8 @@ export interface ClusterOptions {
   readonly hasLinks?: boolean;
   /** Where a node has its data, for one with a small disk. */
   readonly dirOf?: (index: number) => string | undefined;
+  /** Serves the keyspace `ledger` too (the default). */
+  readonly hasLedger?: boolean;
   /** More flags for every node. */
   readonly args?: readonly string[];
 }
@@ -69,6 +71,11 @@ export class ClusterProcesses {
     return this.#nodes.filter(({ process }) => process).map(({ httpPort }) => `http://127.0.0.1:${httpPort}`);
   }
 
+  /** Of those nodes that run. */
+  get pids(): number[] {
+    return this.#nodes.flatMap(({ process }) => process?.child.pid ?? []);
+  }
+
   urlOf(index: number): string {
     return `http://127.0.0.1:${this.#nodes[index]!.httpPort}`;
   }
@@ -102,21 +109,11 @@ export class ClusterProcesses {
   launchNode(index: number): void {
     const node = this.#nodes[index]!;
     const nats = (node.links.length > 0 ? node.links.map(({ port }) => port) : this.nats.ports).map((port) => `nats://127.0.0.1:${port}`);
-    const { shards = 6, args = [] } = this.#options;
-    node.process = new KeyfleetProcess([
-      ...['serve', '--cluster', 'test', '--node', node.id, '--dir', node.dir, '--nats', nats.join(','), '--allow-unsafe-nats'],
-      ...[
-        '--resp',
-        String(node.respPort),
-        '--http',
-        String(node.httpPort),
-        '--shards',
-        String(shards),
-        '--module',
-        `ledger=${LEDGER}`,
-        ...args,
-      ],
-    ]);
+    const { shards = 6, hasLedger = true, args = [] } = this.#options;
+    const ports = ['--resp', String(node.respPort), '--http', String(node.httpPort)];
+    const cluster = ['--cluster', 'test', '--node', node.id, '--dir', node.dir, '--nats', nats.join(','), '--allow-unsafe-nats'];
+    const ledger = hasLedger ? ['--module', `ledger=${LEDGER}`] : [];
+    node.process = new KeyfleetProcess(['serve', ...cluster, ...ports, '--shards', String(shards), ...ledger, ...args]);
   }
 
   async ready(index: number): Promise<void> {

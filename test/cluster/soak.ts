@@ -47,6 +47,15 @@ export async function soak(options: {
     hasLinks: true,
     dirOf: (index) => (index === 2 ? disk?.dir : undefined),
   });
+  // Ended by hand, it leaves nothing behind either.
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(name, () => {
+      void cluster.stop().then(() => {
+        disk?.remove();
+        process.exit(130);
+      });
+    });
+  }
   const tallies = new Map<string, Tally>();
   let [answered, retried] = [0, 0];
   let wrong: string[] = [];

@@ -81,6 +81,11 @@ ${options}
     return this.#servers.map(({ port }) => port);
   }
 
+  /** Of those that run. */
+  get pids(): number[] {
+    return this.#servers.flatMap(({ process }) => process?.pid ?? []);
+  }
+
   get urls(): string[] {
     return this.#servers.map(({ port }) => `nats://127.0.0.1:${port}`);
   }
