@@ -32,6 +32,8 @@ export interface ReplicaPeers {
   waitsFor?(shard: number, seq: number): void;
   /** Another leads than before, or nobody does. */
   leaderChanged?(): void;
+  /** Somebody waits for the storages of other replicas: they are to say at once how far they are, for a while. */
+  urge?(): void;
   /** The log is gone: nothing can be appended nor read any more. */
   logLost?(): void;
 }
@@ -53,6 +55,8 @@ export interface ReplicaDriverOptions<Value, Command, Reply, Query, Answer> {
   readonly limits?: Partial<ReplicaLimits>;
 }
 
+/** So long a replica reports at once when it was asked to. */
+const URGED_MS = 2_000;
 const NO_KEY: Bytes = new Uint8Array(0);
 /** Entries that are handed over at a time when the log is read. */
 const READ_BATCH = 64;
@@ -68,6 +72,8 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   readonly #tickMs: number;
   readonly #stopListening: readonly (() => void)[];
   #turnEndIsDue = false;
+  #urgedUntilMs = Number.NEGATIVE_INFINITY;
+  #lastUrgeMs = Number.NEGATIVE_INFINITY;
   #cancelTick: () => void = () => {};
   #stopped = false;
 
@@ -88,7 +94,10 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
     });
     this.replica = new Replica({ ...options, host: this, now: clock.now() });
     this.#stopListening = [
-      storage.onDurable((durable) => this.replica.storageDurable(durable)),
+      storage.onDurable((durable) => {
+        this.replica.storageDurable(durable);
+        if (this.#clock.now().monoMs < this.#urgedUntilMs) this.#reportNow();
+      }),
       storage.onFailed((error) => this.stop(new KeyfleetError('KF_STORAGE_FAILED', messageOf(error), { cause: error }))),
     ];
     this.#armTick();
@@ -99,6 +108,7 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   submit(command: EntryCommand<Command>, sink: ReplySink<Reply>, token: number, ack?: AckLevel): void {
     if (this.#stopped) sink.failed(token, stopped());
     else this.replica.submit(command, sink, token, this.#clock.now(), ack);
+    if (ack === 'log+quorum') this.#urge();
   }
 
   /** @see Replica.ask */
@@ -114,6 +124,25 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   /** Answers what `look` finds in this replica's data, as true as the answer to a query. */
   look<T>(look: () => T, sink: ReplySink<T>, token: number, mode: ReadMode = 'lease', minSeq = 0): void {
     this.#ask({ key: NO_KEY, query: undefined, many: false, look, sink, token }, mode, minSeq);
+  }
+
+  /** The leader wants to hear at once how far the storage of this replica is, for a while. */
+  urged(): void {
+    if (this.#stopped) return;
+    this.#urgedUntilMs = this.#clock.now().monoMs + URGED_MS;
+    this.#reportNow();
+  }
+
+  #reportNow(): void {
+    const { leads, state, durableSeq, self } = this.replica;
+    if (!leads && state.leader !== '' && state.leader !== self) this.report(state.leader, durableSeq);
+  }
+
+  #urge(): void {
+    const nowMs = this.#clock.now().monoMs;
+    if (nowMs - this.#lastUrgeMs < URGED_MS / 2) return;
+    this.#lastUrgeMs = nowMs;
+    this.#peers.urge?.();
   }
 
   /** Somebody says that the log has grown. */

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
+import { utf8 } from '../../src/base/bytes.ts';
 import type { ClusterNode } from '../../src/node/cluster/cluster-node.ts';
-import { add, type Counters, InProcessCluster, read, waitFor } from './in-process-cluster.ts';
+import { add, type Counters, InProcessCluster, QUICK_TIMING, read, waitFor } from './in-process-cluster.ts';
 
 describe('leaders of a cluster', () => {
   let cluster: InProcessCluster;
@@ -54,6 +55,22 @@ describe('leaders of a cluster', () => {
     const count = await writing;
     for (let i = 0; i < 4; i++) expect(await read(counters.get('a')!, `busy ${i}`)).toBe(count);
     expect(await addAll('a')).toEqual(Array(20).fill(2));
+  });
+
+  test('answer as soon as a second disk has a command, when that is asked for', async () => {
+    cluster = new InProcessCluster();
+    // Nobody says of himself how far he is.
+    const slow = { timing: { ...QUICK_TIMING, reportMs: 60_000 } };
+    const a = await cluster.start('a', slow);
+    await Promise.all([cluster.start('b', slow), cluster.start('c', slow)]);
+    const all = await cluster.counters(a, { shards: 2 });
+    for (let i = 1; i <= 20; i++) {
+      const answer = await new Promise((resolve, reject) => {
+        const sink = { settled: (_: number, reply: number) => resolve(reply), failed: (_: number, error: Error) => reject(error) };
+        all.submit(utf8('key'), { kind: 'add', by: 1 }, sink, 0, undefined, { ack: 'log+quorum' });
+      });
+      expect(answer).toBe(i);
+    }
   });
 
   test('and followers find all they had after every node has stopped', async () => {

@@ -25,7 +25,16 @@ import { MetaClient } from './meta-client.ts';
 import { META_KEYSPACE, MetaReplica } from './meta-replica.ts';
 import type { MetaView } from './meta-view.ts';
 import { checkFormat } from './node-format.ts';
-import { decodeSnapshotAnswer, encodeReport, encodeSnapshotRequest, MEMBERS, REPORT, SNAPSHOT } from './node-messages.ts';
+import {
+  decodeSnapshotAnswer,
+  encodeReport,
+  encodeShard,
+  encodeSnapshotRequest,
+  MEMBERS,
+  REPORT,
+  SNAPSHOT,
+  URGE,
+} from './node-messages.ts';
 import { nodeService } from './node-service.ts';
 import { RemovedShards } from './removed-shards.ts';
 import { decodeJson } from './reports.ts';
@@ -92,6 +101,7 @@ export class ClusterNode {
       limits,
       maxValueBytes: options.maxValueBytes ?? 512 * MIB,
       report: (to, report) => transport.send(to, REPORT, encodeReport(report)),
+      urge: (to, shard) => transport.send(to, URGE, encodeShard(shard)),
       askForSnapshot: (to, request) => {
         requestWhole(transport, to, SNAPSHOT, encodeSnapshotRequest(request), SNAPSHOT_TIMEOUT_MS)
           .then((answer) => {
@@ -194,11 +204,12 @@ export class ClusterNode {
 
   /**
    * Serves a keyspace, and makes it first if there is none of that name.
-   * @throws KF_BAD_KEYSPACE, KF_BAD_POLICY, KF_KEYSPACE_MISMATCH, KF_NO_NODES, KF_UNAVAILABLE, KF_OUTCOME_UNKNOWN: then it may be done again.
+   * @throws KF_BAD_KEYSPACE, KF_BAD_POLICY, KF_KEYSPACE_MISMATCH, KF_NOT_SUPPORTED for a hook, KF_NO_NODES, KF_UNAVAILABLE, KF_OUTCOME_UNKNOWN: then it may be done again.
    */
   async registerKeyspace<V, C, R, Q, A>(name: string, options: KeyspaceOptions<V, C, R, Q, A>): Promise<ClusterKeyspace<V, C, R, Q, A>> {
-    const { module, scheme = 'hash', shards: count = DEFAULT_SHARD_COUNT, policy = {} } = options;
+    const { module, scheme = 'hash', shards: count = DEFAULT_SHARD_COUNT, policy = {}, hook } = options;
     checkKeyspace(name, count);
+    if (hook) throw new KeyfleetError('KF_NOT_SUPPORTED', `keyspace ${name}: hooks are told on one machine only, for now`);
     this.#modules.set(module.name, module as unknown as AnyModule);
     const starts = evenStarts(positionScheme(scheme), count);
     const { keyspace } = await this.#client.run<KeyspaceReply>({ kind: 'register', name, module: module.name, scheme, starts, policy });

@@ -47,6 +47,8 @@ export interface ShardSurroundings {
   readonly maxValueBytes: number;
   /** Tells a node how far this one has come with a shard that it leads. */
   readonly report: (to: string, report: SeqReport) => void;
+  /** Asks a node to say at once how far its storage is with a shard, for a while. */
+  readonly urge: (to: string, shard: number) => void;
   readonly askForSnapshot: (to: string, request: SnapshotRequest) => void;
   readonly onGarbage: () => void;
   readonly onError: (error: Error) => void;
@@ -254,6 +256,9 @@ export class HostedShard {
       peers: {
         report: (leader, seq, vote) => this.#world.report(leader, { shard: this.id, seq, isDurable: true, vote }),
         differs: this.#world.onError,
+        urge: () => {
+          for (const peer of this.#options.peers()) this.#world.urge(peer, this.id);
+        },
         wantSnapshot: () => clock.atTurnEnd(() => this.#bring()),
         ran: (entry, seq, { control }) => {
           const [first] = entry.commands;

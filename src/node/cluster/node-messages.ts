@@ -8,6 +8,7 @@ import type { SnapshotAnswer, SnapshotRequest } from '../snapshot-transfer.ts';
 export const REPORT = 'report';
 export const SNAPSHOT = 'snapshot';
 export const CLAIM = 'claim';
+export const URGE = 'urge';
 export const MEMBERS = 'members';
 
 /** A replica says how far it has come, and what it found when the replicas last compared what they have. */

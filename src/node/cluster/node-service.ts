@@ -16,6 +16,7 @@ import {
   MEMBERS,
   REPORT,
   SNAPSHOT,
+  URGE,
 } from './node-messages.ts';
 import { encodeJson } from './reports.ts';
 import type { ShardHost } from './shard-host.ts';
@@ -52,6 +53,9 @@ export function nodeService({ nodeId, calls, host, heartbeat, source, large, met
         return large.wrap(heartbeat.heard(payload));
       case CLAIM:
         host.get(decodeShard(payload))?.driver?.claimSoon();
+        return NOTHING;
+      case URGE:
+        host.get(decodeShard(payload))?.driver?.urged();
         return NOTHING;
       case MEMBERS:
         return large.wrap(encodeJson(meta.cluster.nodes.filter(({ status }) => status !== 'left').map(({ id }) => id)));
