@@ -32,7 +32,8 @@ async function untilEmpty(client: NodesClient, id: string, first: ClusterReport)
   let report = first;
   for (let told = -1; ; ) {
     const node = nodeOf(report);
-    const left = node?.replicas ?? 0;
+    // What it leads for a moment longer counts too.
+    const left = Math.max(node?.replicas ?? 0, node?.leads ?? 0);
     if (left !== told) process.stderr.write(`${id}: ${total - left} of ${total} copies have left\n`);
     told = left;
     // Somebody may take the drain back meanwhile.

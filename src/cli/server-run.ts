@@ -65,12 +65,12 @@ export async function runServer(settings: ServeSettings): Promise<number> {
   const doors: { resp?: RespServer; http?: HttpServer } = {};
   try {
     await openDoors();
+    await host?.node.setAddresses(addressesOf(doors, settings));
   } catch (error) {
     await closeAll(doors, log);
     await store.close();
     throw withAdvice(error);
   }
-  await host?.node.setAddresses(addressesOf(doors, settings));
   for (const risk of host?.risks ?? []) log.warn({ risk }, 'the NATS servers');
   for (const { name, module, isServed } of store.listKeyspaces()) {
     if (!isServed) log.warn({ keyspace: name, module }, 'not served: its value module was not given (--module)');
