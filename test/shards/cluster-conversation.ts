@@ -1,4 +1,5 @@
 import { fromUtf8, utf8 } from '../../src/base/bytes.ts';
+import { RemovedShards } from '../../src/node/cluster/removed-shards.ts';
 import { murmur3Position } from '../../src/partition/hash/murmur3-x86-128.ts';
 import { decodeEntry, type Entry, type EntryCommand, encodeEntry } from '../../src/shard/entry.ts';
 import { stateKey } from '../../src/shard/key-layout.ts';
@@ -6,7 +7,6 @@ import { type Hosted, hostedBy, type LogName } from '../../src/shard/meta/hostin
 import type { Workflow } from '../../src/shard/meta/shard-map.ts';
 import { type ClusterSight, nextStep } from '../../src/shard/meta/workflow-step.ts';
 import { type PlainCommand, plain, plainBytes } from '../../src/shard/plain-bytes.ts';
-import { ShardRemoval } from '../../src/shard/replica/shard-removal.ts';
 import { SnapshotReader, SnapshotWriter } from '../../src/shard/replica/snapshot.ts';
 import { ShardMachine } from '../../src/shard/shard-machine.ts';
 import { decodeShardState, encodeShardState, newShardState, type ShardState } from '../../src/shard/shard-state.ts';
@@ -37,10 +37,9 @@ function openMachine(storage: MemoryStorage, state: ShardState, keyspaceId: numb
 interface Process {
   readonly machines: Map<number, Machine>;
   readonly bringing: Map<number, { readonly giver: Process; readonly reader: SnapshotReader; readonly writer: SnapshotWriter }>;
-  readonly removing: Map<number, ShardRemoval>;
 }
 
-const newProcess = (): Process => ({ machines: new Map(), bringing: new Map(), removing: new Map() });
+const newProcess = (): Process => ({ machines: new Map(), bringing: new Map() });
 
 class Node {
   readonly id: string;
@@ -218,11 +217,7 @@ export class ClusterConversation {
       const step = this.#bring(node, one) ?? this.#run(node, one);
       if (step !== undefined) return step;
     }
-    for (const shard of this.#keyspaceOf.keys()) {
-      if (hosted.some((one) => one.shard === shard) || !node.stateOf(shard)) continue;
-      return this.#remove(node, shard);
-    }
-    return this.#append(node);
+    return this.#remove(node) ?? this.#append(node);
   }
 
   /** Brings the data of a shard of which there is no sound copy here. */
@@ -283,21 +278,18 @@ export class ClusterConversation {
     return `runs s${shard} up to entry ${machine.state.applied}`;
   }
 
-  #remove(node: Node, shard: number): string {
-    const { removing, machines } = node.process;
-    let removal = removing.get(shard);
-    if (removal) {
-      while (!removal.step(3));
-      removing.delete(shard);
-      return `has nothing of s${shard} any more`;
+  /** Gives up what it is to have no more, and then removes what it had of it. */
+  #remove(node: Node): string | undefined {
+    const removed = new RemovedShards(node.storage, (shard) => this.#keyspaceOf.get(shard));
+    const hosted = this.#hosted(node);
+    for (const state of removed.stored()) {
+      if (hosted.some(({ shard }) => shard === state.id)) continue;
+      node.process.machines.delete(state.id);
+      node.process.bringing.delete(state.id);
+      removed.left(state, this.#keyspaceOf.get(state.id)!);
+      return `gives s${state.id} up`;
     }
-    machines.delete(shard);
-    const beside = [...this.#keyspaceOf.keys()].flatMap((other) => node.stateOf(other) ?? []);
-    removal = new ShardRemoval({ storage: node.storage, state: node.stateOf(shard)!, keyspaceId: this.#keyspaceOf.get(shard)!, beside });
-    removal.begin();
-    if (removal.step(3)) return `has nothing of s${shard} any more`;
-    removing.set(shard, removal);
-    return `begins to remove s${shard}`;
+    return removed.remove((work) => work(node.storage)) ? 'removes what is left' : undefined;
   }
 
   /** The step of a split or of a merge that is for a shard which this node leads. */
@@ -427,7 +419,7 @@ export class ClusterConversation {
     const known = node.process.machines.get(shard);
     if (known) return known;
     const state = node.stateOf(shard);
-    if (!state || state.status === 'faulted' || node.process.removing.has(shard)) return undefined;
+    if (!state || state.status === 'faulted') return undefined;
     const machine = openMachine(node.storage, state, this.#keyspaceOf.get(shard)!);
     node.process.machines.set(shard, machine);
     return machine;

@@ -1,17 +1,6 @@
 import { type Bytes, concatBytes, fromUtf8, utf8 } from '../../base/bytes.ts';
-import {
-  behindPrefix,
-  expiryKey,
-  hookCursorKey,
-  parseStorageKey,
-  positionStart,
-  RECORD,
-  sessionRange,
-  stateKey,
-  systemKey,
-  tableStart,
-} from '../../shard/key-layout.ts';
-import { decodeRecordHeader, type RecordHeader } from '../../shard/record.ts';
+import { behindPrefix, hookCursorKey, positionStart, sessionRange, stateKey, systemKey, tableStart } from '../../shard/key-layout.ts';
+import { expiryOf } from '../../shard/replica/shard-data.ts';
 import { decodeShardState, type PositionRange, type ShardState } from '../../shard/shard-state.ts';
 import { removeCounts } from '../../shard/slot-counts.ts';
 import type { Storage } from '../../storage/storage.ts';
@@ -36,7 +25,6 @@ const STATES = systemKey('s', new Uint8Array(0));
 export class RemovedShards {
   readonly #storage: Storage;
   readonly #keyspaceIdOf: (shard: number) => number | undefined;
-  readonly #header: RecordHeader = { expireAtMs: undefined, generation: 0, sizeBytes: 0, key: undefined };
   #isDue = true;
 
   /** `keyspaceIdOf`: of a shard that is here, as far as that is known. */
@@ -94,7 +82,7 @@ export class RemovedShards {
     for (const { from, to } of without(range, sameTable)) {
       const pairs = this.#storage.scan({ from: positionStart(table, from), to: positionStart(table, to), limit: SLICE - doomed.length });
       for (const { key, value } of pairs) {
-        const expiry = this.#expiryOf(key, value);
+        const expiry = expiryOf(table, key, value);
         if (expiry) doomed.push(expiry);
         doomed.push(key);
       }
@@ -109,13 +97,6 @@ export class RemovedShards {
       if (doomed.length >= SLICE) return doomed;
     }
     return doomed;
-  }
-
-  #expiryOf(key: Bytes, value: Bytes): Bytes | undefined {
-    if (parseStorageKey(key).tag !== RECORD) return undefined;
-    decodeRecordHeader(value, this.#header);
-    const { expireAtMs } = this.#header;
-    return expireAtMs === undefined ? undefined : expiryKey(key, expireAtMs);
   }
 }
 
