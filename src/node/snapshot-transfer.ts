@@ -1,7 +1,7 @@
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { SnapshotReader, SnapshotWriter } from '../shard/replica/snapshot.ts';
-import { decodeShardState, encodeShardState } from '../shard/shard-state.ts';
+import { decodeShardState, encodeShardState, type ShardState } from '../shard/shard-state.ts';
 import type { Storage, StorageSnapshot } from '../storage/storage.ts';
 import type { GroupCommit } from './group-commit.ts';
 import type { NodeClock } from './node-clock.ts';
@@ -129,6 +129,8 @@ export interface SnapshotFetchOptions {
   /** What this replica had run itself: a snapshot of no later entry helps it nothing, and it asks another peer. Default: any will do. */
   readonly beyond?: number;
   readonly send: (to: string, request: SnapshotRequest) => void;
+  /** Told what is about to be installed. False: not now, and it is asked for again in a while. */
+  readonly onBegin?: (state: ShardState) => boolean;
   /** The shard is installed, at the entry that its stored state says. */
   readonly onDone: () => void;
 }
@@ -163,7 +165,7 @@ export class SnapshotFetch {
       return;
     }
     try {
-      if (answer.state) this.#install(answer.state);
+      if (answer.state && !this.#install(answer.state)) return;
       if (!this.#writer) return;
       if (answer.chunk) this.#writer.take(answer.chunk);
       else this.#writer.finish(answer.hash);
@@ -190,11 +192,17 @@ export class SnapshotFetch {
     this.#cancelTimer();
   }
 
-  #install(state: Bytes): void {
-    const { storage, commits, keyspaceId } = this.#options;
-    this.#writer = new SnapshotWriter(storage, decodeShardState(state), keyspaceId);
+  #install(bytes: Bytes): boolean {
+    const { storage, commits, keyspaceId, onBegin } = this.#options;
+    const state = decodeShardState(bytes);
+    if (onBegin?.(state) === false) {
+      this.#sends = RESENDS;
+      return false;
+    }
+    this.#writer = new SnapshotWriter(storage, state, keyspaceId);
     this.#writer.begin();
     while (!this.#writer.clear(CLEARED_AT_A_TIME)) commits.commit();
+    return true;
   }
 
   #begin(): void {

@@ -6,6 +6,7 @@ import type { ControlCommand } from '../../src/shard/control-command.ts';
 import { decodeEntry, type Entry, encodeEntry } from '../../src/shard/entry.ts';
 import { stateKey } from '../../src/shard/key-layout.ts';
 import { type PlainCommand, plain, plainBytes } from '../../src/shard/plain-bytes.ts';
+import { SnapshotReader } from '../../src/shard/replica/snapshot.ts';
 import { ShardMachine } from '../../src/shard/shard-machine.ts';
 import { decodeShardState, encodeShardState, newShardState } from '../../src/shard/shard-state.ts';
 import { SlotCounts } from '../../src/shard/slot-counts.ts';
@@ -407,4 +408,21 @@ test('a shard of a release without counts by slot is read, and says that they ar
   old.set(now.subarray(now.length - leader), old.length - leader);
   old[0] = 2;
   expect(decodeShardState(old)).toEqual({ ...state, countsSince: -1 });
+});
+
+test("a shard that was taken over has no snapshot any more: its records are its left neighbour's", () => {
+  const shards = new Shards();
+  shards.split(shards.at(0), 0x8000_0000);
+  const [left, right] = shards.inOrder() as [Machine, Machine];
+  const snapshot = (): SnapshotReader => new SnapshotReader(shards.storage, right.state.id, 0, 1_000);
+  expect(snapshot().state.status).toBe('serving');
+  shards.step(left, { kind: 'merge-prepare', op: 9, right: right.state.id });
+  shards.step(right, { kind: 'freeze', op: 9, left: left.state.id });
+  expect(snapshot().state.status).toBe('frozen');
+  const { id, applied, hash } = right.state;
+  shards.step(left, { kind: 'merge-commit', op: 9, right: id, rightSeq: applied, rightHash: hash });
+  expect(snapshot).toThrow(expect.objectContaining({ code: 'KF_SHARD_FAULTED' }));
+  // Also when the left one has given that part away since.
+  shards.step(left, { kind: 'split-mark', op: 10, at: 0x4000_0000, child: 77 });
+  expect(snapshot).toThrow(expect.objectContaining({ code: 'KF_SHARD_FAULTED' }));
 });

@@ -61,8 +61,11 @@ export interface HostedShardOptions {
   readonly rank: number;
   /** The other nodes that may have its data. */
   readonly peers: () => readonly string[];
-  /** Another shard here still changes what lies in its range: its data are not to be brought before that has caught up. */
-  readonly isBlocked?: () => boolean;
+  /**
+   * Another shard here still changes what lies in its range, or in that which its data elsewhere have: they are not to be brought before that has
+   * caught up.
+   */
+  readonly isBlocked?: (range?: PositionRange) => boolean;
   /** Where a shard begins that has never been here; undefined: from another node's data only. */
   readonly begin: ShardState | undefined;
   /** Of a shard that was cut from one here just now: its counts by slot, which are at hand. */
@@ -299,6 +302,7 @@ export class HostedShard {
       clock,
       peers,
       send: askForSnapshot,
+      onBegin: ({ range }) => !this.#options.isBlocked?.(range),
       ...(stored && stored.status !== 'faulted' ? { beyond: stored.applied } : {}),
       onDone: () => {
         this.#fetch = undefined;

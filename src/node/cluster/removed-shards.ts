@@ -41,10 +41,15 @@ export class RemovedShards {
   /** A shard is not on this node any more: its state goes now, its records later. Joins the open batch. */
   left(state: ShardState, keyspaceId: number): void {
     const { id, table, range } = state;
+    this.givenUp(id);
+    this.#note(id, { keyspaceId, table, range, sessions: true });
+  }
+
+  /** A shard's state goes, and its records become another's. Joins the open batch. */
+  givenUp(id: number): void {
     this.#storage.delete(stateKey(id));
     removeCounts(this.#storage, id);
     this.#storage.delete(hookCursorKey(id));
-    this.#note(id, { keyspaceId, table, range, sessions: true });
   }
 
   /** A shard has gone on in another table. Joins the open batch. */

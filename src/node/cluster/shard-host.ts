@@ -4,7 +4,7 @@ import { stateKey } from '../../shard/key-layout.ts';
 import { type Hosted, hostedBy } from '../../shard/meta/hosting.ts';
 import { type KeyspaceRecord, META_SHARD_ID, mapOf } from '../../shard/meta/meta-records.ts';
 import { positionScheme } from '../../shard/position-scheme.ts';
-import { encodeShardState, newShardState } from '../../shard/shard-state.ts';
+import { encodeShardState, newShardState, type PositionRange } from '../../shard/shard-state.ts';
 import type { SlotCounts } from '../../shard/slot-counts.ts';
 import { type AnyModule, HostedShard, type ShardKeyspace, type ShardSurroundings } from './hosted-shard.ts';
 import type { MetaView } from './meta-view.ts';
@@ -143,7 +143,7 @@ export class ShardHost {
       keyspace,
       rank,
       peers: () => (this.#roles.get(id)?.replicas ?? replicas).filter((node) => node !== self),
-      isBlocked: () => this.#isOverlapped(keyspace.id, id),
+      isBlocked: (range) => this.#isOverlapped(keyspace.id, id, range),
       begin: undefined,
       counts: this.#born.get(id),
       countsOf: (other) => this.#shards.get(other)?.machine?.counts,
@@ -167,27 +167,45 @@ export class ShardHost {
 
   /**
    * A shard that lags behind runs entries for keys that have gone to another one since, and a parent before its mark would cut its child anew. So
-   * nothing is brought over a range that another shard here still has, unless that is frozen and changes no more.
+   * nothing is brought over a range that another shard here still has, unless that is frozen and changes no more. `range`: of what comes; default:
+   * as the map has it.
    */
-  #isOverlapped(keyspaceId: number, id: number): boolean {
-    const range = this.#meta.keyspaceOfId(keyspaceId)?.shards.find((one) => one.id === id)?.range;
+  #isOverlapped(keyspaceId: number, id: number, range = this.#rangeOf(keyspaceId, id)): boolean {
     if (!range) return false;
-    for (const state of this.#removed.stored()) {
+    for (const state of [...this.#removed.stored()]) {
       if (state.id === id || this.#shards.get(state.id)?.keyspace.id !== keyspaceId) continue;
       const isDone = state.status === 'frozen' || state.status === 'retired' || state.status === 'faulted';
-      if (!isDone && state.range.from < range.to && state.range.to > range.from) return true;
+      if (isDone || state.range.from >= range.to || state.range.to <= range.from) continue;
+      if (!this.#giveUp(state.id)) return true;
     }
     return false;
   }
 
+  #rangeOf(keyspaceId: number, id: number): PositionRange | undefined {
+    return this.#meta.keyspaceOfId(keyspaceId)?.shards.find((one) => one.id === id)?.range;
+  }
+
+  /**
+   * A shard was taken over, and cannot come to where it was: nobody who has run the merge can give its data any more. They are in those of its left
+   * neighbour, which must be brought whole. False: it is not so.
+   */
+  #giveUp(id: number): boolean {
+    const shard = this.#shards.get(id);
+    if (shard?.machine || (this.#roles.get(id)?.as ?? 'leaving') !== 'leaving') return false;
+    shard?.stop('it was taken over').catch(this.#world.onError);
+    this.#shards.delete(id);
+    this.#removed.givenUp(id);
+    this.#world.commits.wrote();
+    return true;
+  }
+
   /** What another shard here must run first is run as fast as its log can be read. When it is not here any more, it is in the data of other nodes. */
   #waits(shard: HostedShard, other: number): void {
-    const awaited = this.#shards.get(other);
-    if (!awaited) {
+    if (this.#giveUp(other)) {
       shard.bringAnew();
       return;
     }
-    awaited.driver?.logGrew();
+    this.#shards.get(other)?.driver?.logGrew();
     this.#world.clock.after(GO_ON_MS, () => shard.driver?.goOn());
   }
 }

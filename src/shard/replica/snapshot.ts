@@ -29,7 +29,8 @@ export class SnapshotReader {
   constructor(reader: ShardReader, shard: number, keyspaceId: number, chunkBytes: number) {
     const stored = reader.get(stateKey(shard));
     const state = stored && decodeShardState(stored);
-    if (!state || state.status === 'faulted') throw new KeyfleetError('KF_SHARD_FAULTED', `shard ${shard}: there is no sound copy here`);
+    if (!state || state.status === 'faulted' || isTakenOver(reader, state))
+      throw new KeyfleetError('KF_SHARD_FAULTED', `shard ${shard}: there is no sound copy here`);
     this.state = state;
     this.#reader = reader;
     this.#ranges = dataRanges(state, keyspaceId);
@@ -73,6 +74,14 @@ export class SnapshotReader {
     this.#hash = this.#chain.finish();
     return chunk;
   }
+}
+
+/** What lies in the range of a frozen shard is its left neighbour's, and newer, as soon as that has taken it over here. */
+function isTakenOver(reader: ShardReader, { status, peer, op }: ShardState): boolean {
+  const stored = status === 'frozen' || status === 'retired' ? reader.get(stateKey(peer)) : undefined;
+  if (!stored) return false;
+  const left = decodeShardState(stored);
+  return left.op > op || (left.op === op && left.phase === 'committed');
 }
 
 /** Installs the chunks of a snapshot. All calls write to the open batch, in slices that the caller commits as it likes. */
