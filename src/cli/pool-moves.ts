@@ -59,9 +59,9 @@ export function definePoolMoves(command: Command): void {
       const { runPoolOwner } = await import('./pool-owner.ts');
       process.exitCode = await runPoolOwner(flags);
     });
-  changing('add <server>', 'take in a server: host:port, host:port:weight or "host:port:weight name"')
+  changing('add <server> [name]', 'take in a server: host:port or host:port:weight, and what it is called')
     .option('--drop-strays', strays)
-    .action((server: string, flags: Flags) => change(flags, { action: 'add', server }));
+    .action((server: string, name: string | undefined, flags: Flags) => change(flags, { action: 'add', server: named(server, name) }));
   changing('remove <server>', 'move everything off a server and take it out')
     .option('--drop-strays', strays)
     .action((server: string, flags: Flags) => change(flags, { action: 'remove', server }));
@@ -78,10 +78,13 @@ export function definePoolMoves(command: Command): void {
   changing('split <server> <addresses...>', 'share the slots of a server with new ones, by replication').action(
     (server: string, addresses: string[], flags: Flags) => whole(flags, 'split', { server, addresses }),
   );
-  sub('plan <action> <server> [weight]', 'say what add, remove or reweight would move')
+  sub('plan <action> <server> [more]', 'say what add, remove or reweight would move; more: a name to add by, or a weight')
     .option('--json', 'print JSON')
-    .action((action: string, server: string, weight: string | undefined, flags: Flags) =>
-      change({ ...flags, dryRun: true }, { action, server, ...(weight === undefined ? {} : { weight: weightOf(weight) }) }),
+    .action((action: string, server: string, more: string | undefined, flags: Flags) =>
+      change(
+        { ...flags, dryRun: true },
+        { action, ...(action === 'add' ? { server: named(server, more) } : { server, ...weighed(more) }) },
+      ),
     );
   sub('status', 'show the servers, the moves and the routers').option('--json', 'print JSON').action(status);
   for (const [name, summary, done] of [
@@ -106,6 +109,15 @@ export function definePoolMoves(command: Command): void {
     .option('--against <address>', 'compare types, values and times to live with a copy of the server there')
     .option('--json', 'print JSON')
     .action(verify);
+}
+
+/** A server as a file has it, its name behind it. */
+function named(server: string, name: string | undefined): string {
+  return name === undefined ? server : `${server} ${name}`;
+}
+
+function weighed(weight: string | undefined): { readonly weight?: number } {
+  return weight === undefined ? {} : { weight: weightOf(weight) };
 }
 
 function weightOf(text: string): number {

@@ -60,7 +60,7 @@ export async function followMoves(flags: OwnerFlags): Promise<void> {
         throw new KeyfleetError('KF_POOL_PLAN', `the moves stand still: ${now.trouble}; remove the cause, then \`keyfleet pool resume\``);
       const walked = now.keysExpected === 0 ? 0 : Math.min(1, now.keysMoved / now.keysExpected);
       const p99 = now.foregroundP99Ms === undefined ? '' : ` | foreground p99 ${now.foregroundP99Ms.toFixed(1)} ms`;
-      const note = `${showBytes(now.bytesPerSecond)}/s | ${showCount(now.slotsDone)} of ${showCount(now.slotsTotal)} slots${p99}`;
+      const note = `${showBytes(Math.round(now.bytesPerSecond))}/s | ${showCount(now.slotsDone)} of ${showCount(now.slotsTotal)} slots${p99}`;
       progress.update(now.slotsDone + Math.floor((now.slotsTotal - now.slotsDone) * walked * 0.99), now.keysMoved, note);
       await sleep(LOOK_EVERY_MS);
     }

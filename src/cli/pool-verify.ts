@@ -11,7 +11,7 @@ const LOOK_EVERY_MS = 250;
 /** Has the owner verify, shows how far it is and prints what it found. Answers whether all is as it should be. @throws what ended it. */
 export async function followVerify(flags: OwnerFlags, asked: object, json: boolean): Promise<boolean> {
   let now = await askOwner<VerifyStatus>(flags, 'verify', asked);
-  const progress = new Progress('verifying', 0);
+  const progress = new Progress('verifying', 0, { unit: 'keys' });
   try {
     for (; now.isRunning; now = await askOwner<VerifyStatus>(flags, 'verify')) {
       progress.update(0, now.keys);

@@ -51,6 +51,22 @@ describe.runIf(hasRedis)('a backend over a real server', () => {
     expect(String(Buffer.from((await other.request('GET', 'late')) as Uint8Array))).toBe('after');
   });
 
+  test('sends nothing while it may not, and what waits when it may again', async () => {
+    let may = false;
+    const one = backend(server.port, { auth: 'secret', maySend: () => may });
+    let isAnswered = false;
+    const answer = one.request('ECHO', 'late').finally(() => {
+      isAnswered = true;
+    });
+    await sleep(100);
+    expect([isAnswered, one.isUp]).toEqual([false, false]);
+    may = true;
+    expect(Buffer.from((await answer) as Uint8Array).toString()).toBe('late');
+    may = false;
+    const never = backend(server.port, { auth: 'secret', maySend: () => may, connectTimeoutMs: 200 });
+    await expect(never.request('ECHO', 'x')).rejects.toMatchObject({ code: 'KF_BACKEND_DOWN' });
+  });
+
   test('answers requests in their order, with text, bytes and large values', async () => {
     const one = backend(server.port, { auth: 'secret', db: 2 });
     const large = Buffer.alloc(200_000, 7);

@@ -57,10 +57,10 @@ afterAll(async () => {
 
 describe.runIf(hasRedis)('keyfleet pool, the subcommands', () => {
   test('plan, add, status, reweight, verify, remove: servers come and go', async () => {
-    const planned = await ok('plan', 'add', servers[2]!.address);
-    expect(planned).toMatch(/alpha to 127\.0\.0\.1:\d+: 2,7\d\d slots, about [\d,]+ keys/);
+    const planned = await ok('plan', 'add', servers[2]!.address, 'gamma');
+    expect(planned).toMatch(/alpha to gamma: 2,7\d\d slots, about [\d,]+ keys/);
     expect(planned).toMatch(/in all about [\d,]+ keys and .*, some \d/);
-    const added = await ok('add', `${servers[2]!.address}:1 gamma`);
+    const added = await ok('add', `${servers[2]!.address}:1`, 'gamma');
     expect(added).toMatch(/main, epoch \d+, 1 router\(s\), moves: idle/);
     expect(added).toMatch(/gamma .* weight 1 {2}5,461 slots \(33\.3 %\)/);
     expect(await ok('verify')).toContain('4,000 keys, each on its own server and on no other');
