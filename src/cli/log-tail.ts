@@ -3,7 +3,7 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 const EVERY_MS = 200;
 const CHUNK_BYTES = 64 * 1024;
 
-/** Follows a file that grows, from its end, also when another takes its name. Hands over whole lines. */
+/** Follows a file that grows, from its beginning, also when another takes its name. Hands over whole lines. */
 export class LogTail {
   readonly #path: string;
   readonly #onLine: (line: string) => void;
