@@ -41,6 +41,9 @@ Examples:
   keyfleet up start node-2      # what was killed`,
     )
     .action(async (serveArgs: readonly string[], flags: UpFlags) => {
+      const [first] = serveArgs;
+      if (first !== undefined && !first.startsWith('-'))
+        throw usage(`there is no \`keyfleet up ${first}\`; flags for serve stand behind --`);
       const { runUp } = await import('./up-run.ts');
       process.exitCode = await runUp(flags, serveArgs);
     });

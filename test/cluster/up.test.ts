@@ -130,7 +130,8 @@ describe.runIf(server !== undefined)('keyfleet up', () => {
     expect(failed.stderr).toContain('--shards');
   }, 60_000);
 
-  test('asking a directory that is none of its: KF_USAGE', async () => {
+  test('asking a directory that is none of its, or for what it cannot do: KF_USAGE', async () => {
     expect(await tell('list')).toMatchObject({ code: 2 });
+    expect(await tell('strat', 'node-2')).toMatchObject({ code: 2, stderr: expect.stringContaining('there is no `keyfleet up strat`') });
   }, 30_000);
 });
