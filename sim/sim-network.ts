@@ -47,6 +47,13 @@ export class SimNetwork<Process> {
     }
   }
 
+  /** A machine other than `name` whose process runs, if there is one, else any other. */
+  anyoneBut(name: string): string {
+    const others = [...this.#machines.values()].filter((machine) => machine.name !== name);
+    const running = others.filter(({ isRunning }) => isRunning);
+    return this.#scheduler.chance.pick(running.length > 0 ? running : others).name;
+  }
+
   /** From a machine to a client. */
   answer(from: string, label: string, deliver: () => void): void {
     if (this.#faults.strikes('message-lost', 40)) return;

@@ -1,6 +1,13 @@
 import type { Bytes } from '../../src/base/bytes.ts';
 import { checkPayload, closed, silent, Traffic, unreachable } from '../../src/transport/traffic.ts';
-import { DEFAULT_LIMITS, DEFAULT_TIMEOUT_MS, type Handler, type RequestOptions, type Transport } from '../../src/transport/transport.ts';
+import {
+  ANYONE,
+  DEFAULT_LIMITS,
+  DEFAULT_TIMEOUT_MS,
+  type Handler,
+  type RequestOptions,
+  type Transport,
+} from '../../src/transport/transport.ts';
 import { decodeAnswer, decodeRequest, encodeRequest } from '../../src/transport/wire.ts';
 import type { SimMachine } from '../sim-machine.ts';
 import type { SimNetwork } from '../sim-network.ts';
@@ -31,7 +38,8 @@ export class SimTransport implements Transport {
     this.#traffic.serve(handler);
   }
 
-  async request(to: string, method: string, payload: Bytes, { timeoutMs = DEFAULT_TIMEOUT_MS }: RequestOptions = {}): Promise<Bytes> {
+  async request(whom: string, method: string, payload: Bytes, { timeoutMs = DEFAULT_TIMEOUT_MS }: RequestOptions = {}): Promise<Bytes> {
+    const to = whom === ANYONE ? this.#network.anyoneBut(this.self) : whom;
     checkPayload(payload, this.maxPayloadBytes);
     const wire = encodeRequest({ from: this.self, method, payload, timeoutMs });
     const { done } = this.#traffic.begin(to, wire.length);
