@@ -36,7 +36,7 @@ const files = option('files', 0);
 if (files > 0) {
   const { treeRun } = await load('tree-run');
   const report = await treeRun({ files, largeBytes: option('large-mib', 0) * 1024 * 1024 });
-  console.log(report);
+  console.log({ ...report, importOutput: report.importOutput.trimEnd().split('\n').at(-1) });
   process.exit(report.same ? 0 : 1);
 }
 
