@@ -108,7 +108,9 @@ describe.skipIf(!hasRecentNats)('a cluster of three nodes', () => {
 
   test('tells a client that asked for the slots where to go, and every client that routes itself works', async () => {
     const aware = redisOf('node-1');
-    const slots = (await aware.cluster('SLOTS')) as unknown as [number, number, [string, number, string]][];
+    const slotsNow = async () => (await aware.cluster('SLOTS')) as unknown as [number, number, [string, number, string]][];
+    await waitFor('leaders on all nodes', async () => new Set((await slotsNow()).map(([, , [, port]]) => port)).size === 3);
+    const slots = await slotsNow();
     expect(slots[0]![0]).toBe(0);
     expect(slots.at(-1)![1]).toBe(16_383);
     const elsewhere = slots.find(([, , [, port]]) => port !== nodes.get('node-1')!.respPort)!;
