@@ -1,16 +1,9 @@
 import { once } from 'node:events';
 
-/** Standard output in large pieces, at the pace of whoever reads it. A reader that goes away (`| head`) ends the command without a word. */
+/** Standard output in large pieces, at the pace of whoever reads it. */
 export class TextOutput {
   #pending: string[] = [];
   #chars = 0;
-
-  constructor() {
-    process.stdout.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EPIPE') process.exit(0);
-      throw error;
-    });
-  }
 
   /** Keeps `text` for the next piece. */
   write(text: string): void {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Ended, KeyfleetServer, keyfleet } from './keyfleet-process.ts';
+import { type Ended, KeyfleetProcess, KeyfleetServer, keyfleet } from './keyfleet-process.ts';
 
 let scratch: string;
 const started: KeyfleetServer[] = [];
@@ -216,6 +216,13 @@ describe('the command line', () => {
       const help = await keyfleet([command, '--help']);
       expect([command, help.code, /Examples?:\n {2}/.test(help.stdout)]).toEqual([command, 0, true]);
     }
+  });
+
+  test('a reader that goes away, as head does, ends a command without a word', async () => {
+    const help = new KeyfleetProcess(['--help']);
+    help.child.stdout!.destroy();
+    const { code, stderr } = await help.ended;
+    expect([code, stderr]).toEqual([0, '']);
   });
 
   test('--version is that of the package', async () => {
