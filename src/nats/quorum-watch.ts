@@ -14,6 +14,10 @@ export interface QuorumWatchOptions {
 const LONGEST_PAUSE_MS = 30_000;
 const CLUSTER_NOT_AVAILABLE = 10008;
 
+/** A connection often comes back to the server that it left; then it leaves again, so many times at most. */
+const MAX_TURNS = 4;
+const TURN_MS = 300;
+
 /** Watches until the connection is closed. */
 export function watchQuorum(connection: NatsConnection, { everyMs = 2_000, failures = 2 }: QuorumWatchOptions = {}): void {
   let failed = 0;
@@ -26,7 +30,7 @@ export function watchQuorum(connection: NatsConnection, { everyMs = 2_000, failu
     } else if (++failed >= failures && !connection.isClosed()) {
       failed = 0;
       pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS);
-      await connection.reconnect().catch(() => {});
+      await leaveServer(connection);
     }
     arm();
   };
@@ -37,6 +41,14 @@ export function watchQuorum(connection: NatsConnection, { everyMs = 2_000, failu
   };
   arm();
   void connection.closed().then(() => clearTimeout(timer));
+}
+
+async function leaveServer(connection: NatsConnection): Promise<void> {
+  const left = connection.getServer();
+  for (let turn = 0; turn < MAX_TURNS && !connection.isClosed() && connection.getServer() === left; turn++) {
+    await connection.reconnect().catch(() => {});
+    await new Promise<void>((resolve) => setTimeout(resolve, TURN_MS).unref());
+  }
 }
 
 /** Only the servers' leader answers this, or one that has not heard of any says so. */

@@ -18,7 +18,8 @@ describe.runIf(hasRecentNats)('a connection to nats-servers', () => {
     await waitFor('a stream', () => manager.streams.add(streamConfig({ name: 'log', replicas: 3 })).then(() => true));
     const first = connection.getServer();
     servers.isolate(servers.ports.findIndex((port) => first.endsWith(`:${port}`)));
-    await waitFor('another server', async () => connection.getServer() !== first, 40_000);
+    // A server that did not lead the others goes on believing in their leader for about 20 s.
+    await waitFor('another server', async () => connection.getServer() !== first, 90_000);
     await waitFor('the stream', () => manager.streams.info('log').then(() => true));
     expect(connection.isClosed()).toBe(false);
     await connection.close();
