@@ -1,3 +1,5 @@
+import { lowerBound } from './ordered-keys.ts';
+
 // Stretches of keys in which nothing lives, as scans have found them.
 //
 // A deleted key stays in the order until its memtable is flushed. Whoever takes the first member of a sorted set again and again would pass over all that
@@ -26,7 +28,7 @@ export class DeadRuns {
     const starts = this.#starts;
     const ends = this.#ends;
     // Those that end before it stay, as do those that start behind it.
-    const first = firstNotBelow(ends, start);
+    const first = lowerBound(ends, start);
     let last = first;
     while (last < starts.length && starts[last]! <= end) last++;
     const from = first < last && starts[first]! < start ? starts[first]! : start;
@@ -45,7 +47,7 @@ export class DeadRuns {
 
   /** The start of the stretch that has the keys right below `key` in it. O(log n). */
   startBelow(key: string): string | undefined {
-    const at = firstNotBelow(this.#ends, key);
+    const at = lowerBound(this.#ends, key);
     const start = this.#starts[at];
     return start !== undefined && start < key ? start : undefined;
   }
@@ -75,7 +77,7 @@ export class DeadRuns {
   }
 
   #runOf(key: string): number {
-    const at = firstNotBelow(this.#ends, after(key));
+    const at = lowerBound(this.#ends, after(key));
     return at < this.#starts.length && this.#starts[at]! <= key ? at : -1;
   }
 }
@@ -83,16 +85,4 @@ export class DeadRuns {
 /** The first key behind `key`. */
 export function after(key: string): string {
   return `${key}\0`;
-}
-
-/** The first of `keys`, ascending, that is not below `key`. */
-function firstNotBelow(keys: readonly string[], key: string): number {
-  let low = 0;
-  let high = keys.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (keys[middle]! < key) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -192,7 +192,8 @@ export class KeyCursor {
   }
 }
 
-function lowerBound(keys: readonly string[], key: string): number {
+/** Where the first of `keys`, ascending, stands that is not below `key`. */
+export function lowerBound(keys: readonly string[], key: string): number {
   let low = 0;
   let high = keys.length;
   while (low < high) {

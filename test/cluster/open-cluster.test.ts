@@ -46,10 +46,10 @@ describe.skipIf(!hasRecentNats)('the store of a cluster', () => {
     expect(await b.query('visits', 'home', counter.get())).toBe(3);
     expect(await b.query('visits', 'home', counter.get(), { read: 'barrier' })).toBe(3);
     const twoDisks = { ack: 'log+quorum', retries: 3, retryIntervalMs: 100 } as const;
-    expect(await a.session().command(a.keyspace('notes'), 'todo', 'buy milk', twoDisks)).toBe(8);
-    expect(await c.command('notes', 'todo', ', and bread', { ack: 'log' })).toBe(19);
-    expect(await a.query('notes', 'todo', null)).toBe('buy milk, and bread');
-    await waitFor('the copies here', async () => (await b.query('notes', 'todo', null, { read: 'local' })) === 'buy milk, and bread');
+    expect(await a.session().command(a.keyspace('notes'), 'shopping', 'buy milk', twoDisks)).toBe(8);
+    expect(await c.command('notes', 'shopping', ', and bread', { ack: 'log' })).toBe(19);
+    expect(await a.query('notes', 'shopping', null)).toBe('buy milk, and bread');
+    await waitFor('the copies here', async () => (await b.query('notes', 'shopping', null, { read: 'local' })) === 'buy milk, and bread');
   });
 
   test('does a request of a session once, though it be sent again from elsewhere', async () => {
