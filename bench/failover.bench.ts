@@ -43,6 +43,7 @@ interface Nodes {
 class Probe {
   readonly #port: number;
   readonly #lastMs = new Map<string, number>();
+  readonly #lastErrors = new Map<string, string>();
   readonly #loops: Promise<void>[];
   #stop = false;
   #worstMs = 0;
@@ -73,7 +74,10 @@ class Probe {
     const sinceMs = performance.now();
     const endMs = sinceMs + 60_000;
     while ([...this.#lastMs.values()].some((lastMs) => lastMs < sinceMs)) {
-      if (performance.now() > endMs) throw new Error('keys are not answered for a minute');
+      if (performance.now() > endMs) {
+        const missing = [...this.#lastMs].filter(([, lastMs]) => lastMs < sinceMs).map(([key]) => `${key}: ${this.#lastErrors.get(key)}`);
+        throw new Error(`keys are not answered for a minute: ${missing.join('; ')}`);
+      }
       await sleep(10);
     }
   }
@@ -91,6 +95,7 @@ class Probe {
         const answer = await client.call('INCR', key);
         if (!/^:?\d+$/.test(String(answer))) {
           this.errors++;
+          this.#lastErrors.set(key, String(answer));
           await sleep(10);
           continue;
         }
@@ -98,8 +103,9 @@ class Probe {
         this.#worstMs = Math.max(this.#worstMs, nowMs - this.#lastMs.get(key)!);
         this.#lastMs.set(key, nowMs);
         this.answered++;
-      } catch {
+      } catch (error) {
         this.errors++;
+        this.#lastErrors.set(key, String(error));
         client?.close();
         client = undefined;
         await sleep(20);
@@ -171,6 +177,14 @@ try {
   client.close();
   if (sum < probe.answered) throw new Error(`${probe.answered} increments were answered and ${sum} are there`);
   console.log(`checksum: ${probe.answered} increments answered, ${sum} done, ${probe.errors} errors`);
+} catch (error) {
+  // What the nodes believe of shards that nobody leads.
+  for (const [index, id] of cluster.ids.entries()) console.error(`${id}:\n${cluster.logOf(index)}`);
+  for (const url of cluster.urls) {
+    const report: unknown = await (await fetch(`${url}/v1/nodes`)).json();
+    console.error(JSON.stringify(report, undefined, 2));
+  }
+  throw error;
 } finally {
   await Promise.all(probes.map((probe) => probe.stop()));
   await cluster.stop();

@@ -72,7 +72,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'challenger does not wait',
     why: 'it leads while the lease of another runs',
-    edits: [{ file: REPLICA, find: '(vacant ? 0 : leaseMs * (1 + drift))', replace: '(vacant ? 0 : leaseMs / 3)' }],
+    edits: [
+      { file: 'src/shard/replica/patience.ts', find: '(isVacant ? 0 : leaseMs * (1 + drift))', replace: '(isVacant ? 0 : leaseMs / 3)' },
+    ],
     hunt: 'stale-reads',
     firstSeed: 7,
     withinSeeds: 60,

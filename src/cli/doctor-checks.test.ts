@@ -11,6 +11,7 @@ const node = (id: string, change: Partial<NodeReport> = {}): NodeReport => ({
 const shard = (id: number, replicas: readonly string[], leader: string | null = replicas[0]!) => ({
   id,
   generation: 1,
+  here: null,
   leader,
   replicas,
   lag: {},
@@ -46,8 +47,10 @@ describe('what doctor makes of a cluster', () => {
   });
 
   test('shards that nobody leads, and a meta shard that nobody leads, are wrong', () => {
-    const keyspaces = [{ name: 'default', shards: [shard(1, ['a', 'b', 'c'], null)], workflows: [] }];
-    expect(said(of({ keyspaces, metaLeader: null }), 'wrong')).toEqual(['nobody leads the meta shard', 'default: nobody leads shard 1']);
+    const alone = { ...shard(1, ['a', 'b', 'c'], null), here: 'follows b in epoch 7' };
+    const findings = of({ keyspaces: [{ name: 'default', shards: [alone], workflows: [] }], metaLeader: null });
+    expect(said(findings, 'wrong')).toEqual(['nobody leads the meta shard', 'default: nobody leads shard 1']);
+    expect(findings.find(({ what }) => what.includes('shard 1'))?.advice).toContain('a, shard 1: follows b in epoch 7');
   });
 
   test('too few zones, several releases, a copy that lags, a workflow that hangs, unsafe NATS servers: risks', () => {

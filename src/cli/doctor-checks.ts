@@ -119,7 +119,7 @@ function checkNodes({ nodes, replication, metaLeader, unready }: ClusterReport, 
   return findings;
 }
 
-function checkShards({ keyspaces, nodes, replication }: ClusterReport): Finding[] {
+function checkShards({ node, keyspaces, nodes, replication }: ClusterReport): Finding[] {
   const findings: Finding[] = [];
   const live = new Set(nodes.filter(({ status }) => status === 'up' || status === 'draining').map(({ id }) => id));
   const wanted = Math.min(replication, live.size);
@@ -127,7 +127,8 @@ function checkShards({ keyspaces, nodes, replication }: ClusterReport): Finding[
     const named = (list: readonly { readonly id: number }[]): string => list.map(({ id }) => id).join(', ');
     const leaderless = shards.filter(({ leader }) => leader === null);
     if (leaderless.length > 0) {
-      const advice = 'it should have one within seconds; if not: are most NATS servers up, and the nodes of its copies?';
+      const seen = leaderless.flatMap(({ id, here }) => (here === null ? [] : [`; ${node}, shard ${id}: ${here}`]));
+      const advice = `it should have one within seconds; if not: are most NATS servers up, and the nodes of its copies?${seen.slice(0, 4).join('')}`;
       findings.push({ level: 'wrong', what: `${name}: nobody leads shard ${named(leaderless)}`, advice });
     }
     const few = shards.filter(({ replicas }) => replicas.filter((id) => live.has(id)).length < wanted);

@@ -47,6 +47,8 @@ export interface ReplicaReport {
   readonly replicas: readonly string[];
   /** Entries that the disk of each replica is behind its leader, as far as they have said. */
   readonly lag: Readonly<Record<string, number>>;
+  /** What the replica of the node that answers believes and waits for, in words; null: it has none. */
+  readonly here: string | null;
 }
 
 /** The cluster behind an HTTP server, to be looked at and changed. */
@@ -94,7 +96,7 @@ function reportOf(host: ClusterHost, unready: string | undefined): ClusterReport
   };
 }
 
-function replicaReport({ id, generation, leader, replicas, applied, durable }: ShardView): ReplicaReport {
+function replicaReport({ id, generation, leader, replicas, applied, durable, here }: ShardView): ReplicaReport {
   const lag = Object.fromEntries(Object.entries(durable).map(([node, seq]) => [node, Math.max(0, applied - seq)]));
-  return { id, generation, leader: leader ?? null, replicas, lag };
+  return { id, generation, leader: leader ?? null, replicas, lag, here: here?.beliefs ?? null };
 }

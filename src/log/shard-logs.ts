@@ -8,6 +8,8 @@ export interface ClusterLog extends ShardLog {
   readonly maxEntryBytes: number;
   /** Calls `listener` when there are entries to read that were not there before, now or a little later; returns the call that ends it. */
   onGrew(listener: () => void): () => void;
+  /** What it knows and waits for, in one line: for people who look for a fault. */
+  describe?(): string;
   /** Listens no more. What is under way may still fail. */
   close(): Promise<void>;
 }

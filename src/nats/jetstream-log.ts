@@ -89,6 +89,8 @@ export class JetStreamLog implements ShardLog {
   readonly #stream: JetStreamClient;
   readonly #timeoutMs: number;
   #highestSeen = 0;
+  /** The newest thing that went wrong, and when. */
+  #trouble: { readonly what: string; readonly atMs: number } | undefined;
 
   /** Use {@link jetStreamLog}. */
   constructor(connection: NatsConnection, manager: JetStreamManager, name: string, timeoutMs: number) {
@@ -123,6 +125,7 @@ export class JetStreamLog implements ShardLog {
       return { kind: 'appended', seq: ack.seq };
     } catch (error) {
       if (!WRONG_LAST_SEQUENCE.includes(codeOf(error))) {
+        this.#note(`an append behind ${expectedLastSeq}: ${messageOf(error)}`);
         // It may have been refused at once, by a connection that is closed or servers without a leader: whoever tries again does so at a bearable pace.
         await new Promise((resolve) => setTimeout(resolve, UNKNOWN_PAUSE_MS));
         return { kind: 'unknown' };
@@ -130,6 +133,7 @@ export class JetStreamLog implements ShardLog {
       const told = /wrong last sequence: (\d+)/.exec(messageOf(error))?.[1];
       const lastSeq = told === undefined ? await this.lastSeq() : Number(told);
       this.#saw(lastSeq);
+      this.#note(`an append behind ${expectedLastSeq}, but ${lastSeq} was the last`);
       return { kind: 'conflict', lastSeq };
     }
   }
@@ -141,6 +145,17 @@ export class JetStreamLog implements ShardLog {
 
   #saw(seq: EntrySeq): void {
     if (seq > this.#highestSeen) this.#highestSeen = seq;
+  }
+
+  /** The server that it is asked through, and what went wrong last: for people who look for a fault. */
+  describe(): string {
+    const said = [`server ${this.#connection.getServer()}`, `entries up to ${this.#highestSeen} were spoken of`];
+    if (this.#trouble) said.push(`${((Date.now() - this.#trouble.atMs) / 1_000).toFixed(1)} s ago ${this.#trouble.what}`);
+    return said.join('; ');
+  }
+
+  #note(what: string): void {
+    this.#trouble = { what, atMs: Date.now() };
   }
 
   /** @throws KF_LOG_TRUNCATED; KF_LOG_LOST when the stream is gone; KF_UNAVAILABLE */
@@ -248,6 +263,7 @@ export class JetStreamLog implements ShardLog {
   }
 
   #failure(error: unknown): KeyfleetError {
+    this.#note(messageOf(error));
     return codeOf(error) === STREAM_NOT_FOUND ? lost(this.name, error) : unavailable(this.name, error);
   }
 }

@@ -33,6 +33,8 @@ export class WatchedLog implements ClusterLog {
   #kept: Bytes[] = [];
   #first: EntrySeq;
   #bytes = 0;
+  /** When an entry was delivered last. */
+  #heardMs: number | undefined;
   /** Calls of those who wait for entries. */
   readonly #waiting = new Set<() => void>();
 
@@ -88,6 +90,12 @@ export class WatchedLog implements ClusterLog {
     return this.#log.lastSeq();
   }
 
+  describe(): string {
+    const quiet =
+      this.#heardMs === undefined ? 'none since it was opened' : `the last ${((Date.now() - this.#heardMs) / 1_000).toFixed(1)} s ago`;
+    return `log: entries up to ${this.#last()} were delivered, ${quiet}; ${this.#log.describe()}`;
+  }
+
   /** Stops watching; reads still work, from the servers. */
   async close(): Promise<void> {
     this.#abort.abort();
@@ -116,6 +124,7 @@ export class WatchedLog implements ClusterLog {
   }
 
   #keep({ entry }: LogRecord): void {
+    this.#heardMs = Date.now();
     this.#kept.push(entry);
     this.#bytes += entry.length;
     if (this.#bytes > this.#keptBytes) this.#drop();

@@ -4,6 +4,7 @@ import type { AppendOutcome, LogRecord, ShardLog } from '../log/log.ts';
 import type { Entry, EntryCommand } from '../shard/entry.ts';
 import type { Applied } from '../shard/outcome.ts';
 import type { AckLevel } from '../shard/replica/acks.ts';
+import type { ReplicaBeliefs } from '../shard/replica/beliefs.ts';
 import { Digests, type Vote } from '../shard/replica/digests.ts';
 import type { PendingRead, ReplicaHost } from '../shard/replica/host.ts';
 import { Replica } from '../shard/replica/replica.ts';
@@ -160,6 +161,11 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   /** A replica is being brought the shard as of entry `seq`: the log is to keep what comes behind it. */
   brought(from: string, seq: number): void {
     if (!this.#stopped) this.replica.reported(from, seq, this.#clock.now(), false);
+  }
+
+  /** @see Replica.beliefs */
+  beliefs(): ReplicaBeliefs {
+    return this.replica.beliefs(this.#clock.now());
   }
 
   resign(): void {

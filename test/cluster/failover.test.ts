@@ -1,7 +1,9 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { utf8 } from '../../src/base/bytes.ts';
+import { isKeyfleetError } from '../../src/base/errors.ts';
 import type { ClusterNode } from '../../src/node/cluster/cluster-node.ts';
 import { add, type Counters, InProcessCluster, QUICK_TIMING, read, waitFor } from './in-process-cluster.ts';
+import { LateLogs } from './late-logs.ts';
 
 describe('leaders of a cluster', () => {
   let cluster: InProcessCluster;
@@ -71,6 +73,22 @@ describe('leaders of a cluster', () => {
       });
       expect(answer).toBe(i);
     }
+  });
+
+  test('that cannot write to their log are missed, and each node says what it believes', async () => {
+    cluster = new InProcessCluster();
+    const late = new LateLogs(cluster.logs);
+    await Promise.all(['a', 'b'].map((id) => cluster.start(id, { logs: late })));
+    await cluster.counters(cluster.nodes.get('a')!, { shards: 1 });
+    await waitFor('its leader', () => shards()[0]!.leader === shards()[0]!.replicas[0]);
+    late.lateMs = 5_000;
+    const said = () => cluster.errors.filter((error) => isKeyfleetError(error) && error.code === 'KF_SHARD_LEADERLESS');
+    await waitFor('word of shard 1 from both', () => said().filter(({ message }) => message.includes('shard 1 ')).length >= 2);
+    const messages = said().map(({ message }) => message);
+    expect(
+      messages.find((one) => /^nobody has led shard 1 for .* leads in epoch \d+ .*, its lease is over; has run entry \d+;/.test(one)),
+    ).toBeDefined();
+    expect(messages.find((one) => /^nobody has led shard 1 for .* follows [ab] in epoch \d+, heard .* ago/.test(one))).toBeDefined();
   });
 
   test('and followers find all they had after every node has stopped', async () => {

@@ -6,6 +6,7 @@ import type { JoiningNode, NodeAddresses } from '../../shard/meta/node-record.ts
 import type { KeyspaceReply } from '../../shard/meta-module.ts';
 import type { KeyspacePolicy } from '../../shard/policy.ts';
 import { evenStarts, positionScheme } from '../../shard/position-scheme.ts';
+import { DEFAULT_TIMING } from '../../shard/replica/timing.ts';
 import { ANYONE, type Handler } from '../../transport/transport.ts';
 import { GroupCommit } from '../group-commit.ts';
 import { SnapshotSource } from '../snapshot-transfer.ts';
@@ -21,6 +22,7 @@ import { Heartbeat } from './heartbeat.ts';
 import type { AnyModule, HostedShard, ShardKeyspace, ShardSurroundings } from './hosted-shard.ts';
 import { KeyListeners } from './key-listeners.ts';
 import { LargeAnswers, requestWhole } from './large-answers.ts';
+import { LeaderWatch } from './leader-watch.ts';
 import { MetaClient } from './meta-client.ts';
 import { META_KEYSPACE, MetaReplica } from './meta-replica.ts';
 import type { MetaView } from './meta-view.ts';
@@ -70,6 +72,7 @@ export class ClusterNode {
   readonly #duties: ShardDuties;
   readonly #sweeper: ShardSweeper;
   readonly #handOver: HandOver;
+  readonly #leaders: LeaderWatch;
   readonly #modules = new Map<string, AnyModule>();
   readonly #keyspaces = new Map<number, ClusterKeyspace<never, never, unknown, never, unknown>>();
   readonly #listeners: KeyListeners;
@@ -171,6 +174,12 @@ export class ClusterNode {
       sessionRetentionMs,
       onError: this.#onError,
     });
+    this.#leaders = new LeaderWatch({
+      clock,
+      host: this.#host,
+      patienceMs: 2 * { ...DEFAULT_TIMING, ...timing }.leaseMs,
+      onNews: this.#onError,
+    });
     this.#host.add(this.#meta.shard);
   }
 
@@ -189,6 +198,7 @@ export class ClusterNode {
       node.#controller.start();
       node.#duties.start();
       node.#sweeper.start();
+      node.#leaders.start();
       node.#heartbeat.kick();
     } catch (error) {
       await node.stop({ graceful: false });
@@ -354,6 +364,7 @@ export class ClusterNode {
     this.#controller.stop();
     this.#duties.stop();
     this.#sweeper.stop();
+    this.#leaders.stop();
     if (graceful) await this.#handOver.giveAll();
     this.#isStopped = true;
     this.#heartbeat.stop();

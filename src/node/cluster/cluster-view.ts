@@ -5,6 +5,7 @@ import type { KeyspacePolicy } from '../../shard/policy.ts';
 import type { PositionSchemeName } from '../../shard/position-scheme.ts';
 import type { PositionRange, ShardStatus } from '../../shard/shard-state.ts';
 import type { ShardStats } from '../keyspace-handle.ts';
+import { beliefsOf } from './leader-watch.ts';
 import type { MetaView } from './meta-view.ts';
 import type { ClusterReports } from './reports.ts';
 import type { CallRouter } from './router.ts';
@@ -56,7 +57,14 @@ export interface ShardView {
   readonly durable: Readonly<Record<string, number>>;
   /** Of this node's own replica, if it has one. */
   readonly here:
-    | { readonly applied: number; readonly status: ShardStatus; readonly leads: boolean; readonly isBringingData: boolean }
+    | {
+        readonly applied: number;
+        readonly status: ShardStatus;
+        readonly leads: boolean;
+        readonly isBringingData: boolean;
+        /** What it believes and waits for, in words. */
+        readonly beliefs: string;
+      }
     | undefined;
 }
 
@@ -117,6 +125,7 @@ export function shardViewsOf(record: KeyspaceRecord, { host, router, reports }: 
         status: state?.status ?? 'faulted',
         leads: hosted.leads,
         isBringingData: hosted.isBringingData,
+        beliefs: beliefsOf(hosted),
       },
     };
   });

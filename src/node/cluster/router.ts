@@ -1,5 +1,6 @@
 import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
 import { META_SHARD_ID } from '../../shard/meta/meta-records.ts';
+import { showBeliefs } from '../../shard/replica/beliefs.ts';
 import { NotLeaderError } from '../../shard/replica/not-leader-error.ts';
 import type { Transport } from '../../transport/transport.ts';
 import type { NodeClock } from '../node-clock.ts';
@@ -218,7 +219,9 @@ export class CallRouter {
       call.giveUp(unknown(last));
       return;
     }
-    const why = `shard ${call.shard} of keyspace ${call.keyspace.name} could not be asked in time: ${last.message}`;
+    const beliefs = this.#host.get(call.shard)?.driver?.beliefs();
+    const here = beliefs ? `; node ${this.#self} ${showBeliefs(beliefs)}` : '';
+    const why = `shard ${call.shard} of keyspace ${call.keyspace.name} could not be asked in time: ${last.message}${here}`;
     call.giveUp(last.code === 'KF_CLOSED' ? last : new KeyfleetError('KF_UNAVAILABLE', why, { cause: last, retryable: true }));
   }
 }

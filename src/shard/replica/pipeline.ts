@@ -99,6 +99,11 @@ export class Pipeline<Command> {
     if (this.#proposals.length === 0) this.#tail = undefined;
   }
 
+  /** Takes out claims whose places others have taken: they are void. */
+  forgetUpto(seq: number): void {
+    this.#proposals = this.#proposals.filter((one) => one.seq > seq);
+  }
+
   /** The next proposal goes behind what has been run, and not behind what is on its way. */
   restart(): void {
     this.#tail = undefined;

@@ -8,8 +8,10 @@ import type { ShardMachine } from '../shard-machine.ts';
 import type { ValueModule } from '../value-module.ts';
 import { type AckLevel, Acks } from './acks.ts';
 import { answerOf } from './answer.ts';
+import { beliefsOf, type ReplicaBeliefs } from './beliefs.ts';
 import type { AppendOutcome, Instant, LogRecord, PendingCommand, PendingRead, ReplicaHost } from './host.ts';
 import { NotLeaderError } from './not-leader-error.ts';
+import { Patience } from './patience.ts';
 import { isFreeze, Pipeline, type Proposal } from './pipeline.ts';
 import { newReign, type Reign } from './reign.ts';
 import type { ReplicaOptions } from './replica-options.ts';
@@ -31,7 +33,6 @@ import { failRead, failSent, outcomeUnknown, sizeOf, Waiting } from './waiting.t
 
 export class Replica<Value, Command, Reply, Query, Answer> {
   readonly self: string;
-  #rank: number;
   readonly #machine: ShardMachine<Value, Command, Reply, Query, Answer>;
   readonly #module: ValueModule<Value, Command, Reply, Query, Answer>;
   readonly #positionOf: (key: Bytes) => number;
@@ -42,8 +43,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   readonly #reports: ReportBook;
   #reign: Reign | undefined;
   #leaseUntilMs = Number.NEGATIVE_INFINITY;
-  /** When this replica ran the last entry of the leader; later when it has resigned itself, so that another comes first. */
-  #heardMs: number;
+  readonly #patience: Patience;
   readonly #waiting = new Waiting<Command>();
   readonly #acks: Acks;
   #reading = false;
@@ -53,12 +53,9 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   #needsSnapshot = false;
   #hasCaughtUp = false;
   #lastReportMs: number;
-  /** Until then it claims a vacant leadership without waiting for its turn. */
-  #eagerUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ReplicaOptions<Value, Command, Reply, Query, Answer>) {
     this.self = options.self;
-    this.#rank = options.rank;
     this.#machine = options.machine;
     this.#module = options.module;
     this.#positionOf = options.positionOf;
@@ -66,7 +63,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     this.#timing = { ...DEFAULT_TIMING, ...options.timing };
     this.#limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.#pipeline = new Pipeline(options.module.commandCodec);
-    this.#heardMs = options.now.monoMs;
+    this.#patience = new Patience({ ...options, timing: this.#timing, nowMs: options.now.monoMs });
     this.#lastReportMs = options.now.monoMs;
     this.#acks = new Acks(options.machine.state.applied);
     this.#reports = new ReportBook({ lostMs: this.#timing.lostMs, keptEntries: this.#limits.keptEntries });
@@ -89,6 +86,18 @@ export class Replica<Value, Command, Reply, Query, Answer> {
 
   get state(): ShardMachine<Value, Command, Reply, Query, Answer>['state'] {
     return this.#machine.state;
+  }
+
+  /** What it believes and waits for: for people who look for a fault. */
+  beliefs(now: Instant): ReplicaBeliefs {
+    const flags = {
+      isReading: this.#reading,
+      isStalled: this.#stalled,
+      hasCaughtUp: this.#hasCaughtUp,
+      needsSnapshot: this.#needsSnapshot,
+    };
+    const parts = { state: this.#machine.state, reign: this.#reign, patience: this.#patience, proposals: this.#pipeline.proposals };
+    return beliefsOf({ ...parts, ...flags, leaseUntilMs: this.#leaseUntilMs }, now.monoMs);
   }
 
   /**
@@ -218,12 +227,12 @@ export class Replica<Value, Command, Reply, Query, Answer> {
 
   /** Replicas claim in the order of their ranks: from now on this one has `rank`. */
   setRank(rank: number): void {
-    this.#rank = rank;
+    this.#patience.rank = rank;
   }
 
   /** If nobody leads, or soon nobody will, this replica is to claim at once. */
   claimSoon(now: Instant): void {
-    this.#eagerUntilMs = now.monoMs + this.#timing.leaseMs;
+    this.#patience.hurry(now.monoMs);
     this.#read();
     this.#challenge(now);
   }
@@ -321,7 +330,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     if (own) this.#pipeline.remove(own);
     if (applied.kind === 'applied') this.#ran(entry, own, now);
     if (applied.kind === 'applied') this.#host.ran(entry, seq, applied);
-    this.#answerLocal();
+    for (const read of this.#waiting.takeLocal(seq)) this.#answer(read, { monoMs: 0, wallMs: this.#machine.state.nowMs }, undefined);
     if (!own) return;
     if (applied.kind === 'applied') {
       own.commands.forEach((one, index) => {
@@ -340,7 +349,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   /** An entry had effect: who leads now, and since when. */
   #ran(entry: Entry<Command>, own: Proposal<Command> | undefined, now: Instant): void {
     const { kind } = entry;
-    this.#heardMs = now.monoMs + (kind === 'resign' && this.#reign ? this.#timing.leaseMs / 2 : 0);
+    if (kind === 'resign' && this.#reign) this.#patience.resigned(now.monoMs);
+    else this.#patience.heard(now.monoMs);
     if (kind === 'claim' || kind === 'resign') this.#host.leaderChanged();
     if (kind === 'claim') {
       // Whatever this replica has on its way is of an older epoch now.
@@ -414,17 +424,12 @@ export class Replica<Value, Command, Reply, Query, Answer> {
 
   /** Claims the leadership when nobody has it, or its holder was not heard of for as long as its lease can last by any clock. */
   #challenge(now: Instant): void {
-    const { leaseMs, drift, claimStaggerMs, appendTimeoutMs } = this.#timing;
-    const { leader, leaderSeq } = this.#machine.state;
     if (this.#reign || this.#stalled || this.#needsSnapshot || !this.#hasCaughtUp || !this.#takesPart) return;
-    // A leadership of ours from before a restart: nobody answers by its lease any more.
-    const vacant = leader === '' || leader === this.self;
-    const waitMs = (vacant ? 0 : leaseMs * (1 + drift)) + this.#rank * claimStaggerMs;
-    if (now.monoMs - this.#heardMs < waitMs && !(vacant && now.monoMs < this.#eagerUntilMs)) return;
-    const { proposals } = this.#pipeline;
-    if (proposals.some((one) => now.monoMs - one.sentMs < appendTimeoutMs)) return;
+    if (this.#patience.silentMs(now.monoMs) < this.#patience.waitMs(now.monoMs, this.#machine.state)) return;
+    this.#pipeline.forgetUpto(this.#machine.state.applied);
+    if (this.#pipeline.proposals.some((one) => now.monoMs - one.sentMs < this.#timing.appendTimeoutMs)) return;
     this.#pipeline.restart();
-    this.#send(now, [], [], { kind: 'claim', basis: leaderSeq });
+    this.#send(now, [], [], { kind: 'claim', basis: this.#machine.state.leaderSeq });
   }
 
   /** Another leads. What was sent and not run is void wherever it may still land, so everyone may be told that it had no effect. */
@@ -448,11 +453,6 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     }
     if (leaseUntilMs === undefined) read.sink.settled(read.token, answer as never);
     else this.#host.tellLeased(read, answer, leaseUntilMs);
-  }
-
-  #answerLocal(): void {
-    const { applied, nowMs } = this.#machine.state;
-    for (const read of this.#waiting.takeLocal(applied)) this.#answer(read, { monoMs: 0, wallMs: nowMs }, undefined);
   }
 
   /** A frozen shard serves nobody and still has a leader, who is to let it go. One that awaits its genesis has none before that. */
