@@ -75,6 +75,29 @@ describe('leaders of a cluster', () => {
     }
   });
 
+  test('that know later than others that they lead are asked until they do', async () => {
+    cluster = new InProcessCluster();
+    const late = new Map(['a', 'b'].map((id) => [id, new LateLogs(cluster.logs)]));
+    const one = async (id: string): Promise<void> => {
+      const node = await cluster.start(id, { requestTimeoutMs: 2_000, logs: late.get(id)! });
+      counters.set(id, await cluster.counters(node, { shards: 1 }));
+    };
+    await Promise.all(['a', 'b'].map(one));
+    await waitFor('its leader', () => shards()[0]!.replicas.length === 2 && shards()[0]!.leader === shards()[0]!.replicas[0]);
+    const [first, other] = shards()[0]!.replicas as [string, string];
+    await cluster.stop(first);
+    await waitFor('another leader', () => shards()[0]!.leader === other);
+    await one(first);
+    // When it claims, the other hears that it leads before it does itself.
+    late.get(first)!.lateMs = 300;
+    await waitFor('its leader again', async () => {
+      await add(counters.get(other)!, 'key');
+      return cluster.nodes.get(first)!.view().keyspaces[0]!.shards[0]!.leader === first;
+    });
+    late.get(first)!.lateMs = 0;
+    for (let i = 0; i < 3; i++) await add(counters.get(other)!, 'key');
+  });
+
   test('that cannot write to their log are missed, and each node says what it believes', async () => {
     cluster = new InProcessCluster();
     const late = new LateLogs(cluster.logs);

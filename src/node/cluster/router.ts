@@ -45,7 +45,7 @@ export class CallRouter {
     this.#clock = clock;
     this.#host = host;
     this.#meta = meta;
-    this.hints = new LeaderHints((shard) => this.kick(shard));
+    this.hints = new LeaderHints(self, (shard) => this.kick(shard));
     this.#forwarder = new Forwarder(clock, transport, (shard, leader) => this.hints.note(shard, leader));
   }
 
@@ -169,7 +169,8 @@ export class CallRouter {
     }
     const isClosed = error.code === 'KF_CLOSED';
     if (NOT_DONE.has(error.code) || (isClosed && call.asked === this.#self)) {
-      if (error instanceof NotLeaderError && error.leader !== undefined) this.hints.note(error.shard, error.leader);
+      const said = error instanceof NotLeaderError ? error : undefined;
+      if (said?.leader !== undefined && said.leader !== this.#self) this.hints.note(said.shard, said.leader);
       else if (call.asked !== this.#self && error.code !== 'KF_BUSY') this.hints.forget(call.shard, call.asked);
       this.#again(call, error);
     } else if (UNKNOWN.has(error.code) || isClosed) {

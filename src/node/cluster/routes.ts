@@ -8,10 +8,12 @@ export interface LeaderHint {
 
 export class LeaderHints {
   readonly #hints = new Map<number, LeaderHint>();
+  readonly #self: string;
   readonly #onNews: (shard: number) => void;
 
   /** `onNews`: another leader than before has become known. */
-  constructor(onNews: (shard: number) => void) {
+  constructor(self: string, onNews: (shard: number) => void) {
+    this.#self = self;
     this.#onNews = onNews;
   }
 
@@ -19,10 +21,13 @@ export class LeaderHints {
     return this.#hints.get(shard);
   }
 
-  /** Somebody says who leads; what is of an older epoch than what is known says nothing. Epoch 0: the epoch is not known. */
+  /**
+   * Somebody says who leads; what is of an older epoch than what is known says nothing. Epoch 0: the epoch is not known. That this node leads nobody
+   * knows better than itself: who says so has not heard yet that it was replaced.
+   */
   note(shard: number, leader: string, epoch = 0): void {
     const known = this.#hints.get(shard);
-    if (leader === '' || (epoch !== 0 && known !== undefined && epoch < known.epoch)) return;
+    if (leader === '' || leader === this.#self || (epoch !== 0 && known !== undefined && epoch < known.epoch)) return;
     if (known?.leader === leader && known.epoch >= epoch) return;
     this.#hints.set(shard, { leader, epoch: Math.max(epoch, known?.epoch ?? 0) });
     this.#onNews(shard);
