@@ -1,6 +1,7 @@
 import type { KeyfleetError } from '../../base/errors.ts';
 import { HeldAnswers } from '../held-answers.ts';
 import type { ReplySink } from '../reply-sink.ts';
+import type { PendingCommand } from './host.ts';
 
 /** When a command that has been run is answered: the log's quorum has it; and the leader's storage too; and that of another replica too. */
 export type AckLevel = 'log' | 'log+1' | 'log+quorum';
@@ -44,10 +45,12 @@ export class Acks {
     else this.#held.push({ number, seq, answers: new HeldAnswers() });
   }
 
-  /** Tells the reply of a command of the entry that was run last, when `ack` allows it. */
-  add(ack: AckLevel, sink: ReplySink<never>, token: number, reply: unknown, deadlineMs: number): void {
+  /** Tells the reply of a command of the entry that was run last, when its `ack` allows it; an error at once. */
+  add({ sink, token, ack, deadlineMs }: PendingCommand<unknown>, reply: unknown): void {
     const { seq, answers } = this.#held.at(-1)!;
-    if (ack === 'log') sink.settled(token, reply as never);
+    if (!sink) return;
+    if (reply instanceof Error) sink.failed(token, reply);
+    else if (ack === 'log') sink.settled(token, reply as never);
     else if (ack === 'log+1') answers.add(sink, token, reply as never, true);
     else this.#forOthers.push({ seq, sink, token, reply, deadlineMs });
   }

@@ -333,12 +333,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     for (const read of this.#waiting.takeLocal(seq)) this.#answer(read, { monoMs: 0, wallMs: this.#machine.state.nowMs }, undefined);
     if (!own) return;
     if (applied.kind === 'applied') {
-      own.commands.forEach((one, index) => {
-        const reply = applied.control ?? applied.replies[index];
-        if (!one.sink) return;
-        if (reply instanceof Error) one.sink.failed(one.token, reply);
-        else this.#acks.add(one.ack, one.sink, one.token, reply, one.deadlineMs);
-      });
+      for (const [index, one] of own.commands.entries()) this.#acks.add(one, applied.control ?? applied.replies[index]);
       for (const read of own.reads) this.#answer(read, now, undefined);
     } else {
       if (this.#reign?.footing === 'certain') this.#doubt(own);
@@ -432,11 +427,11 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     this.#send(now, [], [], { kind: 'claim', basis: this.#machine.state.leaderSeq });
   }
 
-  /** Another leads. What was sent and not run is void wherever it may still land, so everyone may be told that it had no effect. */
-  #depose(why: string): void {
+  /** Another leads. What was sent and not run is void wherever it may still land, so by default everyone may be told that it had no effect. */
+  #depose(why: string, ofSent: KeyfleetError = this.#notLeader(why)): void {
     this.#reign = undefined;
     this.#leaseUntilMs = Number.NEGATIVE_INFINITY;
-    failSent(this.#pipeline.takeAll(), this.#notLeader(why), this.#notLeader(why));
+    failSent(this.#pipeline.takeAll(), ofSent, this.#notLeader(why));
     this.#waiting.fail(this.#notLeader(why));
   }
 
@@ -480,7 +475,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   #wantSnapshot(why = 'the log has forgotten entries that it had not run'): void {
     if (this.#needsSnapshot) return;
     this.#needsSnapshot = true;
-    this.#depose(why);
+    // What was sent may stand among the entries that it leaves out.
+    this.#depose(why, outcomeUnknown(why));
     this.#host.wantSnapshot();
   }
 
