@@ -21,6 +21,7 @@ import type { ShardHost } from './shard-host.ts';
 const LOOK_MS = 250;
 /** A child is begun at once by who led its parent, and after this time by anybody. */
 const GENESIS_AFTER_MS = 500;
+const GENESIS_TIMEOUT_MS = 2_000;
 /** So long a node leads before it hands over, and so long it waits before it tries again. */
 const SETTLED_MS = 1_000;
 const HAND_OVER_AGAIN_MS = 10_000;
@@ -87,7 +88,7 @@ export class ShardDuties {
     }
     for (const record of meta.keyspaces.values()) {
       const { workflows, shards } = mapOf(record);
-      for (const workflow of workflows) this.#advance(record, workflow);
+      for (const workflow of workflows) this.#advance(record, workflow, nowMs);
       for (const { id } of shards) {
         const shard = host.get(id);
         if (!shard?.leads) continue;
@@ -99,8 +100,9 @@ export class ShardDuties {
 
   // Splits and merges.
 
-  #advance(record: KeyspaceRecord, workflow: Workflow): void {
+  #advance(record: KeyspaceRecord, workflow: Workflow, nowMs: number): void {
     const { host } = this.#options;
+    if (workflow.kind === 'merge' && !workflow.gathers) this.#giveToWhoHasBoth(workflow, nowMs);
     const step = nextStep(workflow, (id) => host.get(id)?.state as ShardState | undefined);
     if (step?.kind === 'append') {
       const shard = host.get(step.shard);
@@ -109,6 +111,16 @@ export class ShardDuties {
       const speaker = workflow.kind === 'split' ? workflow.parent : workflow.kind === 'merge' ? workflow.left : undefined;
       if (speaker !== undefined && host.get(speaker)?.leads) this.#tell(record.name, step.change);
     }
+  }
+
+  /** Who was down while the right shard was gathered has the left one alone, and cannot take the steps of the merge: somebody else is to lead it. */
+  #giveToWhoHasBoth({ left, right }: Workflow & { kind: 'merge' }, nowMs: number): void {
+    const { self, host, reports } = this.#options;
+    const shard = host.get(left);
+    if (!shard?.leads || host.get(right)?.state) return;
+    const hasBoth = (node: string): boolean => [left, right].every((id) => reports.of(id, node)?.isCaughtUp);
+    const next = host.roleOf(left)?.replicas.find((node) => node !== self && this.#isUp(node) && hasBoth(node));
+    if (next !== undefined) this.#give(shard, next, nowMs);
   }
 
   #append(shard: HostedShard, control: ControlCommand): void {
@@ -162,15 +174,18 @@ export class ShardDuties {
       { epoch, leader, prevHash, nowMs: entryMs, commands: [{ kind: 'control', control }] },
       shard.keyspace.module.commandCodec,
     );
-    log
-      .append(entry, 0)
-      .catch(() => ({ kind: 'unknown' }))
-      .finally(() => {
-        this.#underWay.delete(name);
-        this.#bornMs.set(shard.id, this.#options.clock.now().monoMs);
-        shard.driver?.logGrew();
-        if (leader === this.#options.self) shard.driver?.claimSoon();
-      });
+    let isOver = false;
+    const over = (): void => {
+      if (isOver) return;
+      isOver = true;
+      this.#underWay.delete(name);
+      this.#bornMs.set(shard.id, this.#options.clock.now().monoMs);
+      shard.driver?.logGrew();
+      if (leader === this.#options.self) shard.driver?.claimSoon();
+    };
+    // A log may lose an append and its answer; whoever comes second finds the place taken, so it may be sent again.
+    this.#options.clock.after(GENESIS_TIMEOUT_MS, over);
+    log.append(entry, 0).then(over, over);
   }
 
   // Leading.
@@ -188,18 +203,26 @@ export class ShardDuties {
 
   /** The first of its replicas is to lead a shard, once it is there and knows all. */
   #prefer(shard: HostedShard, workflows: readonly Workflow[], nowMs: number): void {
-    const { self, host, reports, meta, handOver } = this.#options;
+    const { self, host, reports } = this.#options;
     const role = host.roleOf(shard.id);
     const first = role?.replicas[0];
     if (first === undefined || first === self || shard.id === META_SHARD_ID || role?.as !== 'member') return;
     if (nowMs - (this.#ledSinceMs.get(shard.id) ?? nowMs) < SETTLED_MS) return;
-    if (nowMs - (this.#triedMs.get(shard.id) ?? Number.NEGATIVE_INFINITY) < HAND_OVER_AGAIN_MS) return;
     if (workflows.some((one) => one.kind !== 'move' && isIn(one, shard.id))) return;
     const report = reports.of(shard.id, first);
-    const isUp = meta.cluster.nodes.some(({ id, status }) => id === first && status === 'up');
-    if (!isUp || !report?.isCaughtUp || report.durableSeq < shard.state!.applied - MAX_LAG) return;
+    if (!this.#isUp(first) || !report?.isCaughtUp || report.durableSeq < shard.state!.applied - MAX_LAG) return;
+    this.#give(shard, first, nowMs);
+  }
+
+  #isUp(node: string): boolean {
+    return this.#options.meta.cluster.nodes.some(({ id, status }) => id === node && status === 'up');
+  }
+
+  /** Has `next` lead a shard instead of this node, if that was not tried just now. */
+  #give(shard: HostedShard, next: string, nowMs: number): void {
+    if (nowMs - (this.#triedMs.get(shard.id) ?? Number.NEGATIVE_INFINITY) < HAND_OVER_AGAIN_MS) return;
     this.#triedMs.set(shard.id, nowMs);
-    handOver(shard, first);
+    this.#options.handOver(shard, next);
   }
 }
 
