@@ -159,7 +159,7 @@ export class ReplicaProcess {
       storage: this.#storage,
       commits: this.#commits,
       clock,
-      peers: nodeNames.filter((one) => one !== name),
+      peers: () => nodeNames.filter((one) => one !== name),
       ...(had?.status === 'serving' ? { beyond: had.applied } : {}),
       send: (to, request) =>
         network.send(

@@ -87,7 +87,7 @@ function setUp(change: (answer: SnapshotAnswer, count: number) => readonly Snaps
       storage: to,
       commits: new GroupCommit(to, clock.atTurnEnd),
       clock,
-      peers: ['giver'],
+      peers: () => ['giver'],
       send: (_peer, request) => {
         requests.push(request);
         mail.push(() => {
@@ -161,7 +161,7 @@ describe('a snapshot', () => {
       storage: stores.taker,
       commits: commits(stores.taker),
       clock,
-      peers: ['behind', 'ahead'],
+      peers: () => ['behind', 'ahead'],
       beyond: 1,
       send: (peer, request) =>
         mail.push(() => {

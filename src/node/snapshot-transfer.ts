@@ -124,8 +124,8 @@ export interface SnapshotFetchOptions {
   readonly storage: Storage;
   readonly commits: GroupCommit;
   readonly clock: NodeClock;
-  /** Not this node. */
-  readonly peers: readonly string[];
+  /** Who may have the data by now, without this node: asked one after the other, for as long as none gives them. */
+  readonly peers: () => readonly string[];
   /** What this replica had run itself: a snapshot of no later entry helps it nothing, and it asks another peer. Default: any will do. */
   readonly beyond?: number;
   readonly send: (to: string, request: SnapshotRequest) => void;
@@ -139,7 +139,9 @@ export interface SnapshotFetchOptions {
 export class SnapshotFetch {
   readonly #options: SnapshotFetchOptions;
   #writer: SnapshotWriter | undefined;
-  #peer = 0;
+  /** Who is being asked, if there is anybody, and how many were so far. */
+  #peer: string | undefined;
+  #turns = 0;
   #transfer = 0;
   #index = 0;
   #sends = 0;
@@ -156,7 +158,7 @@ export class SnapshotFetch {
   /** An answer has come from a peer. */
   answered(from: string, answer: SnapshotAnswer): void {
     const { commits, onDone } = this.#options;
-    if (this.#done || from !== this.#options.peers[this.#peer]) return;
+    if (this.#done || from !== this.#peer) return;
     if (answer.transfer !== this.#transfer || answer.index !== this.#index) return;
     const { beyond = -1 } = this.#options;
     if (answer.state && decodeShardState(answer.state).applied <= beyond) {
@@ -205,7 +207,10 @@ export class SnapshotFetch {
     return true;
   }
 
+  /** Asks the next peer from the beginning. */
   #begin(): void {
+    const peers = this.#options.peers();
+    this.#peer = peers[this.#turns++ % peers.length];
     this.#writer = undefined;
     this.#transfer++;
     this.#index = 0;
@@ -214,17 +219,13 @@ export class SnapshotFetch {
   }
 
   #ask(): void {
-    const { shard, peers, send, clock } = this.#options;
+    const { shard, send, clock } = this.#options;
     this.#cancelTimer();
     this.#cancelTimer = clock.after(RESEND_MS, () => {
-      if (this.#sends < RESENDS) {
-        this.#ask();
-        return;
-      }
-      this.#peer = (this.#peer + 1) % peers.length;
-      this.#begin();
+      if (this.#sends < RESENDS) this.#ask();
+      else this.#begin();
     });
     this.#sends++;
-    send(peers[this.#peer]!, { shard, transfer: this.#transfer, index: this.#index });
+    if (this.#peer !== undefined) send(this.#peer, { shard, transfer: this.#transfer, index: this.#index });
   }
 }

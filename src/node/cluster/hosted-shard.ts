@@ -288,9 +288,9 @@ export class HostedShard {
     if (this.#isStopped || this.#fetch) return;
     const { storage, commits, clock, askForSnapshot } = this.#world;
     this.#close('its data come from another replica').catch((error: Error) => this.#world.onError(error));
-    const peers = this.#options.peers();
+    const { peers } = this.#options;
     const stored = this.#stored();
-    if (peers.length === 0 || this.#options.isBlocked?.()) {
+    if (peers().length === 0 || this.#options.isBlocked?.()) {
       this.#cancelRetry = clock.after(FIRST_RETRY_MS, () => this.#bring());
       return;
     }
