@@ -5,7 +5,8 @@
 import { cpus, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { simulateCluster } from '../sim/cluster/cluster-simulation.ts';
-import { HUNTS, type SimulationResult, simulate } from '../sim/simulation.ts';
+import { HUNTS, simulate } from '../sim/simulation.ts';
+import type { SimulationResult } from '../sim/simulation-result.ts';
 import { showCount } from '../src/base/units.ts';
 
 const { values: flags } = parseArgs({

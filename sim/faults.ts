@@ -37,6 +37,7 @@ export class Faults {
   readonly #chance: Prng;
   /** How often each kind strikes: from as said to eight times as often. */
   readonly #eagerness = new Map<FaultKind, number>();
+  readonly #orders = new Set<{ readonly kind: FaultKind; readonly where: string; left: number }>();
   /** Off in the liveness phase: nothing new goes wrong. */
   active = true;
 
@@ -49,8 +50,20 @@ export class Faults {
     for (const kind of FAULT_KINDS) this.#eagerness.set(kind, 2 ** (isEager ? 2 + chance.below(2) : chance.below(4)));
   }
 
-  /** Whether the fault strikes now, one time in `oneIn` where it is least eager; counts it. */
-  strikes(kind: FaultKind, oneIn: number): boolean {
+  /** From now on a kind strikes at one place every time, whatever the seed chose; at most `times`. Returns the call that ends it. */
+  order(kind: FaultKind, where: string, times = Number.POSITIVE_INFINITY): () => void {
+    const order = { kind, where, left: times };
+    this.#orders.add(order);
+    return () => this.#orders.delete(order);
+  }
+
+  /** Whether the fault strikes now, one time in `oneIn` where it is least eager; counts it. `where`: a place that {@link order} may mean. */
+  strikes(kind: FaultKind, oneIn: number, where?: string): boolean {
+    for (const order of this.#orders) {
+      if (order.kind !== kind || order.where !== where || order.left-- <= 0) continue;
+      this.count(kind);
+      return true;
+    }
     if (!this.active || !this.enabled.has(kind) || this.#chance.below(Math.ceil(oneIn / this.#eagerness.get(kind)!)) !== 0) return false;
     this.count(kind);
     return true;

@@ -2,7 +2,8 @@ import { parseArgs } from 'node:util';
 import { showCount } from '../src/base/units.ts';
 import { simulateCluster } from './cluster/cluster-simulation.ts';
 import type { FaultKind } from './faults.ts';
-import { HUNTS, type SimulationOptions, type SimulationResult, simulate } from './simulation.ts';
+import { HUNTS, type SimulationOptions, simulate } from './simulation.ts';
+import type { SimulationResult } from './simulation-result.ts';
 
 // npm run sim: many seeds one after the other, what they came to, and for a failure the one command that shows it again.
 

@@ -6,7 +6,7 @@ import { type SnapshotAnswer, SnapshotFetch, SnapshotSource } from '../src/node/
 import { murmur3Position } from '../src/partition/hash/murmur3-x86-128.ts';
 import type { EntryCommand } from '../src/shard/entry.ts';
 import { stateKey } from '../src/shard/key-layout.ts';
-import type { ReplicaTiming } from '../src/shard/replica/timing.ts';
+import type { ReplicaLimits, ReplicaTiming } from '../src/shard/replica/timing.ts';
 import type { ReplySink } from '../src/shard/reply-sink.ts';
 import { ShardMachine } from '../src/shard/shard-machine.ts';
 import { decodeShardState, newShardState } from '../src/shard/shard-state.ts';
@@ -28,7 +28,7 @@ export interface ReplicaSurroundings {
   readonly log: SimLog;
   readonly network: SimNetwork<ReplicaProcess>;
   readonly timing: Partial<ReplicaTiming>;
-  readonly keptEntries: number;
+  readonly limits: Partial<ReplicaLimits>;
   /** All of them, by rank. */
   readonly nodeNames: readonly string[];
   /** How much of a snapshot goes into one message. */
@@ -37,6 +37,8 @@ export interface ReplicaSurroundings {
   onChunk(machine: SimMachine<ReplicaProcess>): void;
   /** A replica has been brought from another. */
   onSnapshot(): void;
+  /** A replica has something else than most: nothing that is simulated may lead to that. */
+  onDiffers(why: string): void;
 }
 
 const SHARD = 1;
@@ -111,7 +113,7 @@ export class ReplicaProcess {
   }
 
   #open(): void {
-    const { log, scheduler, faults, network, timing, keptEntries, nodeNames } = this.#world;
+    const { log, scheduler, faults, network, timing, limits, nodeNames, onDiffers } = this.#world;
     const machine = this.#machine;
     const { clock, name } = machine;
     const stored = this.#storage.get(stateKey(SHARD));
@@ -130,13 +132,14 @@ export class ReplicaProcess {
       peers: {
         report: (leader, durableSeq, vote) =>
           network.send(name, leader, 'report', (peer) => peer.#driver?.reported(name, durableSeq, vote), true),
+        differs: ({ message }) => onDiffers(`${name}: ${message}`),
         wantSnapshot: () => clock.atTurnEnd(() => this.#bring()),
       },
       machine: new ShardMachine({ storage: this.#storage, module: simModule, positionOf, state, maxValueBytes: 1 << 20 }),
       module: simModule,
       positionOf,
       timing,
-      limits: { keptEntries },
+      limits,
     });
   }
 

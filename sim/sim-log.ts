@@ -10,6 +10,8 @@ import type { SimMachine } from './sim-machine.ts';
 
 /** The entries themselves: what a quorum has. */
 export class SimLog {
+  /** For faults that are ordered at one log. */
+  readonly name: string;
   #entries: Bytes[] = [];
   #truncatedUpto = 0;
   #generation = 1;
@@ -17,6 +19,10 @@ export class SimLog {
   /** It is gone, and comes back no more. */
   isDeleted = false;
   readonly #lurking: { readonly seq: number; readonly callback: () => void }[] = [];
+
+  constructor(name = 'log') {
+    this.name = name;
+  }
 
   get lastSeq(): number {
     return this.#truncatedUpto + this.#entries.length;
@@ -86,17 +92,20 @@ export interface LogLinkOptions {
   readonly scheduler: Scheduler;
   readonly faults: Faults;
   /** Whose process has the link. */
-  readonly machine: Pick<SimMachine<unknown>, 'life' | 'logIsCutOff' | 'later' | 'emit'>;
+  readonly machine: Pick<SimMachine<unknown>, 'name' | 'life' | 'logIsCutOff' | 'later' | 'emit'>;
 }
 
 /** The log as one process on one node sees it. */
 export class LogLink implements ShardLog {
   readonly #options: LogLinkOptions;
   readonly #life: number;
+  /** Which process at which log. */
+  readonly #where: string;
 
   constructor(options: LogLinkOptions) {
     this.#options = options;
     this.#life = options.machine.life;
+    this.#where = `${options.machine.name} ${options.log.name}`;
   }
 
   append(entry: Bytes, expectedLastSeq: number): Promise<AppendOutcome> {
@@ -106,7 +115,7 @@ export class LogLink implements ShardLog {
     const lostOneIn = entry[1]! >= CLAIM ? 4 : 25;
     return new Promise((resolve) => {
       const answer = (outcome: AppendOutcome): void => {
-        if (machine.logIsCutOff || faults.strikes('append-answer-lost', lostOneIn)) return;
+        if (machine.logIsCutOff || faults.strikes('append-answer-lost', lostOneIn, this.#where)) return;
         this.#answer('append-answer', () => resolve(outcome));
       };
       // Who is cut off is told so at once half the time, and else nothing.
@@ -114,7 +123,7 @@ export class LogLink implements ShardLog {
         if (scheduler.chance.below(2) === 0) this.#answer('append-refused', () => resolve({ kind: 'unknown' }));
         return;
       }
-      if (faults.strikes('append-lost', 25)) return;
+      if (faults.strikes('append-lost', 25, this.#where)) return;
       const arrive = (): void => {
         if (log.isDeleted) answer({ kind: 'unknown' });
         else if (log.generation === generation) answer(log.append(entry, expectedLastSeq));
@@ -124,7 +133,7 @@ export class LogLink implements ShardLog {
         if (!hasArrived) arrive();
         hasArrived = true;
       };
-      const isLate = faults.strikes('append-late', 25);
+      const isLate = faults.strikes('append-late', 25, this.#where);
       const delayMs = this.#delayMs() + (isLate ? 500 + scheduler.chance.below(8_000) : 0);
       // When it does the most harm: as soon as somebody else's entry makes its number fit; or else some time.
       const lurks = isLate && scheduler.chance.below(2) === 0;
@@ -136,16 +145,17 @@ export class LogLink implements ShardLog {
         log.onceAt(expectedLastSeq, () => scheduler.after(0, 'append-late', arriveOnce));
         scheduler.after(delayMs, 'append', arriveOnce);
       });
-      if (faults.strikes('append-doubled', 25)) machine.emit('append-again', this.#delayMs() + scheduler.chance.below(3_000), arrive);
+      if (faults.strikes('append-doubled', 25, this.#where))
+        machine.emit('append-again', this.#delayMs() + scheduler.chance.below(3_000), arrive);
     });
   }
 
   async *read(fromSeq: number): AsyncIterableIterator<LogRecord> {
     const { log, scheduler, faults, machine } = this.#options;
     const records = await new Promise<LogRecord[]>((resolve, reject) => {
-      const fails = machine.logIsCutOff || faults.strikes('read-failed', 30);
-      const stale = faults.strikes('stale-read', 10) ? scheduler.chance.below(20) : 0;
-      const skips = fromSeq <= log.truncatedUpto && faults.strikes('skipping-read', 2);
+      const fails = machine.logIsCutOff || faults.strikes('read-failed', 30, this.#where);
+      const stale = faults.strikes('stale-read', 10, this.#where) ? scheduler.chance.below(20) : 0;
+      const skips = fromSeq <= log.truncatedUpto && faults.strikes('skipping-read', 2, this.#where);
       this.#answer('read', () => {
         if (fails || machine.logIsCutOff) {
           reject(new KeyfleetError('KF_UNREACHABLE', 'the log cannot be reached'));

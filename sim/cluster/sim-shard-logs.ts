@@ -25,9 +25,9 @@ export class SimLogs {
   }
 
   create(shard: number, generation: number): SimLog {
-    const log = new SimLog();
+    const log = new SimLog(`${shard}.${generation}`);
     this.#begun++;
-    this.#logs.set(`${shard}.${generation}`, log);
+    this.#logs.set(log.name, log);
     return log;
   }
 

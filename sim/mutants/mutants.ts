@@ -188,7 +188,7 @@ export const MUTANTS: readonly Mutant[] = [
     why: 'the others count from when they ran it, which may have been long before',
     edits: [{ file: REPLICA, find: 'own.sentMs + leaseMs * (1 - drift)', replace: 'now.monoMs + leaseMs * (1 - drift)' }],
     hunt: 'stale-reads',
-    firstSeed: 51,
+    firstSeed: 2,
     withinSeeds: 60,
   },
   {
@@ -287,7 +287,7 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     hunt: 'snapshots',
-    firstSeed: 89,
+    firstSeed: 1,
     withinSeeds: 60,
   },
   {
