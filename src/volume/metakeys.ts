@@ -1,10 +1,21 @@
-import { hash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { Bytes } from '../base/bytes.ts';
 import { concatBytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { Storage } from '../storage/storage.ts';
 import { packr } from './batch-wire.ts';
 import { BucketMap, type VolumeNumber } from './bucket-map.ts';
+import {
+  bytesOf,
+  decodeMetakey,
+  decodeTogether,
+  encodeMetakey,
+  encodeTogether,
+  metakeyName,
+  numbered,
+  suspicionName,
+  TAG,
+} from './metakey-records.ts';
 
 // What the master knows, in its embedded database: for each key which volumes hold it, the volumes themselves, the buckets, and the
 // suspicions: copies that may lie on a volume without being referred to, because a move or a write has begun and not ended. Each
@@ -48,6 +59,12 @@ export interface Suspicion {
   readonly version: number;
 }
 
+/** Suspicions in one record: those of the copies that a batch of a move makes, or leaves, which are all settled at once when nothing goes wrong. */
+export interface SuspicionsTogether {
+  readonly name: Bytes;
+  readonly suspicions: readonly Suspicion[];
+}
+
 /** Whether the values are where the buckets say; `moving` survives a restart. */
 export type MoveState = 'settled' | 'moving' | 'paused' | 'cancelled';
 
@@ -66,10 +83,8 @@ interface MasterRecord {
   readonly isRebuilding?: boolean;
 }
 
-const FORMAT = 1;
-const TAG = { master: 1, volume: 2, metakey: 3, suspicion: 4 } as const;
-/** Keys longer than this are stored by a digest; the record holds them whole. */
-const LONG_KEY_BYTES = 1_000;
+/** 2: suspicions together. */
+const FORMAT = 2;
 const VERSION_BLOCK = 1_000_000_000;
 /** Distance between the versions of two writes: room for the versions of the copies that moves make between them. */
 const VERSION_STEP = 1_024;
@@ -81,6 +96,7 @@ export class Metakeys {
   #master: MasterRecord;
   #map: BucketMap;
   #nextVersion: number;
+  #togetherCount = 0;
 
   constructor(storage: Storage) {
     this.#storage = storage;
@@ -141,9 +157,11 @@ export class Metakeys {
     this.#setMaster({ isRebuilding });
   }
 
-  /** This process is the master from now on. */
+  /** This process is the master from now on. What the one before it had written down together is taken apart. */
   async beginEpoch(): Promise<void> {
-    this.#setMaster({ epoch: this.#master.epoch + 1, fleet: this.fleet ?? randomUUID() });
+    this.#setMaster({ format: FORMAT, epoch: this.#master.epoch + 1, fleet: this.fleet ?? randomUUID() });
+    const left = [...this.#storage.scan({ from: bytesOf(TAG.together), to: bytesOf(TAG.together + 1) })];
+    for (const { key, value } of left) this.settleTogether({ name: key, suspicions: decodeTogether(value) }, () => true);
     await this.reserveVersions(0);
   }
 
@@ -254,7 +272,20 @@ export class Metakeys {
     this.#storage.delete(suspicionName(suspicion));
   }
 
-  /** Up to `limit` suspicions after the place `after` that an earlier call gave. */
+  /** Writes suspicions down in one record, which costs a fraction of one for each. They are settled together, by {@link settleTogether}. */
+  suspectTogether(suspicions: readonly Suspicion[]): SuspicionsTogether {
+    const together = { name: numbered(TAG.together, this.#togetherCount++), suspicions };
+    this.#storage.put(together.name, encodeTogether(suspicions));
+    return together;
+  }
+
+  /** Acquits all of them, but for those that stay suspect, each by itself from now on. */
+  settleTogether({ name, suspicions }: SuspicionsTogether, isSuspect: (suspicion: Suspicion) => boolean): void {
+    this.#storage.delete(name);
+    for (const suspicion of suspicions) if (isSuspect(suspicion)) this.suspect(suspicion);
+  }
+
+  /** Up to `limit` single suspicions after the place `after` that an earlier call gave. */
   suspicions(after: Bytes | undefined, limit: number): { readonly suspicions: readonly Suspicion[]; readonly next: Bytes | undefined } {
     const from = after === undefined ? bytesOf(TAG.suspicion) : concatBytes(after, new Uint8Array(1));
     const pairs = [...this.#storage.scan({ from, to: bytesOf(TAG.suspicion + 1), limit })];
@@ -285,60 +316,6 @@ export class Metakeys {
     this.#volumes.set(volume.number, volume);
     this.#storage.put(numbered(TAG.volume, volume.number), packr.pack(volume));
   }
-}
-
-function bytesOf(tag: number): Bytes {
-  return Uint8Array.of(tag);
-}
-
-function numbered(tag: number, number: number): Bytes {
-  return Uint8Array.of(tag, number >>> 24, (number >>> 16) & 255, (number >>> 8) & 255, number & 255);
-}
-
-function metakeyName(key: Bytes): Bytes {
-  const isLong = key.length > LONG_KEY_BYTES;
-  const named = isLong ? hash('sha256', key, 'buffer') : key;
-  const name = Buffer.allocUnsafe(2 + named.length);
-  name[0] = TAG.metakey;
-  name[1] = isLong ? 1 : 0;
-  name.set(named, 2);
-  return name;
-}
-
-/** By volume, so that a scan meets them in the batches in which they are looked into. */
-function suspicionName({ volume, key, version }: Suspicion): Bytes {
-  const isLong = key.length > LONG_KEY_BYTES;
-  const named = isLong ? hash('sha256', key, 'buffer') : key;
-  const name = Buffer.allocUnsafe(14 + named.length);
-  name[0] = TAG.suspicion;
-  name.writeUInt32BE(volume, 1);
-  name.writeDoubleBE(version, 5);
-  name[13] = isLong ? 1 : 0;
-  name.set(named, 14);
-  return name;
-}
-
-function encodeMetakey({ key, version, sizeBytes, sha256, volumes, deleting }: Metakey): Bytes {
-  const fields: unknown[] = [version, sizeBytes, Buffer.from(sha256, 'hex'), volumes, deleting];
-  if (key.length > LONG_KEY_BYTES) fields.push(key);
-  return packr.pack(fields);
-}
-
-function decodeMetakey(key: Bytes, value: Bytes): Metakey {
-  const [version, sizeBytes, sha256, volumes, deleting, whole] = packr.unpack(value) as [
-    number,
-    number,
-    Uint8Array,
-    number[],
-    boolean,
-    Uint8Array?,
-  ];
-  return { key: whole ?? key, version, sizeBytes, sha256: hexOf(sha256), volumes, deleting };
-}
-
-/** A storage may give out bytes that are no Buffer, and then none of their parts is one. */
-function hexOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
 }
 
 /** The version of a copy that a move makes of `version`: above it, so that a late removal of an older copy cannot meet it, and below the next write. */

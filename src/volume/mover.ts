@@ -1,35 +1,22 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bytes } from '../base/bytes.ts';
-import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
+import { isKeyfleetError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
 import type { VolumeNumber } from './bucket-map.ts';
 import type { Master } from './master.ts';
-import { type Metakey, type MoveState, movedVersion, type Suspicion } from './metakeys.ts';
+import type { Metakey, MoveState } from './metakeys.ts';
+import { BATCHED_VALUE_BYTES, type Batch, BatchMoves, copiesAway, type MoveStep } from './move-batch.ts';
 import { Throttle } from './throttle.ts';
 
 // Brings every value to where it belongs, while the master serves. What must move is not planned ahead: a pass walks the metakeys and takes
 // those whose volumes differ from their places, so a pass may be ended anywhere, by a crash too, and begun again.
 //
-//   per batch of values, from one volume to another:
-//     1  suspect the copies on the target                   (durable: from here on no crash loses sight of them)
-//     2  the target fetches them from the source, verifies, writes, syncs
-//     3  the metakeys refer to the target, if no write has changed them meanwhile; the old copies become suspects  (one durable batch)
-//     4  suspects that nobody refers to are removed from their volumes
-//
-// While the moves are paused or cancelled, passes go on that only bring to their end what was begun: suspicions and deletes.
-//
-// Until 3 the source answers, from 3 on the target, and both have the value: there is no moment without a good copy. A write during a move
-// goes to its new place with a higher version; step 3 then finds another version and leaves it alone.
+// How a batch of them moves: move-batch.ts. While the moves are paused or cancelled, passes go on that only bring to their end what was begun: suspicions and deletes.
 
 const PAGE = 2_000;
 const BATCH_VALUES = 1_000;
 const BATCH_BYTES = 16 * MIB;
-/** Larger values travel alone, streamed. */
-const BATCHED_VALUE_BYTES = MIB;
 const RETRY_MS = 5_000;
-
-/** A batch's steps, as a test sees them: what it returns is awaited before the next. */
-export type MoveStep = 'suspected' | 'copied' | 'referred' | 'cleared';
 
 export interface MoveLimits {
   /** Batches under way at the same time. */
@@ -54,21 +41,16 @@ export interface MoveProgress {
   readonly keysLost: number;
 }
 
-interface Job {
-  readonly from: VolumeNumber;
-  readonly to: VolumeNumber;
-  readonly metakeys: Metakey[];
-  bytes: number;
-}
-
 export class Mover {
   readonly #master: Master;
   readonly #throttle: Throttle;
   readonly #concurrency: number;
-  readonly #onStep: ((step: MoveStep) => Promise<void>) | undefined;
+  readonly #batches: BatchMoves;
   #progress: MoveProgress = emptyProgress();
   #running: Promise<void> | undefined;
   #passCount = 0;
+  /** Values that the pass took up and did not bring into all their places. */
+  #unsettledCount = 0;
   #again = false;
   #stopping = false;
   #wake: AbortController | undefined;
@@ -77,8 +59,12 @@ export class Mover {
   constructor(master: Master, limits: MoveLimits) {
     this.#master = master;
     this.#concurrency = limits.concurrency;
-    this.#onStep = limits.onStep;
     this.#throttle = new Throttle(limits.bytesPerSecond);
+    this.#batches = new BatchMoves(master, {
+      throttle: this.#throttle,
+      onStep: limits.onStep,
+      onFailed: (count, error) => this.#fail(count, error),
+    });
     const { moveState } = master.metakeys;
     if (isHalted(moveState)) this.#progress = { ...emptyProgress(), state: moveState };
     master.onMisplaced = () => this.#noteMisplaced();
@@ -172,7 +158,8 @@ export class Mover {
     const keysTotal = this.#master.ledger.keyCount;
     this.#progress = { ...this.#progress, state: 'moving', keysSeen: 0, keysTotal, keysFailed: 0, lastError: undefined, keysLost: 0 };
     const moved = await this.#pass();
-    if (moved > 0) this.#again = true;
+    // Another look when something was left: a write came between, or more copies of a value are to be made, or it failed.
+    if (moved > 0 && this.#unsettledCount + this.#progress.keysFailed > 0) this.#again = true;
     if (moved > 0 || this.#progress.keysFailed === 0 || this.#stopping) return false;
     this.#progress = { ...this.#progress, state: 'waiting' };
     return true;
@@ -229,14 +216,18 @@ export class Mover {
   async #pass(): Promise<number> {
     let moved = 0;
     this.#passCount++;
+    this.#unsettledCount = 0;
     await this.#clearSuspicions();
     const running = new Set<Promise<void>>();
-    const jobs = new Map<string, Job>();
-    const launch = async (job: Job): Promise<void> => {
+    const jobs = new Map<string, Batch>();
+    const launch = async (batch: Batch): Promise<void> => {
       while (running.size >= this.#concurrency) await Promise.race(running);
-      const run: Promise<void> = this.#runJob(job)
-        .then((count) => {
-          moved += count;
+      const run: Promise<void> = this.#batches
+        .run(batch)
+        .then(({ keysMoved, bytesMoved, keysLeft }) => {
+          moved += keysMoved;
+          this.#unsettledCount += keysLeft;
+          this.#count({ keysMoved, bytesMoved });
         })
         .finally(() => running.delete(run));
       running.add(run);
@@ -260,7 +251,7 @@ export class Mover {
         if (this.#stopping) break;
       }
       if (!this.#stopping) {
-        await this.#trim(page.metakeys.filter((metakey) => this.#needsTrim(metakey)));
+        await this.#batches.trim(page.metakeys.filter((metakey) => this.#needsTrim(metakey)));
         await this.#finishDeletes(page.metakeys.filter(({ deleting }) => deleting));
       }
       after = page.next;
@@ -299,14 +290,6 @@ export class Mover {
     return places.length > 0 && places.every((number) => metakey.volumes.includes(number));
   }
 
-  /** Gives up the copies that are too many. */
-  async #trim(metakeys: readonly Metakey[]): Promise<void> {
-    if (metakeys.length === 0) return;
-    const outdated = metakeys.flatMap((metakey) => this.#referToPlaces(metakey, undefined));
-    await this.#master.metakeys.commit();
-    this.#failCopies(await this.#master.suspects.clear(outdated));
-  }
-
   async #finishDeletes(deleting: readonly Metakey[]): Promise<void> {
     if (deleting.length === 0) return;
     const unfinished = await this.#master.finishDeletes(deleting);
@@ -322,85 +305,9 @@ export class Mover {
     } while (after !== undefined && !this.#stopping);
   }
 
-  async #runJob(job: Job): Promise<number> {
-    const suspicions = job.metakeys.map(({ key, version }) => ({ volume: job.to, key, version: movedVersion(version) }));
-    const outdated: Suspicion[] = [];
-    try {
-      await this.#throttle.take(job.bytes);
-      await this.#master.suspects.begin(suspicions);
-      await this.#onStep?.('suspected');
-      const arrived = await this.#copy(job);
-      await this.#onStep?.('copied');
-      for (const metakey of arrived) outdated.push(...this.#referToPlaces(metakey, job.to));
-      await this.#master.metakeys.commit();
-      await this.#onStep?.('referred');
-      const bytes = arrived.reduce((sum, metakey) => sum + metakey.sizeBytes, 0);
-      this.#count({ keysMoved: arrived.length, bytesMoved: bytes });
-      return arrived.length;
-    } catch (error) {
-      this.#fail(job.metakeys.length, error);
-      return 0;
-    } finally {
-      // What is referred to by now is acquitted; what is not goes, like the old copies.
-      await this.#master.suspects.endAndClear(suspicions, outdated);
-      await this.#onStep?.('cleared');
-    }
-  }
-
-  /** Copies a job's values; returns those that are on the target now, verified there. */
-  async #copy(job: Job): Promise<Metakey[]> {
-    const source = this.#master.metakeys.volume(job.from);
-    if (source === undefined) return [];
-    const target = this.#master.clients.of(job.to);
-    if (job.metakeys.length === 1 && job.bytes > BATCHED_VALUE_BYTES) {
-      const metakey = job.metakeys[0]!;
-      const { sha256 } = await target.pull(metakey.key, source.address, movedVersion(metakey.version));
-      return this.#isCopyOf(metakey, sha256) ? [metakey] : [];
-    }
-    const results = await target.batchPull(
-      source.address,
-      job.metakeys.map(({ key, version }) => ({ key, version: movedVersion(version) })),
-    );
-    return job.metakeys.filter((metakey, index) => {
-      const result = results[index]!;
-      if ('sha256' in result) return this.#isCopyOf(metakey, result.sha256);
-      const changed = this.#master.metakeys.get(metakey.key)?.version !== metakey.version;
-      if (!changed) this.#fail(1, new KeyfleetError('KF_VALUE_LOST', `${result.code}: ${result.message}`));
-      return false;
-    });
-  }
-
-  /** Whether what arrived is the value that the metakey tells of, and not what a write has put over it on the source. */
-  #isCopyOf(metakey: Metakey, sha256: string): boolean {
-    if (sha256 === metakey.sha256) return true;
-    if (this.#master.metakeys.get(metakey.key)?.version === metakey.version)
-      this.#fail(1, new KeyfleetError('KF_CHECKSUM_MISMATCH', `the copy has SHA-256 ${sha256} instead of ${metakey.sha256}`));
-    return false;
-  }
-
-  /**
-   * Refers to the copy on `arrived` too (when the value is still the one that was copied) and gives up copies that are not in place; into the
-   * open batch. Returns the copies given up.
-   */
-  #referToPlaces(copied: Metakey, arrived: VolumeNumber | undefined): Suspicion[] {
-    const { metakeys } = this.#master;
-    const { key } = copied;
-    const current = metakeys.get(key);
-    if (current === undefined || Math.abs(current.version - copied.version) > 1 || current.sha256 !== copied.sha256 || current.deleting)
-      return [];
-    const held = arrived === undefined || current.volumes.includes(arrived) ? current.volumes : [...current.volumes, arrived];
-    const places = metakeys.placeOf(key);
-    const complete = places.length > 0 && places.every((number) => held.includes(number));
-    const volumes = complete ? places : held;
-    const version = arrived === undefined ? current.version : Math.max(current.version, movedVersion(copied.version));
-    const outdated = held.filter((number) => !volumes.includes(number)).map((volume) => ({ volume, key, version: current.version }));
-    this.#master.ledger.refer(current, { ...current, volumes, version }, { suspect: outdated });
-    return outdated;
-  }
-
   /** So many copies could not be looked into. */
   #failCopies(count: number): void {
-    if (count > 0) this.#fail(count, new KeyfleetError('KF_VOLUME_UNAVAILABLE', 'copies to remove lie on a volume that is away'));
+    if (count > 0) this.#fail(count, copiesAway());
   }
 
   #fail(count: number, error: unknown): void {

@@ -1,11 +1,11 @@
-import { compareBytes } from '../base/bytes.ts';
+import { type Bytes, compareBytes } from '../base/bytes.ts';
 import { isKeyfleetError } from '../base/errors.ts';
 import type { VolumeNumber } from './bucket-map.ts';
 import { needsLook } from './copy-rules.ts';
 import { inParallel } from './in-turns.ts';
 import type { InflightWrites } from './inflight-writes.ts';
 import type { Ledger } from './ledger.ts';
-import type { Metakeys, Suspicion } from './metakeys.ts';
+import type { Metakeys, Suspicion, SuspicionsTogether } from './metakeys.ts';
 import type { VolumeClients } from './volume-clients.ts';
 
 /** Suspicions that are looked into at the same time. */
@@ -37,12 +37,24 @@ export class Suspects {
   /** Writes suspicions down, durably, before the copies they speak of can exist. They rest until {@link end}. */
   async begin(suspicions: readonly Suspicion[]): Promise<void> {
     for (const suspicion of suspicions) {
-      const alike = this.#active.get(suspicion.version);
-      if (alike === undefined) this.#active.set(suspicion.version, [suspicion]);
-      else alike.push(suspicion);
+      this.#activate(suspicion);
       this.#metakeys.suspect(suspicion);
     }
     await this.#metakeys.commit();
+  }
+
+  /** As {@link begin}, in one record: those of a batch that moves. */
+  async beginTogether(suspicions: readonly Suspicion[]): Promise<SuspicionsTogether> {
+    for (const suspicion of suspicions) this.#activate(suspicion);
+    const together = this.#metakeys.suspectTogether(suspicions);
+    await this.#metakeys.commit();
+    return together;
+  }
+
+  #activate(suspicion: Suspicion): void {
+    const alike = this.#active.get(suspicion.version);
+    if (alike === undefined) this.#active.set(suspicion.version, [suspicion]);
+    else alike.push(suspicion);
   }
 
   /** The write or move that wrote these down has ended. */
@@ -54,10 +66,28 @@ export class Suspects {
     }
   }
 
-  /** Ends the rest of `ended` and looks into them and into `more`. */
-  async endAndClear(ended: readonly Suspicion[], more: readonly Suspicion[]): Promise<void> {
-    this.end(ended);
-    await this.clear([...ended, ...more]);
+  /**
+   * Removes copies that the metakeys have, durably, given up a moment ago: nothing needs to be looked into, since whatever has come to their
+   * volumes since is newer. Returns how many stay suspect because their volume is away; those on lost volumes stay too.
+   */
+  async removeTogether(together: SuspicionsTogether): Promise<number> {
+    const left = new Set<VolumeNumber>();
+    let stay = 0;
+    for (const number of new Set(together.suspicions.map(({ volume }) => volume))) {
+      const volume = this.#metakeys.volume(number);
+      const all = together.suspicions.filter((suspicion) => suspicion.volume === number);
+      try {
+        if (volume?.state === 'lost') left.add(number);
+        else if (volume !== undefined) await this.#clients.of(number).batchDelete(all.map(asDelete));
+      } catch (error) {
+        if (!isKeyfleetError(error)) throw error;
+        left.add(number);
+        stay += all.length;
+      }
+    }
+    this.#metakeys.settleTogether(together, ({ volume }) => left.has(volume));
+    await this.#metakeys.commit();
+    return stay;
   }
 
   /**
@@ -83,8 +113,7 @@ export class Suspects {
             stay += open.size;
             guilty = this.#sorted(all, number).guilty.filter((suspicion) => !open.has(suspicion));
           }
-          if (guilty.length > 0)
-            await this.#clients.of(number).batchDelete(guilty.map(({ key, version }) => ({ key, upToVersion: version })));
+          if (guilty.length > 0) await this.#clients.of(number).batchDelete(guilty.map(asDelete));
           for (const suspicion of all) if (!open.has(suspicion)) this.#metakeys.acquit(suspicion);
         } else for (const suspicion of all) this.#metakeys.acquit(suspicion);
       } catch (error) {
@@ -131,6 +160,10 @@ export class Suspects {
   isActive(copy: Suspicion): boolean {
     return this.#active.get(copy.version)?.some((one) => isSame(one, copy)) === true;
   }
+}
+
+function asDelete({ key, version }: Suspicion): { readonly key: Bytes; readonly upToVersion: number } {
+  return { key, upToVersion: version };
 }
 
 function isSame(a: Suspicion, b: Suspicion): boolean {

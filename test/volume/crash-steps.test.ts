@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { MoveStep } from '../../src/volume/mover.ts';
+import type { MoveStep } from '../../src/volume/move-batch.ts';
 import { Fleet, names } from './fleet.ts';
 
 // A master dies after each single step of a move; a new one over what its disk had finishes, and everything is exactly as written.
