@@ -2,6 +2,11 @@
 export class KeyedMutex {
   readonly #tails = new Map<string, Promise<unknown>>();
 
+  /** Nobody has the name: what is done until the next await is alone with it. */
+  isFree(name: string): boolean {
+    return !this.#tails.has(name);
+  }
+
   run<T>(name: string, task: () => Promise<T>): Promise<T> {
     const before = this.#tails.get(name);
     const result = before === undefined ? task() : before.then(task, task);

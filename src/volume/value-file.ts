@@ -1,5 +1,5 @@
 import { createHash, type Hash, hash } from 'node:crypto';
-import { closeSync, openSync, writeSync, writevSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { Packr, Unpackr } from 'msgpackr';
@@ -66,10 +66,16 @@ function encodeHeader(layout: Layout): Buffer {
   header.writeUInt32BE(layout.metaBytes, 8);
   header.writeUInt32BE(CHUNK_BYTES, 12);
   header.writeBigUInt64BE(BigInt(layout.bodyBytes), 16);
-  header.writeBigUInt64BE(BigInt(layout.version), 24);
   header.writeUInt32BE(layout.metaCrc, 32);
-  header.writeUInt32BE(crc32(header.subarray(0, 60)), 60);
+  setVersion(header, layout.version);
   return header;
+}
+
+/** Completes a header, or changes a complete one. */
+function setVersion(header: Buffer, version: number): void {
+  header.writeUInt32BE(Math.floor(version / 2 ** 32), 24);
+  header.writeUInt32BE(version >>> 0, 28);
+  header.writeUInt32BE(crc32(header.subarray(0, 60)), 60);
 }
 
 function decodeHeader(header: Buffer, path: string): Layout {
@@ -80,7 +86,7 @@ function decodeHeader(header: Buffer, path: string): Layout {
   return {
     metaBytes: header.readUInt32BE(8),
     bodyBytes: Number(header.readBigUInt64BE(16)),
-    version: Number(header.readBigUInt64BE(24)),
+    version: header.readUInt32BE(24) * 2 ** 32 + header.readUInt32BE(28),
     metaCrc: header.readUInt32BE(32),
   };
 }
@@ -197,17 +203,13 @@ export async function writeWhole(file: FileHandle, parts: readonly Buffer[]): Pr
 }
 
 /** Makes a file of these bytes; it must not be there. Blocks: for small files. */
-export function writeNewFile(path: string, parts: readonly Buffer[]): void {
+export function writeNewFile(path: string, file: Buffer): void {
   const fd = openSync(path, 'wx');
   try {
-    const bytesWritten = writevSync(fd, parts, 0);
-    const length = parts.reduce((sum, part) => sum + part.length, 0);
-    if (bytesWritten === length) return;
-    const whole = Buffer.concat(parts);
-    for (let done = bytesWritten; done < length; ) {
-      const more = writeSync(fd, whole, done, length - done, done);
-      if (more === 0) throw nothingMore();
-      done += more;
+    for (let done = 0; done < file.length; ) {
+      const count = writeSync(fd, file, done, file.length - done, done);
+      if (count === 0) throw nothingMore();
+      done += count;
     }
   } finally {
     closeSync(fd);
@@ -325,20 +327,28 @@ export class ValueFileReader {
   }
 }
 
-/** A whole value file that was read at once, everything in it verified. @throws KF_VALUE_DAMAGED */
-export function decodeValueFile(file: Buffer, path: string): { readonly info: ValueInfo; readonly body: Buffer } {
-  const layout = decodeHeader(file.subarray(0, HEADER_BYTES), path);
+/**
+ * Makes a whole value file, as another volume has it, one of `version`, in place. Everything in it is verified first.
+ * @throws KF_VALUE_DAMAGED
+ */
+export function adoptValueFile(
+  file: Buffer,
+  { key, version, from }: { readonly key: Bytes; readonly version: number; readonly from: string },
+): ValueInfo {
+  const path = `a file from ${from}`;
+  const header = file.subarray(0, HEADER_BYTES);
+  const layout = decodeHeader(header, path);
   const bodyEnd = bodyOffset(layout) + layout.bodyBytes;
   const wholeBytes = bodyEnd + trailerBytes(layout.bodyBytes);
   if (file.length !== wholeBytes) throw new ValueDamagedError(path, `has ${file.length} bytes instead of ${wholeBytes}`);
   const meta = decodeMeta(file.subarray(HEADER_BYTES, bodyOffset(layout)), layout, path);
-  const { chunkCrcs, sha256 } = decodeTrailer(file.subarray(bodyEnd), layout.bodyBytes, path);
-  const body = file.subarray(bodyOffset(layout), bodyEnd);
-  for (const [chunk, crc] of chunkCrcs.entries()) {
-    const at = chunk * CHUNK_BYTES;
-    if (crc32(body.subarray(at, at + CHUNK_BYTES)) !== crc) throw new ValueDamagedError(path, `the bytes from ${at} on have changed`);
-  }
-  return { info: { ...meta, sizeBytes: body.length, version: layout.version, sha256 }, body };
+  if (Buffer.compare(meta.key, key) !== 0) throw new ValueDamagedError(path, 'holds another key');
+  const { sha256 } = decodeTrailer(file.subarray(bodyEnd), layout.bodyBytes, path);
+  // The trailer is sound and was made with this digest: its chunks are those of this very body.
+  if (hash('sha256', file.subarray(bodyOffset(layout), bodyEnd), 'hex') !== sha256)
+    throw new ValueDamagedError(path, 'the bytes have changed');
+  setVersion(header, version);
+  return { ...meta, sizeBytes: layout.bodyBytes, version, sha256 };
 }
 
 /** The bytes at the beginning of a value file that {@link versionInHeader} wants. */

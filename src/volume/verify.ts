@@ -2,7 +2,7 @@ import type { Bytes } from '../base/bytes.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Master } from './master.ts';
 import type { VolumeRecord } from './metakeys.ts';
-import { fileName } from './value-directory.ts';
+import { fileName } from './value-paths.ts';
 
 /** A difference between the metakeys and the volumes. */
 export type VerifyFinding =

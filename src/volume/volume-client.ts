@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { type Dispatcher, Pool } from 'undici';
 import type { Bytes } from '../base/bytes.ts';
 import { type ErrorCode, KeyfleetError, messageOf } from '../base/errors.ts';
-import { type PullResult, packr, unpackFrames, unpackResults, type WireValue } from './batch-wire.ts';
+import { type PullResult, packr, readEntries, unpackResults, type WireValue } from './batch-wire.ts';
 import { keyToPath } from './http-door.ts';
 
 /** A volume that cannot be asked: nothing listens, it does not answer in time, or the connection broke before an answer. */
@@ -172,7 +172,7 @@ export class VolumeClient {
     if (answer.statusCode !== 200)
       throw await errorOf({ status: answer.statusCode, headers: answer.headers, body: answer.body }, this.address);
     try {
-      yield* unpackFrames(answer.body as AsyncIterable<Buffer>);
+      yield* readEntries(answer.body as AsyncIterable<Buffer>);
     } catch (error) {
       throw new VolumeUnavailableError(this.address, error, false);
     }

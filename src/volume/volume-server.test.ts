@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { utf8 } from '../base/bytes.ts';
-import { fileName } from './value-directory.ts';
+import { fileName } from './value-paths.ts';
 import { VolumeClient } from './volume-client.ts';
 import { startVolumeServer, type VolumeServer } from './volume-server.ts';
 
@@ -194,16 +194,29 @@ describe('moving values between two volumes', () => {
     const keys = Array.from({ length: 300 }, (_, index) => `key ${index}`);
     for (const key of keys) await put(encodeURIComponent(key), `value of ${key}`);
     await client.put(utf8('key 7'), Buffer.from('newer'), { contentType: 'text/plain', version: 99 });
+    const file = await readFile(pathOf('key 9'));
+    file[file.indexOf('value of')] = 0;
+    await writeFile(pathOf('key 9'), file);
+    await writeFile(pathOf('key 10'), await readFile(pathOf('key 11')));
+    await truncate(pathOf('key 12'), 30);
+    await put('key%2013', Buffer.alloc(5_000_000, 'grown'));
     const results = await client.batchPull(
       base,
       [...keys, 'absent'].map((key) => ({ key: utf8(key), version: 5 })),
     );
-    expect(results.filter((result) => 'sha256' in result).length).toBe(299);
+    expect(results.filter((result) => 'sha256' in result).length).toBe(295);
     expect(results[7]).toMatchObject({ code: 'KF_NEWER_VERSION' });
+    for (const [index, why] of [
+      [9, 'the bytes have changed'],
+      [10, 'holds another key'],
+      [12, 'shorter than a header'],
+    ] as const)
+      expect(results[index]).toMatchObject({ code: 'KF_VALUE_DAMAGED', message: expect.stringMatching(`^a file from ${base}: ${why}`) });
+    expect(results[13]).toMatchObject({ code: 'KF_VALUE_TOO_LARGE' });
     expect(results[300]).toMatchObject({ code: 'absent' });
     const moved = await client.get(utf8('key 8'), {});
     expect(Buffer.concat(await moved!.body.toArray()).toString()).toBe('value of key 8');
-    expect(await client.batchDelete(keys.map((key) => ({ key: utf8(key), upToVersion: 5 })))).toBe(299);
+    expect(await client.batchDelete(keys.map((key) => ({ key: utf8(key), upToVersion: 5 })))).toBe(295);
     const large = Buffer.alloc(5_000_000, 'z');
     await put('large', large);
     expect(await client.pull(utf8('large'), base, 12)).toMatchObject({ sizeBytes: large.length, version: 12 });

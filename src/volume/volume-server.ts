@@ -2,21 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Bytes } from '../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
-import {
-  type DeleteRequest,
-  decode,
-  FRAME_VALUES,
-  type PullRequest,
-  type PullResult,
-  packFrame,
-  packResults,
-  type WireValue,
-} from './batch-wire.ts';
+import { type DeleteRequest, decode, type PullRequest, type PullResult, packResults } from './batch-wire.ts';
 import {
   bodyPieces,
   type Door,
   type DoorLimits,
-  drained,
   keyInPath,
   openDoor,
   type RequestTarget,
@@ -26,8 +16,10 @@ import {
 } from './http-door.ts';
 import { metricsText } from './metrics-text.ts';
 import { sendValue } from './value-answer.ts';
-import { type BatchValue, fileName, type OpenValue, otherFleet, ValueDirectory } from './value-directory.ts';
+import type { BatchValue } from './value-batches.ts';
+import { type OpenValue, otherFleet, ValueDirectory } from './value-directory.ts';
 import { ValueDamagedError, type ValueInfo } from './value-file.ts';
+import { fileName } from './value-paths.ts';
 import { VolumeClient } from './volume-client.ts';
 import { isHttpAddress } from './volume-config.ts';
 import { withBeat } from './with-beat.ts';
@@ -36,6 +28,8 @@ import { withBeat } from './with-beat.ts';
 const SMALL_BODY_BYTES = MIB;
 /** An empty line, which JSON and lists of it allow: a sign of life. */
 const BEAT = Buffer.from('\n');
+/** Stands for a value that has come, until it is known what became of it. */
+const NOT_PLACED: PullResult = { code: 'KF_VOLUME_IO', message: 'the value was not stored' };
 /** Damaged values that are remembered. */
 const MAX_DAMAGED = 10_000;
 
@@ -261,22 +255,8 @@ class VolumeService {
 
   async #batchRead(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { keys } = decode<{ keys: readonly Bytes[] }>(await readBody(request, { limits: this.#limits }));
-    response.writeHead(200, { 'content-type': 'application/vnd.msgpack' });
-    for (let at = 0; at < keys.length; at += FRAME_VALUES) {
-      const found = await this.#directory.readMany(keys.slice(at, at + FRAME_VALUES));
-      if (response.destroyed) return;
-      if (!response.write(packFrame(found.map((value) => this.#wireValue(value))))) await drained(response);
-    }
-    response.end();
-  }
-
-  #wireValue(found: Awaited<ReturnType<ValueDirectory['readMany']>>[number]): WireValue {
-    if (found === undefined) return undefined;
-    if (found instanceof Error) {
-      this.#noteDamage(found);
-      return { error: found.code, message: found.message };
-    }
-    return { body: found.body, contentType: found.info.contentType, sha256: found.info.sha256 };
+    response.writeHead(200, { 'content-type': 'application/octet-stream' });
+    await sendPieces(response, this.#directory.batches.read(keys));
   }
 
   async #batchPull(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -288,15 +268,13 @@ class VolumeService {
       for (const value of values) {
         const place = results.length;
         if (place >= keys.length) break;
-        if (value === undefined) results.push({ code: 'absent', message: 'the source has no such value' });
-        else if ('error' in value) results.push({ code: value.error, message: value.message });
-        else {
-          results.push({ sha256: value.sha256 });
+        if (Buffer.isBuffer(value)) {
+          results.push(NOT_PLACED);
           places.push(place);
-          found.push({ ...value, key: keys[place]!, version: versions[place]! });
-        }
+          found.push({ file: value, from, key: keys[place]!, version: versions[place]! });
+        } else results.push(value ?? { code: 'absent', message: 'the source has no such value' });
       }
-    const placed = await this.#directory.putMany(found, this.#fence(request));
+    const placed = await this.#directory.batches.put(found, this.#fence(request));
     for (const [index, result] of placed.entries()) {
       if (isKeyfleetError(result)) results[places[index]!] = { code: result.code, message: result.message };
       else {
@@ -351,7 +329,7 @@ class VolumeService {
   async #batchDelete(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { keys, versions } = decode<DeleteRequest>(await readBody(request, { limits: this.#limits }));
     this.#fence(request)();
-    const deleted = await this.#directory.deleteMany(keys.map((key, index) => ({ key, upToVersion: versions[index]! })));
+    const deleted = await this.#directory.batches.delete(keys.map((key, index) => ({ key, upToVersion: versions[index]! })));
     this.stats.deletes += deleted;
     sendJson(response, 200, { deleted });
   }
