@@ -16,6 +16,9 @@ import { LocalRouters, TestRouter } from './test-router.ts';
 
 const SECONDS = Number(process.env['KEYFLEET_POOL_SECONDS'] ?? 6);
 const SEED = Number(process.env['KEYFLEET_POOL_SEED'] ?? 4_211);
+/** There and back again, at least; a machine that is busy with other things gets longer for it. */
+const LEAST_MOVES = 2;
+const MOST_EXTRA_MS = 40_000;
 const DURABLE = ['--appendonly', 'yes', '--appendfsync', 'always'];
 
 interface Outcome {
@@ -34,10 +37,10 @@ describe.runIf(hasRedis)('keys that move to and fro under a workload that knows 
     async () => {
       const outcome = await stress({ mover: 'ours', killMover: true, killServers: true, seconds: SECONDS });
       expect(outcome.wrong).toEqual([]);
-      expect(outcome.moves).toBeGreaterThan(1);
+      expect(outcome.moves).toBeGreaterThanOrEqual(LEAST_MOVES);
       expect(outcome.operations).toBeGreaterThan(1_000);
     },
-    SECONDS * 1_000 + 60_000,
+    SECONDS * 1_000 + 90_000,
   );
 
   test('a mover of SCAN, DUMP, RESTORE and DEL is caught by the same workload', async () => {
@@ -80,6 +83,7 @@ async function stress(options: {
   await takeOver();
   for (let i = 0; i < 3; i++) routers.routers.push(new TestRouter(saved, (moveId, keys) => engine.pull(moveId, keys)));
   const endMs = Date.now() + options.seconds * 1_000;
+  let moves = 0;
   const workers = routers.routers.flatMap((router, index) =>
     Array.from({ length: 6 }, (_, lane) => {
       const send = (name: string, key: string, rest: readonly (string | number)[], write: boolean): Promise<Reply> =>
@@ -88,11 +92,12 @@ async function stress(options: {
     }),
   );
   /** The naive mover has shown what it is with its first wrong answer. */
-  const isOver = (): boolean => Date.now() > endMs || (options.mover === 'naive' && workers.some(({ report }) => report.wrong.length > 0));
+  const isOver = (): boolean =>
+    (Date.now() > endMs && (moves >= LEAST_MOVES || Date.now() > endMs + MOST_EXTRA_MS)) ||
+    (options.mover === 'naive' && workers.some(({ report }) => report.wrong.length > 0));
   const running = Promise.all(workers.map((worker) => worker.run(isOver)));
-  let moves = 0;
   const killer = kill();
-  for (let toFirst = true; !isOver() && Date.now() < endMs - 500; toFirst = !toFirst) {
+  for (let toFirst = true; !isOver() && (moves < LEAST_MOVES || Date.now() < endMs - 500); toFirst = !toFirst) {
     const after = toFirst ? [both[1]!] : both;
     if (options.mover === 'naive') await naiveMove(toFirst);
     else await move(after);
@@ -123,7 +128,7 @@ async function stress(options: {
       } catch {
         // A server that is down just now; the killer brings it back.
       }
-      if (Date.now() > endMs + 20_000) throw new Error(`the moves stand still: ${JSON.stringify(engine.status())}`);
+      if (Date.now() > endMs + MOST_EXTRA_MS) throw new Error(`the moves stand still: ${JSON.stringify(engine.status())}`);
       await sleep(20);
     }
   }
