@@ -83,7 +83,7 @@ export async function cloneServer(options: CloneOptions): Promise<CloneReport> {
       await Promise.all(copies.flatMap((to) => [to.call(['REPLICAOF', 'NO', 'ONE']), to.call(['SET', options.markKey, '1'])]));
       if (options.keepsServing) await from.call(['CONFIG', 'SET', FENCE_SETTING, before]);
     } catch (error) {
-      await from.raw(['CONFIG', 'SET', FENCE_SETTING, before]).catch(() => undefined);
+      await unfence(options.from, before).catch(() => undefined);
       await options.giveUp();
       throw error;
     }
@@ -168,8 +168,8 @@ async function follow(from: ServerLink, to: ServerLink): Promise<() => Promise<u
   }
   await to.call(['REPLICAOF', host, port]);
   return async () => {
-    await to.raw(['REPLICAOF', 'NO', 'ONE']);
-    for (const [name, value] of before) await to.raw(['CONFIG', 'SET', name, value]);
+    await ask(to.server, ['REPLICAOF', 'NO', 'ONE']);
+    for (const [name, value] of before) await ask(to.server, ['CONFIG', 'SET', name, value]);
   };
 }
 

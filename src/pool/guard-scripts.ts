@@ -157,6 +157,13 @@ return count`);
 /** Any command under the token: KEYS = fence, the command's keys; ARGV = token, the command. */
 export const FENCED_SCRIPT = script(`${FENCED}return redis.call(unpack(ARGV, 2))`);
 
+/** KEYS = any; answers the places, from 0, of those that exist. Changes nothing. */
+export const PRESENT_SCRIPT = script(`local places = {}
+for i = 1, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 1 then places[#places + 1] = i - 1 end
+end
+return places`);
+
 /** KEYS = fence, the key put together, its name; ARGV = token, expiry. The last step of a large key. */
 export const PUBLISH_SCRIPT = script(`${FENCED}redis.call('RENAME', KEYS[2], KEYS[3])
 if ARGV[2] ~= '0' then redis.call('PEXPIREAT', KEYS[3], ARGV[2]) end

@@ -180,32 +180,26 @@ export class MoveCoordinator implements RouterBarrier {
 
   /** A server that refuses connections is a process that has ended, and its clients' connections with it. */
   async #endConnectionsTo(server: PoolServer, isTheirs: (name: string) => boolean): Promise<void> {
-    const link = new ServerLink(this.#options.addressOf(server), { timeoutMs: 2_000, name: 'kf:mover' });
-    try {
-      for (const endMs = performance.now() + (this.#options.serverPatienceMs ?? SERVER_PATIENCE_MS); ; ) {
-        try {
-          const clients = textOf(await link.call(['CLIENT', 'LIST']));
-          const ids = clients
-            .split('\n')
-            .filter((line) => isTheirs(/ name=(\S*)/.exec(line)?.[1] ?? ''))
-            .map((line) => /^id=(\d+)/.exec(line)![1]!);
-          if (ids.length === 0) return;
-          for (const id of ids) await link.raw(['CLIENT', 'KILL', 'ID', id]);
-        } catch (error) {
-          if (/ECONNREFUSED|ENOENT/.test(messageOf(error))) return;
-          if (performance.now() > endMs)
-            throw new KeyfleetError(
-              'KF_POOL_SERVER_LOST',
-              `cannot end a lost router's connections to ${server.name}: ${messageOf(error)}`,
-              {
-                retryable: true,
-              },
-            );
-          await new Promise((resolve) => setTimeout(resolve, 100));
-        }
+    for (const endMs = performance.now() + (this.#options.serverPatienceMs ?? SERVER_PATIENCE_MS); ; ) {
+      const link = new ServerLink(this.#options.addressOf(server), { timeoutMs: 2_000, name: 'kf:mover' });
+      try {
+        const clients = textOf(await link.call(['CLIENT', 'LIST']));
+        const ids = clients
+          .split('\n')
+          .filter((line) => isTheirs(/ name=(\S*)/.exec(line)?.[1] ?? ''))
+          .map((line) => /^id=(\d+)/.exec(line)![1]!);
+        if (ids.length === 0) return;
+        for (const id of ids) await link.raw(['CLIENT', 'KILL', 'ID', id]);
+      } catch (error) {
+        if (/ECONNREFUSED|ENOENT/.test(messageOf(error))) return;
+        if (performance.now() > endMs)
+          throw new KeyfleetError('KF_POOL_SERVER_LOST', `cannot end a lost router's connections to ${server.name}: ${messageOf(error)}`, {
+            retryable: true,
+          });
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      } finally {
+        link.close();
       }
-    } finally {
-      link.close();
     }
   }
 

@@ -311,15 +311,20 @@ export class MoveEngine {
       }
       case 'guarded': {
         const outcome = cancelling ? 'cancel' : await this.#sessions.run(this.#map, move, false, (walk) => this.#walkAll(walk));
-        if (outcome === 'cancel') return this.#enter(move, 'held', this.#withMode(plan, move, 'held'));
+        if (outcome === 'cancel') {
+          // Replicas that are slow to confirm are waited for before routers are held, not only then.
+          await this.#sessions.run(this.#map, move, false, (walk) => walk.confirmLeft());
+          return this.#enter(move, 'held', this.#withMode(plan, move, 'held'));
+        }
         return this.#enter(move, 'after', this.#map.withoutMove(move.id, true));
       }
       case 'after':
-        await this.#sessions.cleanUp(this.#map, move, false);
+        await this.#sessions.cleanUp(this.#map, move, false, movingIn(this.#map, this.#slotsOf(plan, move)));
         return this.#enter(move, 'done');
       case 'held':
         // What was half copied arrives first: from then on every key is on exactly one side.
-        await this.#sessions.run(this.#map, move, false, async () => {});
+        // The replicas of a source that becomes the target know it too, in case one of them takes over.
+        await this.#sessions.run(this.#map, move, false, (walk) => walk.confirmLeft());
         await this.#sessions.cleanUp(this.#map, move, false);
         await this.#sessions.run(this.#map, move, true, async () => {});
         return this.#enter(move, 'returning', this.#withMode(plan, move, 'returning'));
@@ -327,7 +332,7 @@ export class MoveEngine {
         await this.#sessions.run(this.#map, move, true, (walk) => this.#walkAll(walk));
         return this.#enter(move, 'before', this.#map.withoutMove(move.id, false));
       case 'before':
-        await this.#sessions.cleanUp(this.#map, move, true);
+        await this.#sessions.cleanUp(this.#map, move, true, movingIn(this.#map, this.#slotsOf(plan, move)));
         return this.#enter(move, 'cancelled');
       default:
         return;

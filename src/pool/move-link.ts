@@ -49,8 +49,8 @@ export function showAddress(server: ServerAddress): string {
 }
 
 /**
- * One connection of the mover to one server: commands are pipelined in the order of the calls, and the connection is made anew by the
- * next command after it broke. Nothing is ever sent twice.
+ * One connection of the mover to one server, opened by the first command; commands are pipelined in the order of the calls. Once it has broken it is over: behind the address
+ * there may be another server by then, a replica that took over, of which nothing is true that was found out before. Whoever wants to go on opens another link and begins anew.
  */
 export class ServerLink {
   readonly server: ServerAddress;
@@ -60,7 +60,8 @@ export class ServerLink {
   #waiting: Waiting[] = [];
   #outbox: Buffer[] = [];
   #watch: NodeJS.Timeout | undefined;
-  #closed = false;
+  /** Why it is over. */
+  #over: string | undefined;
 
   constructor(server: ServerAddress, { timeoutMs = 5_000, name }: LinkOptions = {}) {
     this.server = server;
@@ -68,14 +69,20 @@ export class ServerLink {
     this.#name = name;
   }
 
+  /** Whether it was closed or has broken: no command can be sent any more. */
+  get isOver(): boolean {
+    return this.#over !== undefined;
+  }
+
   /** The reply, error replies included. @throws KF_POOL_SERVER_LOST, retryable; what was sent may have been done. */
   raw(args: readonly Argument[]): Promise<Reply> {
-    if (this.#closed) return Promise.reject(this.#lost('the connection was closed'));
+    if (this.#over !== undefined) return Promise.reject(this.#lost(this.#over));
     let socket: Socket;
     try {
       socket = this.#socket ??= this.#open();
     } catch (error) {
-      return Promise.reject(this.#lost(messageOf(error)));
+      this.#over = messageOf(error);
+      return Promise.reject(this.#lost(this.#over));
     }
     return new Promise((resolve, reject) => {
       this.#send(socket, args, { resolve, reject, sentMs: performance.now() });
@@ -101,8 +108,8 @@ export class ServerLink {
   }
 
   close(): void {
-    this.#closed = true;
-    this.#drop(this.#socket, 'the connection was closed');
+    this.#over ??= 'the connection was closed';
+    this.#drop(this.#socket, this.#over);
   }
 
   #open(): Socket {
@@ -149,6 +156,7 @@ export class ServerLink {
 
   #drop(socket: Socket | undefined, why: string): void {
     if (socket === undefined || socket !== this.#socket) return;
+    this.#over ??= why;
     this.#socket = undefined;
     clearInterval(this.#watch);
     this.#watch = undefined;

@@ -4,9 +4,11 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Bytes } from '../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
-import { FENCE_KEY, FENCE_SCRIPT, FENCED_SCRIPT } from './guard-scripts.ts';
+import { FENCE_KEY, FENCE_SCRIPT } from './guard-scripts.ts';
 import { returningId } from './guarded-commands.ts';
+import { type ForgetOptions, forgetAll, forgetMoved, type PutDone } from './move-forget.ts';
 import { Journal } from './move-journal.ts';
 import { ServerLink, textOf } from './move-link.ts';
 import type { MoveEngineOptions } from './move-options.ts';
@@ -14,7 +16,7 @@ import type { MovePace } from './move-pace.ts';
 import { movingIn } from './move-plan.ts';
 import type { JournalView, MoveRecord, PlannedMove } from './move-records.ts';
 import { evaluate } from './move-script.ts';
-import { KeyWalk, type PutDone, type WalkLimits } from './move-walk.ts';
+import { KeyWalk, type WalkLimits } from './move-walk.ts';
 import type { PoolMap } from './pool-map.ts';
 import { info } from './server-info.ts';
 
@@ -82,10 +84,11 @@ export class MoveSessions {
       const [from, to] = [this.link(map, back ? move.to : move.from), this.link(map, back ? move.from : move.to)];
       const { journal: putDone, records } = await Journal.open<PutDone>(`${options.journalPath}.${id}`);
       let tending: NodeJS.Timeout | undefined;
+      let walk: KeyWalk | undefined;
       try {
         const token = await this.fence([to, from]);
         const moving = movingIn(map, map.slotsOfMove(move.id));
-        const walk = new KeyWalk({
+        const mine = new KeyWalk({
           moveId: id,
           token,
           from,
@@ -96,22 +99,28 @@ export class MoveSessions {
           gate: () => this.#ports.gate(back),
           onMoved: (keys, bytes) => this.#ports.onMoved(keys, bytes),
         });
-        await this.#reconcile(id, from, token, records);
+        walk = mine;
+        await this.#reconcile(id, { from, to, token, isMoving: moving }, records);
         // What was begun is finished even while paused or cancelled.
-        await walk.redo();
-        await walk.open();
+        await mine.redo();
+        await mine.open();
         options.onEvent?.({ kind: 'step', move: move.id, step: back ? 'opened backwards' : 'opened' });
-        this.#walker = walk;
+        this.#walker = mine;
         this.#trouble = undefined;
-        tending = setInterval(() => void this.#tend(walk), TEND_EVERY_MS).unref();
-        await work(walk);
+        tending = setInterval(() => void this.#tend(mine), TEND_EVERY_MS).unref();
+        await work(mine);
         return 'done';
       } catch (error) {
         if (error instanceof Interrupted) {
           if (this.#closed || back) throw error;
           return 'cancel';
         }
-        if (!isKeyfleetError(error) || !error.retryable) throw error;
+        if (!isKeyfleetError(error) || !error.retryable) {
+          // Until somebody has seen to it, nobody is to wait for keys that do not move.
+          this.#walker = undefined;
+          await walk?.release().catch(() => undefined);
+          throw error;
+        }
         this.#trouble = error;
         options.onEvent?.({ kind: 'trouble', error });
         await sleep(waitMs);
@@ -126,13 +135,14 @@ export class MoveSessions {
     }
   }
 
-  /** Takes our keys of this move off both servers. */
-  async cleanUp(map: PoolMap, move: PlannedMove, back: boolean): Promise<void> {
+  /** Takes our keys of this move off both servers; and once the move is over, with `isMoving`, the keys that a source which came back with older data has again. */
+  async cleanUp(map: PoolMap, move: PlannedMove, back: boolean, isMoving?: (key: Bytes) => boolean): Promise<void> {
     const id = back ? returningId(move.id) : move.id;
     await this.retried(async () => {
       const [from, to] = [this.link(map, back ? move.to : move.from), this.link(map, back ? move.from : move.to)];
       try {
         const token = await this.fence([to, from]);
+        if (isMoving !== undefined && (await this.#isAnother(id, from))) await forgetAll({ from, token, isMoving });
         await KeyWalk.clean(from, to, id, token);
       } finally {
         from.close();
@@ -201,22 +211,19 @@ export class MoveSessions {
     this.#ports.onLost();
   }
 
-  /** A source that is another process than it was may have come back with keys that are gone from there: they stand at the target. */
-  async #reconcile(id: string, from: ServerLink, token: string, putDone: readonly PutDone[]): Promise<void> {
+  /** A source that is another process than it was may have come back with keys that are gone from there. */
+  async #reconcile(id: string, options: ForgetOptions, putDone: readonly PutDone[]): Promise<void> {
     const { view, append } = this.#ports;
-    const runId = (await info(from)).get('run_id') ?? '';
+    const runId = await runIdOf(options.from);
     const before = view.runIds.get(id);
     if (before === runId) return;
-    if (before !== undefined)
-      for (const { keys } of putDone) {
-        const names = keys.map((key) => Buffer.from(key, 'base64'));
-        for (let at = 0; at < names.length; at += 500) {
-          const some = names.slice(at, at + 500);
-          await evaluate(from, FENCED_SCRIPT, [FENCE_KEY, ...some], [token, 'UNLINK', ...some]);
-        }
-      }
+    if (before !== undefined) await forgetMoved(options, putDone);
     await append({ kind: 'source', move: id, runId });
     view.runIds.set(id, runId);
+  }
+
+  async #isAnother(id: string, from: ServerLink): Promise<boolean> {
+    return this.#ports.view.runIds.get(id) !== (await runIdOf(from));
   }
 
   /** Does `work` again until no server is lost in it. @throws Interrupted once closed. */
@@ -234,4 +241,8 @@ export class MoveSessions {
       }
     }
   }
+}
+
+async function runIdOf(link: ServerLink): Promise<string> {
+  return (await info(link)).get('run_id') ?? '';
 }

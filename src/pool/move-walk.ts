@@ -19,6 +19,7 @@ import {
   PUT_SCRIPT,
   partPrefix,
 } from './guard-scripts.ts';
+import type { PutDone } from './move-forget.ts';
 import type { Journal } from './move-journal.ts';
 import { bytesList, type ServerLink, showAddress, textOf } from './move-link.ts';
 import type { MovePace } from './move-pace.ts';
@@ -56,12 +57,6 @@ export const DEFAULT_LIMITS: WalkLimits = {
   checkShare: 0.01,
 };
 
-/** What was put and is being removed at the source: a source that comes back with older data must forget these. */
-export interface PutDone {
-  /** In base64. */
-  readonly keys: readonly string[];
-}
-
 export interface WalkOptions {
   readonly moveId: string;
   /** `n:random`. */
@@ -78,9 +73,9 @@ export interface WalkOptions {
   readonly onMoved: (keys: number, bytes: number) => void;
 }
 
-/** How long the replicas of a target may take to confirm what was put. */
+/** How long replicas may take to confirm. */
 const REPLICAS_WAIT_MS = 500;
-/** Whether a target has replicas is asked so often. */
+/** Whether a server has replicas is asked so often. */
 const REPLICAS_ASKED_MS = 1_000;
 
 export class KeyWalk {
@@ -92,8 +87,14 @@ export class KeyWalk {
   #checkDebt = 0;
   /** What had begun is finished, whatever is wished meanwhile. */
   #redoing = false;
-  /** How many replicas each target had when it was asked last. */
+  /** How many replicas each server had when it was asked last. */
   readonly #replicas = new Map<ServerLink, { readonly count: number; readonly askedMs: number }>();
+
+  /** The WAIT that runs at a server, and the one that comes after it. */
+  readonly #confirming = new Map<
+    ServerLink,
+    { readonly running: Promise<string | undefined>; next: Promise<string | undefined> | undefined }
+  >();
 
   constructor(options: WalkOptions) {
     this.#options = options;
@@ -126,6 +127,14 @@ export class KeyWalk {
     this.#redoing = false;
   }
 
+  /** Lets the writers of every key that is on its way go on at the source; for a walk that ends before it is done, once nobody pulls any more. */
+  async release(): Promise<void> {
+    const { from, moveId } = this.#options;
+    await Promise.all(this.#underWay.values());
+    const keys = bytesList(await from.call(['SMEMBERS', busyKey(moveId)])).filter((key) => key !== undefined);
+    if (keys.length > 0) await this.#takeBack(keys);
+  }
+
   /** One pass over the source: moves every key that has a target. */
   async walk(): Promise<void> {
     const { batchKeys, batches } = this.#options.limits();
@@ -142,16 +151,20 @@ export class KeyWalk {
         .finally(() => running.delete(batch));
       running.add(batch);
     };
-    for await (const keys of this.#scan()) {
-      if (failure) break;
-      found.push(...keys);
-      while (found.length >= batchKeys) {
-        await start(found.slice(0, batchKeys));
-        found = found.slice(batchKeys);
+    try {
+      for await (const keys of this.#scan()) {
+        if (failure) break;
+        found.push(...keys);
+        while (found.length >= batchKeys) {
+          await start(found.slice(0, batchKeys));
+          found = found.slice(batchKeys);
+        }
       }
+      if (found.length > 0) await start(found);
+    } finally {
+      // Nothing of this walk is under way when the next begins.
+      await Promise.all(running);
     }
-    if (found.length > 0) await start(found);
-    await Promise.all(running);
     if (failure) throw failure.error;
   }
 
@@ -160,6 +173,16 @@ export class KeyWalk {
     let count = 0;
     for await (const keys of this.#scan()) count += keys.length;
     return count + Number(await this.#options.from.call(['SCARD', busyKey(this.#options.moveId)]));
+  }
+
+  /** Waits until the replicas of the source know what has left it. @throws KF_POOL_SERVER_LOST while one does not confirm. */
+  async confirmLeft(): Promise<void> {
+    const { from } = this.#options;
+    const confirmed = await this.#confirmations(from);
+    if (confirmed !== undefined)
+      throw new KeyfleetError('KF_POOL_SERVER_LOST', `${confirmed} replicas of ${showAddress(from.server)} confirm what has left it`, {
+        retryable: true,
+      });
   }
 
   /** Moves these keys now, for a router whose command has some at the source and some at the target. */
@@ -289,7 +312,8 @@ export class KeyWalk {
         else refusal = { key, text };
         if (refusal?.key !== key) done.push(key);
       } else refusal = { key, text };
-      if (refusal?.key === key) await this.#unlock(key);
+      // An earlier try may have left a copy there.
+      if (refusal?.key === key) await this.#takeBack([key]);
     }
     if (refusal !== undefined) {
       await this.#replicate(done);
@@ -307,18 +331,43 @@ export class KeyWalk {
    */
   async #replicate(keys: readonly Bytes[]): Promise<void> {
     for (const to of new Set(keys.map((key) => this.#target(key)))) {
-      const wanted = await this.#replicasOf(to, REPLICAS_ASKED_MS);
-      if (wanted === 0) continue;
-      const confirmed = Number(await to.call(['WAIT', wanted, REPLICAS_WAIT_MS]));
-      // One that has left since is waited for no more.
-      if (confirmed >= wanted || confirmed >= (await this.#replicasOf(to, 0))) continue;
-      for (const key of keys) await this.#takeBack(key);
+      const confirmed = await this.#confirmations(to);
+      if (confirmed === undefined) continue;
+      await this.#takeBack(keys);
       throw new KeyfleetError(
         'KF_POOL_SERVER_LOST',
-        `${confirmed} of ${wanted} replicas of ${showAddress(to.server)} confirm what has moved there; its keys stay until all do`,
+        `${confirmed} replicas of ${showAddress(to.server)} confirm what has moved there; its keys stay until all do`,
         { retryable: true },
       );
     }
+  }
+
+  /**
+   * Waits until a server's replicas have what was written on this connection before; undefined when they do, else `0 of 1`. Those who ask while one WAIT runs share the next: each
+   * holds up the connection, and one after the other they would look like a server that does not answer.
+   */
+  #confirmations(link: ServerLink): Promise<string | undefined> {
+    const asked = this.#confirming.get(link);
+    if (asked === undefined) return this.#confirm(link);
+    const again = (): Promise<string | undefined> => this.#confirm(link);
+    return (asked.next ??= asked.running.then(again, again));
+  }
+
+  #confirm(link: ServerLink): Promise<string | undefined> {
+    const running = this.#waitForReplicas(link).finally(() => {
+      if (this.#confirming.get(link)?.running === running) this.#confirming.delete(link);
+    });
+    this.#confirming.set(link, { running, next: undefined });
+    return running;
+  }
+
+  async #waitForReplicas(link: ServerLink): Promise<string | undefined> {
+    const wanted = await this.#replicasOf(link, REPLICAS_ASKED_MS);
+    if (wanted === 0) return undefined;
+    const confirmed = Number(await link.call(['WAIT', wanted, REPLICAS_WAIT_MS]));
+    // One that has left since is waited for no more.
+    if (confirmed >= wanted || confirmed >= (await this.#replicasOf(link, 0))) return undefined;
+    return `${confirmed} of ${wanted}`;
   }
 
   async #replicasOf(to: ServerLink, maxAgeMs: number): Promise<number> {
@@ -348,7 +397,7 @@ export class KeyWalk {
       for (const [index, difference] of (await compareKeys(from, to, some)).entries()) {
         if (difference === undefined) continue;
         const key = some[index]!;
-        await this.#takeBack(key);
+        await this.#takeBack([key]);
         wrong.set(key, difference);
       }
     }
@@ -357,20 +406,17 @@ export class KeyWalk {
 
   async #commit(keys: readonly Bytes[], bytes: number): Promise<void> {
     const { from, moveId, token, putDone, onMoved } = this.#options;
-    await putDone.append({ keys: keys.map((key) => Buffer.from(key).toString('base64')) });
+    await putDone.append({ keys: keys.map(base64Of) });
     onMoved(Number(await evaluate(from, COMMIT_SCRIPT, [FENCE_KEY, busyKey(moveId), ...keys], [token])), bytes);
   }
 
-  /** What was put goes from the target again, and the key's writers go on at the source. */
-  async #takeBack(key: Bytes): Promise<void> {
-    await evaluate(this.#target(key), FENCED_SCRIPT, [FENCE_KEY, key], [this.#options.token, 'UNLINK', key]);
-    await this.#unlock(key);
-  }
-
-  /** The target has nothing of the key; its writers go on at the source. */
-  async #unlock(key: Bytes): Promise<void> {
-    const { from, moveId, token } = this.#options;
-    await evaluate(from, FENCED_SCRIPT, [FENCE_KEY, busyKey(moveId)], [token, 'SREM', busyKey(moveId), key]);
+  /** What was put goes from the target again, and the keys' writers go on at the source. */
+  async #takeBack(keys: readonly Bytes[]): Promise<void> {
+    const { from, moveId, token, putDone } = this.#options;
+    for (const key of keys) await evaluate(this.#target(key), FENCED_SCRIPT, [FENCE_KEY, key], [token, 'UNLINK', key]);
+    // A mover before this one may have written down that they were leaving.
+    await putDone.append({ keys: keys.map(base64Of), stay: true });
+    await evaluate(from, FENCED_SCRIPT, [FENCE_KEY, busyKey(moveId)], [token, 'SREM', busyKey(moveId), ...keys]);
   }
 
   async #page(key: Bytes, answer: readonly Reply[]): Promise<number> {
@@ -397,6 +443,10 @@ export class KeyWalk {
     assert(to !== undefined, () => `${show(key)} was locked but has no target`);
     return to;
   }
+}
+
+function base64Of(key: Bytes): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('base64');
 }
 
 function nameOf(key: Bytes): string {

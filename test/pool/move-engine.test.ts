@@ -18,7 +18,7 @@ let dir = '';
 beforeAll(async () => {
   if (!hasRedis) return;
   servers = await startRedisServers(3, ['--appendonly', 'yes', '--appendfsync', 'always', '--enable-debug-command', 'yes']);
-  links = servers.map(({ port }) => new ServerLink({ host: '127.0.0.1', port }));
+  links = servers.map(linkTo);
   dir = mkdtempSync(join(tmpdir(), 'keyfleet-moves-'));
 });
 afterAll(async () => {
@@ -32,6 +32,7 @@ beforeEach(async () => {
   );
 });
 
+const linkTo = ({ port }: RedisServer): ServerLink => new ServerLink({ host: '127.0.0.1', port });
 const serverOf = (index: number): PoolServer => ({
   name: `s${index}`,
   address: { host: '127.0.0.1', port: servers[index]!.port },
@@ -240,6 +241,7 @@ describe.runIf(hasRedis)('moving keys between live servers', () => {
     };
     await fleet.change([serverOf(0), serverOf(2)]);
     await fleet.engine.settled();
+    links[0] = linkTo(source);
     expect(fleet.events.some((event) => event.kind === 'trouble' && event.error.code === 'KF_POOL_SERVER_LOST')).toBe(true);
     await expectFilled(fleet.router, 2_000);
     await placesOf(fleet.engine.map);

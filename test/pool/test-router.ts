@@ -58,7 +58,7 @@ export class TestRouter {
     const { name, address } = this.#map.servers[server]!;
     if (!('host' in address)) throw new Error('the tests use TCP');
     let link = this.#links.get(name);
-    if (link === undefined) this.#links.set(name, (link = new ServerLink(address)));
+    if (link === undefined || link.isOver) this.#links.set(name, (link = new ServerLink(address)));
     return link.raw(args);
   }
 }
