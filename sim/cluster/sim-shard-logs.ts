@@ -1,13 +1,21 @@
 import { KeyfleetError } from '../../src/base/errors.ts';
-import type { ClusterLog, OpenLogOptions, ShardLogs } from '../../src/log/shard-logs.ts';
+import type { ClusterLog, MakeLogOptions, OpenLogOptions, ShardLogs } from '../../src/log/shard-logs.ts';
+import type { LogBasis } from '../../src/shard/meta/shard-map.ts';
 import type { Faults } from '../faults.ts';
 import type { Scheduler } from '../scheduler.ts';
 import { LogLink, type LogLinkOptions, SimLog } from '../sim-log.ts';
 import type { SimMachine } from '../sim-machine.ts';
 
+/** What is known of a log beside its entries. */
+interface Identity {
+  readonly id: string;
+  readonly basis: LogBasis | undefined;
+}
+
 /** The logs of all shards: what the log's servers have. */
 export class SimLogs {
   readonly #logs = new Map<string, SimLog>();
+  readonly #identities = new Map<SimLog, Identity>();
   #begun = 0;
 
   /** By shard and generation, those that there are. */
@@ -24,11 +32,26 @@ export class SimLogs {
     return this.#logs.get(`${shard}.${generation}`);
   }
 
-  create(shard: number, generation: number): SimLog {
+  create(shard: number, generation: number, basis?: LogBasis): SimLog {
     const log = new SimLog(`${shard}.${generation}`);
+    if (basis) log.restart(basis.seq);
     this.#begun++;
+    this.#identities.set(log, { id: `${this.#begun}`, basis });
     this.#logs.set(log.name, log);
     return log;
+  }
+
+  /** The id of the log that begins behind `basis`, made unless it is there. */
+  make(shard: number, generation: number, basis: LogBasis): string {
+    const known = this.get(shard, generation);
+    const found = known && this.identity(known);
+    if (found?.basis?.seq === basis.seq && found.basis.hash === basis.hash) return found.id;
+    this.delete(shard, generation);
+    return this.identity(this.create(shard, generation, basis)).id;
+  }
+
+  identity(log: SimLog): Identity {
+    return this.#identities.get(log)!;
   }
 
   delete(shard: number, generation: number): void {
@@ -61,8 +84,12 @@ export class SimShardLogs implements ShardLogs {
     return this.#ask('open-log', () => {
       const log = logs.get(shard, generation) ?? (create ? logs.create(shard, generation) : undefined);
       if (!log) throw new KeyfleetError('KF_LOG_LOST', `shard ${shard} has no log of generation ${generation}`);
-      return new SimClusterLog({ log, scheduler, faults, machine });
+      return new SimClusterLog({ log, scheduler, faults, machine }, logs.identity(log));
     });
+  }
+
+  make({ shard, generation, basis }: MakeLogOptions): Promise<string> {
+    return this.#ask('make-log', () => this.#options.logs.make(shard, generation, basis));
   }
 
   delete(shard: number, generation: number): Promise<void> {
@@ -94,12 +121,16 @@ export class SimShardLogs implements ShardLogs {
 
 class SimClusterLog extends LogLink implements ClusterLog {
   readonly maxEntryBytes = 64 * 1024;
+  readonly id: string;
+  readonly basis: LogBasis | undefined;
   readonly #world: LogLinkOptions;
   readonly #life: number;
   readonly #stops = new Set<() => void>();
 
-  constructor(options: LogLinkOptions) {
+  constructor(options: LogLinkOptions, { id, basis }: Identity) {
     super(options);
+    this.id = id;
+    this.basis = basis;
     this.#world = options;
     this.#life = options.machine.life;
   }

@@ -28,6 +28,7 @@ export const COMMANDS: readonly CliCommand[] = [
   { name: 'policy', summary: 'show or change when the shards of a running server are split and merged', load: () => import('./policy.ts') },
   { name: 'nodes', summary: 'show the nodes of a cluster: status, zones, what each leads and has', load: () => import('./nodes.ts') },
   { name: 'node', summary: 'drain a node of a cluster, or remove it', load: () => import('./node.ts') },
+  { name: 'shard', summary: 'have a shard of a cluster go on whose log is lost', load: () => import('./shard.ts') },
   { name: 'import', summary: 'load records from a file into a running server', load: () => import('./import.ts') },
   { name: 'export', summary: 'write the records of a running server to a file', load: () => import('./export.ts') },
   { name: 'locate', summary: 'say which nodes hold a key, for any number of keys', load: () => import('./locate.ts') },

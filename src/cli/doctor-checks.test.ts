@@ -12,6 +12,7 @@ const shard = (id: number, replicas: readonly string[], leader: string | null = 
   id,
   generation: 1,
   here: null,
+  lost: null as ClusterReport['keyspaces'][number]['shards'][number]['lost'],
   leader,
   replicas,
   lag: {},
@@ -51,6 +52,20 @@ describe('what doctor makes of a cluster', () => {
     const findings = of({ keyspaces: [{ name: 'default', shards: [alone], workflows: [] }], metaLeader: null });
     expect(said(findings, 'wrong')).toEqual(['nobody leads the meta shard', 'default: nobody leads shard 1']);
     expect(findings.find(({ what }) => what.includes('shard 1'))?.advice).toContain('a, shard 1: follows b in epoch 7');
+  });
+
+  test('a log that is lost is wrong, and whoever can help is named; its shard needs no leader meanwhile', () => {
+    const without = (waitsFor: readonly string[], hasNoCopy = false) => ({
+      ...shard(1, ['a', 'b', 'c'], null),
+      lost: { sinceMs: 0, waitsFor, hasNoCopy },
+    });
+    const findings = (lost: ReturnType<typeof without>) => of({ keyspaces: [{ name: 'default', shards: [lost], workflows: [] }] });
+    expect(said(findings(without([])), 'wrong')).toEqual(['default: shard 1: its log is lost, and begins anew']);
+    const waiting = findings(without(['b', 'c']));
+    expect(said(waiting, 'wrong')).toEqual(['default: shard 1: its log is lost; it goes on when b, c can say what was written last']);
+    expect(waiting.find(({ level }) => level === 'wrong')?.advice).toContain('keyfleet shard recover 1 --accept-loss');
+    expect(said(findings(without([], true)), 'wrong')).toEqual(['default: shard 1: its log is lost, and no node has a sound copy']);
+    expect(said(waiting, 'fine')).toEqual(['3 nodes are up, 3 copies of each shard']);
   });
 
   test('too few zones, several releases, a copy that lags, a workflow that hangs, unsafe NATS servers: risks', () => {

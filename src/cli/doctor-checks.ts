@@ -1,6 +1,7 @@
 import { showBytes, showDuration } from '../base/units.ts';
 import type { ClusterReport } from '../http/cluster-admin.ts';
 import type { StatusReport } from '../http/status.ts';
+import { lostText } from './nodes.ts';
 
 // What `keyfleet doctor` makes of what it was told: pure, so that each finding can be tested.
 
@@ -125,7 +126,18 @@ function checkShards({ node, keyspaces, nodes, replication }: ClusterReport): Fi
   const wanted = Math.min(replication, live.size);
   for (const { name, shards } of keyspaces) {
     const named = (list: readonly { readonly id: number }[]): string => list.map(({ id }) => id).join(', ');
-    const leaderless = shards.filter(({ leader }) => leader === null);
+    for (const { id, lost } of shards) {
+      if (!lost) continue;
+      const advice = lost.hasNoCopy
+        ? 'restore its keys from a backup'
+        : `start them; if they are gone for good, give up what only they have: keyfleet shard recover ${id} --accept-loss`;
+      findings.push({
+        level: 'wrong',
+        what: `${name}: shard ${id}: ${lostText(lost)}`,
+        ...(lost.waitsFor.length > 0 || lost.hasNoCopy ? { advice } : {}),
+      });
+    }
+    const leaderless = shards.filter(({ leader, lost }) => leader === null && !lost);
     if (leaderless.length > 0) {
       const seen = leaderless.flatMap(({ id, here }) => (here === null ? [] : [`; ${node}, shard ${id}: ${here}`]));
       const advice = `it should have one within seconds; if not: are most NATS servers up, and the nodes of its copies?${seen.slice(0, 4).join('')}`;
@@ -144,7 +156,7 @@ function checkShards({ node, keyspaces, nodes, replication }: ClusterReport): Fi
             what: `${name}: ${node} is ${entries} entries behind at shard ${id}`,
             advice: 'is its disk slow?',
           });
-    if (leaderless.length === 0 && few.length === 0)
+    if (leaderless.length === 0 && few.length === 0 && shards.every(({ lost }) => !lost))
       findings.push({ level: 'fine', what: `${name}: ${shards.length} shards, each led and copied` });
   }
   return findings;

@@ -29,7 +29,16 @@ export class NodesClient {
 
   /** @throws KF_UNKNOWN_NODE, KF_NODE_IN_USE, KF_NO_CLUSTER, KF_UNAVAILABLE. */
   async change(node: string, what: 'drain' | 'undrain' | 'remove'): Promise<ClusterReport> {
-    const body = { type: 'application/json', bytes: '{}' };
-    return (await (await this.#client.request('POST', `/v1/nodes/${encodeURIComponent(node)}/${what}`, body)).json()) as ClusterReport;
+    return this.#post(`/v1/nodes/${encodeURIComponent(node)}/${what}`, {});
+  }
+
+  /** @throws KF_NO_SHARD, KF_LOG_NOT_LOST, KF_NO_CLUSTER, KF_UNAVAILABLE. */
+  acceptLoss(shard: number): Promise<ClusterReport> {
+    return this.#post(`/v1/shards/${shard}/recover`, { acceptLoss: true });
+  }
+
+  async #post(path: string, fields: object): Promise<ClusterReport> {
+    const body = { type: 'application/json', bytes: JSON.stringify(fields) };
+    return (await (await this.#client.request('POST', path, body)).json()) as ClusterReport;
   }
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { showDuration } from '../base/units.ts';
-import type { ClusterReport } from '../http/cluster-admin.ts';
+import type { ClusterReport, LostReport } from '../http/cluster-admin.ts';
 import { NodesClient, type NodesFlags, withNodesFlags } from './nodes-client.ts';
 import { showWorkflow } from './shards.ts';
 import { columns } from './text-output.ts';
@@ -42,14 +42,22 @@ export function nodesText(report: ClusterReport, nowMs: number): string {
   ].join('\n');
 }
 
+/** How a shard whose log is lost is to go on. */
+export function lostText({ waitsFor, hasNoCopy }: LostReport): string {
+  if (hasNoCopy) return 'its log is lost, and no node has a sound copy';
+  if (waitsFor.length > 0) return `its log is lost; it goes on when ${waitsFor.join(', ')} can say what was written last`;
+  return 'its log is lost, and begins anew';
+}
+
 /** What is not as it should be. */
 function troubles({ nodes, keyspaces, replication }: ClusterReport): string[] {
   const up = new Set(nodes.filter(({ status }) => status === 'up' || status === 'draining').map(({ id }) => id));
   const wanted = Math.min(replication, nodes.filter(({ status }) => status !== 'left').length);
   return keyspaces.flatMap(({ name, shards }) => {
-    const leaderless = shards.filter(({ leader }) => leader === null || !up.has(leader)).map(({ id }) => id);
+    const leaderless = shards.filter(({ leader, lost }) => !lost && (leader === null || !up.has(leader))).map(({ id }) => id);
     const thin = shards.filter(({ replicas }) => replicas.filter((id) => up.has(id)).length < wanted).map(({ id }) => id);
     return [
+      ...shards.flatMap(({ id, lost }) => (lost ? [`keyspace ${name}: shard ${id}: ${lostText(lost)}`] : [])),
       ...(leaderless.length > 0 ? [`keyspace ${name}: nobody leads shard ${leaderless.join(', ')}`] : []),
       ...(thin.length > 0 ? [`keyspace ${name}: fewer than ${wanted} copies on nodes that are up of shard ${thin.join(', ')}`] : []),
     ];

@@ -41,7 +41,10 @@ export interface NodeReport {
 
 export interface ReplicaReport {
   readonly id: number;
+  /** Of its log: one more each time that it was lost. */
   readonly generation: number;
+  /** Its log is lost, and has not begun anew; null: it is there. */
+  readonly lost: LostReport | null;
   readonly leader: string | null;
   /** The preferred leader first. */
   readonly replicas: readonly string[];
@@ -49,6 +52,15 @@ export interface ReplicaReport {
   readonly lag: Readonly<Record<string, number>>;
   /** What the replica of the node that answers believes and waits for, in words; null: it has none. */
   readonly here: string | null;
+}
+
+export interface LostReport {
+  /** Milliseconds since 1970. */
+  readonly sinceMs: number;
+  /** The nodes that are to say first what they have of it. */
+  readonly waitsFor: readonly string[];
+  /** All have spoken, and none has a sound copy. */
+  readonly hasNoCopy: boolean;
 }
 
 /** The cluster behind an HTTP server, to be looked at and changed. */
@@ -62,6 +74,11 @@ export interface ClusterAdmin {
   undrain(node: string): Promise<void>;
   /** Forgets a node that has nothing any more, or is gone for good. @throws KF_UNKNOWN_NODE, KF_NODE_IN_USE. */
   remove(node: string): Promise<void>;
+  /**
+   * Has a shard whose log is lost go on with what its replicas have that can be reached: what was acknowledged and is nowhere else is lost.
+   * @throws KF_NO_SHARD, KF_LOG_NOT_LOST.
+   */
+  acceptLoss(shard: number): Promise<void>;
 }
 
 export function nodeClusterAdmin(host: ClusterHost): ClusterAdmin {
@@ -74,6 +91,7 @@ export function nodeClusterAdmin(host: ClusterHost): ClusterAdmin {
     drain: (node) => host.node.drain(node),
     undrain: (node) => host.node.undrain(node),
     remove: (node) => host.node.remove(node),
+    acceptLoss: (shard) => host.node.acceptLoss(shard),
   };
 }
 
@@ -96,7 +114,11 @@ function reportOf(host: ClusterHost, unready: string | undefined): ClusterReport
   };
 }
 
-function replicaReport({ id, generation, leader, replicas, applied, durable, here }: ShardView): ReplicaReport {
+function replicaReport({ id, generation, lost, leader, replicas, applied, durable, here }: ShardView): ReplicaReport {
   const lag = Object.fromEntries(Object.entries(durable).map(([node, seq]) => [node, Math.max(0, applied - seq)]));
-  return { id, generation, leader: leader ?? null, replicas, lag, here: here?.beliefs ?? null };
+  return { id, generation, lost: lost ? lostReport(lost) : null, leader: leader ?? null, replicas, lag, here: here?.beliefs ?? null };
+}
+
+function lostReport({ sinceMs, verdict }: NonNullable<ShardView['lost']>): LostReport {
+  return { sinceMs, waitsFor: verdict.kind === 'waits' ? verdict.nodes : [], hasNoCopy: verdict.kind === 'nothing' };
 }

@@ -35,6 +35,7 @@ const STATUS: Readonly<Record<string, number>> = {
   KF_NOT_LEADER: 503,
   KF_NODE_UNREACHABLE: 503,
   KF_LOG_LOST: 503,
+  KF_LOG_NOT_LOST: 409,
   KF_ENTRY_TOO_LARGE: 413,
   KF_BUSY: 503,
   KF_CLOSED: 503,

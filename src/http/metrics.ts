@@ -138,6 +138,9 @@ export class Metrics {
     each('keyfleet_shards_without_leader', 'Shards that nobody leads', ['keyspace'], (gauge, { keyspaces }) => {
       for (const { name, shards } of keyspaces) gauge.set({ keyspace: name }, shards.filter(({ leader }) => leader === null).length);
     });
+    each('keyfleet_shards_with_lost_log', 'Shards whose log is lost and has not begun anew', ['keyspace'], (gauge, { keyspaces }) => {
+      for (const { name, shards } of keyspaces) gauge.set({ keyspace: name }, shards.filter(({ lost }) => lost !== null).length);
+    });
     each(
       'keyfleet_shards_under_replicated',
       'Shards with fewer copies on nodes that are up than they are to have',

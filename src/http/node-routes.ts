@@ -1,11 +1,12 @@
 import type { FastifyInstance } from 'fastify';
 import { KeyfleetError } from '../base/errors.ts';
 import type { ClusterAdmin } from './cluster-admin.ts';
-import { fieldsOf } from './shard-routes.ts';
+import { fieldsOf, shardOf } from './shard-routes.ts';
 
-// GET /v1/nodes, POST /v1/nodes/<id>/drain, …/undrain and …/remove: the nodes of a cluster, at any of them.
+// GET /v1/nodes, POST /v1/nodes/<id>/drain, …/undrain and …/remove, and POST /v1/shards/<id>/recover: the nodes of a cluster, at any of them.
 
 type OfNode = { readonly Params: { readonly node: string } };
+type OfShard = { readonly Params: { readonly shard: string } };
 
 export function serveNodes(server: FastifyInstance, cluster: ClusterAdmin | undefined): void {
   const admin = (): ClusterAdmin => {
@@ -20,4 +21,12 @@ export function serveNodes(server: FastifyInstance, cluster: ClusterAdmin | unde
       return admin().report();
     });
   }
+  server.post<OfShard>('/v1/shards/:shard/recover', async (request) => {
+    const { acceptLoss } = fieldsOf(request, ['acceptLoss']);
+    if (acceptLoss !== true) {
+      throw new KeyfleetError('KF_BAD_REQUEST', 'the body is {"acceptLoss":true}: a shard that loses nothing recovers by itself');
+    }
+    await admin().acceptLoss(shardOf(request.params.shard));
+    return admin().report();
+  });
 }

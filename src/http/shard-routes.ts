@@ -26,7 +26,7 @@ export function serveShards(server: FastifyInstance, adminOf: (keyspace: string)
 }
 
 /** @throws KF_BAD_REQUEST. */
-function shardOf(text: string): number {
+export function shardOf(text: string): number {
   if (!/^\d{1,15}$/.test(text)) throw new KeyfleetError('KF_BAD_REQUEST', `a shard has a number, not ${JSON.stringify(text)}`);
   return Number(text);
 }

@@ -1,11 +1,14 @@
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
+import type { LogBasis } from '../shard/meta/shard-map.ts';
 import type { AppendOutcome, EntrySeq, LogRecord } from './log.ts';
 import { MemoryLog } from './memory.ts';
-import type { ClusterLog, OpenLogOptions, ShardLogs } from './shard-logs.ts';
+import type { ClusterLog, MakeLogOptions, OpenLogOptions, ShardLogs } from './shard-logs.ts';
 
 interface Kept {
   readonly log: MemoryLog;
+  readonly id: string;
+  readonly basis: LogBasis | undefined;
   readonly listeners: Set<() => void>;
   isLost: boolean;
 }
@@ -14,6 +17,7 @@ interface Kept {
 export class MemoryLogs implements ShardLogs {
   readonly #kept = new Map<string, Kept>();
   readonly #maxEntryBytes: number;
+  #made = 0;
 
   constructor(options: { readonly maxEntryBytes?: number } = {}) {
     this.#maxEntryBytes = options.maxEntryBytes ?? 1024 * 1024;
@@ -21,13 +25,22 @@ export class MemoryLogs implements ShardLogs {
 
   async open({ shard, generation, create }: OpenLogOptions): Promise<ClusterLog> {
     const name = nameOf(shard, generation);
-    let kept = this.#kept.get(name);
+    const kept = this.#kept.get(name);
     if (!kept && !create) throw lost(name);
-    if (!kept) {
-      kept = { log: new MemoryLog(), listeners: new Set(), isLost: false };
-      this.#kept.set(name, kept);
-    }
-    return new MemoryClusterLog(name, kept, this.#maxEntryBytes);
+    return new MemoryClusterLog(name, kept ?? this.#make(name, undefined), this.#maxEntryBytes);
+  }
+
+  async make({ shard, generation, basis }: MakeLogOptions): Promise<string> {
+    const kept = this.#kept.get(nameOf(shard, generation));
+    if (kept?.basis?.seq === basis.seq && kept.basis.hash === basis.hash) return kept.id;
+    await this.delete(shard, generation);
+    return this.#make(nameOf(shard, generation), basis).id;
+  }
+
+  #make(name: string, basis: LogBasis | undefined): Kept {
+    const kept: Kept = { log: new MemoryLog(basis?.seq), id: `made ${++this.#made}`, basis, listeners: new Set(), isLost: false };
+    this.#kept.set(name, kept);
+    return kept;
   }
 
   async delete(shard: number, generation: number): Promise<void> {
@@ -47,6 +60,8 @@ export class MemoryLogs implements ShardLogs {
 
 /** One node's view of a log. */
 class MemoryClusterLog implements ClusterLog {
+  readonly id: string;
+  readonly basis: LogBasis | undefined;
   readonly maxEntryBytes: number;
   readonly #name: string;
   readonly #kept: Kept;
@@ -55,6 +70,8 @@ class MemoryClusterLog implements ClusterLog {
   constructor(name: string, kept: Kept, maxEntryBytes: number) {
     this.#name = name;
     this.#kept = kept;
+    this.id = kept.id;
+    this.basis = kept.basis;
     this.maxEntryBytes = maxEntryBytes;
   }
 

@@ -5,7 +5,12 @@ import type { AppendOutcome, EntrySeq, LogRecord, ShardLog } from './log.ts';
 /** A log in memory: for tests, replay and simulation. @see ShardLog, for what each method promises. */
 export class MemoryLog implements ShardLog {
   #entries: Bytes[] = [];
-  #truncatedUpto: EntrySeq = 0;
+  #truncatedUpto: EntrySeq;
+
+  /** `basis`: the number of the entry behind which it begins. Default: 0. */
+  constructor(basis: EntrySeq = 0) {
+    this.#truncatedUpto = basis;
+  }
 
   async append(entry: Bytes, expectedLastSeq: EntrySeq): Promise<AppendOutcome> {
     const lastSeq = this.#last();

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import {
   DeliverPolicy,
   JetStreamApiError,
@@ -13,6 +14,8 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import { type Bytes, copyBytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import type { AppendOutcome, EntrySeq, LogRecord, ShardLog } from '../log/log.ts';
+import type { LogBasis } from '../shard/meta/shard-map.ts';
+import { describeLog, identityOf, type LogIdentity } from './log-identity.ts';
 import { checkStream, type LogStream, streamConfig } from './stream-config.ts';
 
 // A shard's log as a JetStream stream: an entry is a message, its number the message's sequence, and "only behind number n" is the header
@@ -30,6 +33,8 @@ export interface JetStreamLogOptions {
   readonly name: string;
   /** Make the stream when there is none. Default true. */
   readonly create?: boolean;
+  /** Of a new stream: the entry behind which it begins. Default: the shard's first. */
+  readonly basis?: LogBasis;
   /** Servers that hold a new stream: 1, 3 or 5. Default 3. */
   readonly replicas?: number;
   /** Where NATS may put a new stream. */
@@ -57,13 +62,14 @@ const STREAM_NAME_IN_USE = 10058;
  * and none was to be made; KF_UNAVAILABLE when the servers do not answer in time, or cannot hold it.
  */
 export async function jetStreamLog(options: JetStreamLogOptions): Promise<JetStreamLog> {
-  const { connection, name, create = true, replicas = 3, placement, timeoutMs = 5_000 } = options;
+  const { connection, name, create = true, replicas = 3, placement, basis, timeoutMs = 5_000 } = options;
   if (!/^[A-Za-z0-9_-]{1,200}$/.test(name)) throw new KeyfleetError('KF_BAD_OPTION', `a log cannot be called ${JSON.stringify(name)}`);
-  const log: LogStream = { name, replicas, ...(placement === undefined ? {} : { placement }) };
+  const description = describeLog({ id: randomUUID(), basis });
+  const log: LogStream = { name, replicas, description, ...(placement === undefined ? {} : { placement }) };
   const manager = await jetstreamManager(connection, { timeout: timeoutMs, checkAPI: false });
   const found = await findOrMake(manager, log, create);
   checkStream(log, found.config);
-  return new JetStreamLog(connection, manager, name, timeoutMs);
+  return new JetStreamLog({ connection, manager, name, timeoutMs, identity: identityOf(found) });
 }
 
 async function findOrMake(manager: JetStreamManager, log: LogStream, create: boolean): Promise<StreamInfo> {
@@ -88,12 +94,27 @@ export class JetStreamLog implements ShardLog {
   readonly #manager: JetStreamManager;
   readonly #stream: JetStreamClient;
   readonly #timeoutMs: number;
+  /** @see ClusterLog */
+  readonly id: string;
+  readonly basis: LogBasis | undefined;
+  /** The number of the entry before the stream's first message. */
+  readonly #after: EntrySeq;
   #highestSeen = 0;
   /** The newest thing that went wrong, and when. */
   #trouble: { readonly what: string; readonly atMs: number } | undefined;
 
   /** Use {@link jetStreamLog}. */
-  constructor(connection: NatsConnection, manager: JetStreamManager, name: string, timeoutMs: number) {
+  constructor(parts: {
+    readonly connection: NatsConnection;
+    readonly manager: JetStreamManager;
+    readonly name: string;
+    readonly timeoutMs: number;
+    readonly identity: LogIdentity;
+  }) {
+    const { connection, manager, name, timeoutMs, identity } = parts;
+    this.id = identity.id;
+    this.basis = identity.basis;
+    this.#after = identity.basis?.seq ?? 0;
     this.name = name;
     this.#connection = connection;
     this.#manager = manager;
@@ -118,11 +139,12 @@ export class JetStreamLog implements ShardLog {
     }
     try {
       const ack = await this.#stream.publish(this.name, entry, {
-        expect: { streamName: this.name, lastSequence: expectedLastSeq },
+        expect: { streamName: this.name, lastSequence: expectedLastSeq - this.#after },
         timeout: this.#timeoutMs,
       });
-      this.#saw(ack.seq);
-      return { kind: 'appended', seq: ack.seq };
+      const seq = ack.seq + this.#after;
+      this.#saw(seq);
+      return { kind: 'appended', seq };
     } catch (error) {
       if (!WRONG_LAST_SEQUENCE.includes(codeOf(error))) {
         this.#note(`an append behind ${expectedLastSeq}: ${messageOf(error)}`);
@@ -131,7 +153,7 @@ export class JetStreamLog implements ShardLog {
         return { kind: 'unknown' };
       }
       const told = /wrong last sequence: (\d+)/.exec(messageOf(error))?.[1];
-      const lastSeq = told === undefined ? await this.lastSeq() : Number(told);
+      const lastSeq = told === undefined ? await this.lastSeq() : Number(told) + this.#after;
       this.#saw(lastSeq);
       this.#note(`an append behind ${expectedLastSeq}, but ${lastSeq} was the last`);
       return { kind: 'conflict', lastSeq };
@@ -187,7 +209,7 @@ export class JetStreamLog implements ShardLog {
       try {
         for await (const message of messages) {
           quiet.touch();
-          const { seq } = message;
+          const seq = message.seq + this.#after;
           if (seq < expected) continue;
           if (seq > expected) throw truncated(this.name, expected, seq);
           expected = seq + 1;
@@ -210,16 +232,16 @@ export class JetStreamLog implements ShardLog {
   async truncate(uptoSeq: EntrySeq): Promise<void> {
     // Beyond the last entry, a purge would use up numbers: never further than what is certainly there.
     const upto = Math.min(uptoSeq, await this.lastSeq());
-    if (upto < 1) return;
+    if (upto <= this.#after) return;
     try {
-      await this.#manager.streams.purge(this.name, { seq: upto + 1 });
+      await this.#manager.streams.purge(this.name, { seq: upto - this.#after + 1 });
     } catch (error) {
       throw this.#failure(error);
     }
   }
 
   async lastSeq(): Promise<EntrySeq> {
-    return (await this.#info()).state.last_seq;
+    return (await this.#info()).state.last_seq + this.#after;
   }
 
   /** Deletes the log with all its entries. Once it is gone: nothing. */
@@ -241,10 +263,13 @@ export class JetStreamLog implements ShardLog {
 
   /**
    * Whether `fromSeq` is there already. A hint as `lastSeq` is, but one that lags says too early a beginning, and then the numbers of what comes tell.
-   * @throws KF_LOG_TRUNCATED
+   * @throws KF_LOG_TRUNCATED; KF_LOG_LOST when another stream has taken its name.
    */
   async #checkStart(fromSeq: EntrySeq): Promise<boolean> {
-    const { first_seq: firstSeq, last_seq: lastSeq } = (await this.#info()).state;
+    const info = await this.#info();
+    if (identityOf(info).id !== this.id) throw lost(this.name, 'another has its name');
+    if (fromSeq <= this.#after) throw truncated(this.name, fromSeq, this.#after + 1);
+    const [firstSeq, lastSeq] = [info.state.first_seq + this.#after, info.state.last_seq + this.#after];
     // A stream without messages tells where the next one will stand.
     if (fromSeq < firstSeq && fromSeq <= lastSeq) throw truncated(this.name, fromSeq, firstSeq);
     return fromSeq <= lastSeq;
@@ -254,7 +279,7 @@ export class JetStreamLog implements ShardLog {
     try {
       const consumer = await this.#stream.consumers.get(this.name, {
         deliver_policy: DeliverPolicy.StartSequence,
-        opt_start_seq: fromSeq,
+        opt_start_seq: fromSeq - this.#after,
       });
       return await consumer.consume({ max_bytes: READ_AHEAD_BYTES, expires: PULL_EXPIRES_MS });
     } catch (error) {

@@ -1,8 +1,9 @@
 import type { Placement } from '@nats-io/jetstream';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { KeyfleetError } from '../base/errors.ts';
-import type { ClusterLog, OpenLogOptions, ShardLogs } from '../log/shard-logs.ts';
-import { type JetStreamLogOptions, jetStreamLog } from './jetstream-log.ts';
+import type { ClusterLog, MakeLogOptions, OpenLogOptions, ShardLogs } from '../log/shard-logs.ts';
+import type { LogBasis } from '../shard/meta/shard-map.ts';
+import { type JetStreamLog, type JetStreamLogOptions, jetStreamLog } from './jetstream-log.ts';
 import { WatchedLog } from './watched-log.ts';
 
 export interface JetStreamLogsOptions {
@@ -30,20 +31,32 @@ export function jetStreamLogs(options: JetStreamLogsOptions): ShardLogs {
     ...(placement === undefined ? {} : { placement }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
   });
+  const find = async (shard: number, generation: number): Promise<JetStreamLog | undefined> => {
+    try {
+      return await jetStreamLog(optionsOf(shard, generation, false));
+    } catch (error) {
+      if (error instanceof KeyfleetError && error.code === 'KF_LOG_LOST') return undefined;
+      throw error;
+    }
+  };
   return {
     async open({ shard, generation, create, fromSeq }: OpenLogOptions): Promise<ClusterLog> {
       const log = await jetStreamLog(optionsOf(shard, generation, create));
       return new WatchedLog(log, { fromSeq });
     },
+    async make({ shard, generation, basis }: MakeLogOptions): Promise<string> {
+      const found = await find(shard, generation);
+      if (found && !isBehind(found, basis)) await found.delete();
+      const log = await jetStreamLog({ ...optionsOf(shard, generation, true), basis });
+      if (isBehind(log, basis)) return log.id;
+      throw new KeyfleetError('KF_UNAVAILABLE', `another node makes stream ${log.name}`, { retryable: true });
+    },
     async delete(shard, generation) {
-      let log: Awaited<ReturnType<typeof jetStreamLog>>;
-      try {
-        log = await jetStreamLog(optionsOf(shard, generation, false));
-      } catch (error) {
-        if (error instanceof KeyfleetError && error.code === 'KF_LOG_LOST') return;
-        throw error;
-      }
-      await log.delete();
+      await (await find(shard, generation))?.delete();
     },
   };
+}
+
+function isBehind({ basis }: JetStreamLog, { seq, hash }: LogBasis): boolean {
+  return basis?.seq === seq && basis.hash === hash;
 }

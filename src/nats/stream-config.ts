@@ -9,6 +9,8 @@ export interface LogStream {
   readonly replicas: number;
   /** Where NATS may put it: a cluster, tags. */
   readonly placement?: Placement;
+  /** Of a new one: who it is. */
+  readonly description?: string;
 }
 
 export function streamConfig(log: LogStream): Partial<StreamConfig> & { name: string } {
@@ -29,6 +31,7 @@ export function streamConfig(log: LogStream): Partial<StreamConfig> & { name: st
     allow_rollup_hdrs: false,
     allow_direct: false,
     ...(log.placement === undefined ? {} : { placement: log.placement }),
+    ...(log.description === undefined ? {} : { description: log.description }),
   };
 }
 

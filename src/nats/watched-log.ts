@@ -2,6 +2,7 @@ import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { AppendOutcome, EntrySeq, LogRecord } from '../log/log.ts';
 import type { ClusterLog } from '../log/shard-logs.ts';
+import type { LogBasis } from '../shard/meta/shard-map.ts';
 import type { JetStreamLog } from './jetstream-log.ts';
 
 // The log as a replica uses it: it is told when entries have come, and reads the newest from memory, where one long-lived consumer puts them. What
@@ -44,6 +45,14 @@ export class WatchedLog implements ClusterLog {
     this.#onEnded = options.onEnded ?? (() => {});
     this.#keptBytes = options.keptBytes ?? 8 * 1024 * 1024;
     this.#watching = this.#watch();
+  }
+
+  get id(): string {
+    return this.#log.id;
+  }
+
+  get basis(): LogBasis | undefined {
+    return this.#log.basis;
   }
 
   get maxEntryBytes(): number {

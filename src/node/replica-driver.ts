@@ -1,17 +1,19 @@
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import type { AppendOutcome, LogRecord, ShardLog } from '../log/log.ts';
-import type { Entry, EntryCommand } from '../shard/entry.ts';
+import { ZERO_HASH } from '../shard/chain-hash.ts';
+import { type Entry, type EntryCommand, encodeEntry } from '../shard/entry.ts';
 import type { Applied } from '../shard/outcome.ts';
 import type { AckLevel } from '../shard/replica/acks.ts';
 import type { ReplicaBeliefs } from '../shard/replica/beliefs.ts';
 import { Digests, type Vote } from '../shard/replica/digests.ts';
 import type { PendingRead, ReplicaHost } from '../shard/replica/host.ts';
+import { NotLeaderError } from '../shard/replica/not-leader-error.ts';
 import { Replica } from '../shard/replica/replica.ts';
 import { DEFAULT_LIMITS, DEFAULT_TIMING, type ReplicaLimits, type ReplicaTiming } from '../shard/replica/timing.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
 import type { ShardMachine } from '../shard/shard-machine.ts';
-import type { ValueModule } from '../shard/value-module.ts';
+import type { ValueCodec, ValueModule } from '../shard/value-module.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { GroupCommit } from './group-commit.ts';
 import type { ReadMode } from './keyspace-handle.ts';
@@ -35,8 +37,8 @@ export interface ReplicaPeers {
   leaderChanged?(): void;
   /** Somebody waits for the storages of other replicas: they are to say at once how far they are, for a while. */
   urge?(): void;
-  /** The log is gone: nothing can be appended nor read any more. */
-  logLost?(): void;
+  /** The log is gone, as far as one answer says; `hasForgotten`: it has given anew the numbers of entries that this replica has run. */
+  logLost?(hasForgotten: boolean): void;
 }
 
 export type { ReadMode } from './keyspace-handle.ts';
@@ -59,6 +61,7 @@ export interface ReplicaDriverOptions<Value, Command, Reply, Query, Answer> {
 /** So long a replica reports at once when it was asked to. */
 const URGED_MS = 2_000;
 const NO_KEY: Bytes = new Uint8Array(0);
+const NO_COMMANDS: ValueCodec<never> = { encode: () => NO_KEY, decode: () => undefined as never };
 /** Entries that are handed over at a time when the log is read. */
 const READ_BATCH = 64;
 
@@ -77,6 +80,8 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   #lastUrgeMs = Number.NEGATIVE_INFINITY;
   #cancelTick: () => void = () => {};
   #stopped = false;
+  #isSealed = false;
+  #isProbing = false;
 
   constructor(options: ReplicaDriverOptions<Value, Command, Reply, Query, Answer>) {
     const { log, storage, commits, clock, peers } = options;
@@ -108,6 +113,7 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   /** @see Replica.submit */
   submit(command: EntryCommand<Command>, sink: ReplySink<Reply>, token: number, ack?: AckLevel): void {
     if (this.#stopped) sink.failed(token, stopped());
+    else if (this.#isSealed) sink.failed(token, this.#sealed());
     else this.replica.submit(command, sink, token, this.#clock.now(), ack);
     if (ack === 'log+quorum') this.#urge();
   }
@@ -129,7 +135,7 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
 
   /** The leader wants to hear at once how far the storage of this replica is, for a while. */
   urged(): void {
-    if (this.#stopped) return;
+    if (this.#isOver) return;
     this.#urgedUntilMs = this.#clock.now().monoMs + URGED_MS;
     this.#reportNow();
   }
@@ -148,19 +154,19 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
 
   /** Somebody says that the log has grown. */
   logGrew(): void {
-    if (!this.#stopped) this.replica.logGrew();
+    if (!this.#isOver) this.replica.logGrew();
   }
 
   /** A replica says how far its storage is, and what it found. */
   reported(from: string, durableSeq: number, vote?: Vote): void {
-    if (this.#stopped) return;
+    if (this.#isOver) return;
     this.replica.reported(from, durableSeq, this.#clock.now());
     if (vote) this.#digests.voted(from, vote);
   }
 
   /** A replica is being brought the shard as of entry `seq`: the log is to keep what comes behind it. */
   brought(from: string, seq: number): void {
-    if (!this.#stopped) this.replica.reported(from, seq, this.#clock.now(), false);
+    if (!this.#isOver) this.replica.reported(from, seq, this.#clock.now(), false);
   }
 
   /** @see Replica.beliefs */
@@ -169,30 +175,60 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   }
 
   resign(): void {
-    if (!this.#stopped) this.replica.resign(this.#clock.now());
+    if (!this.#isOver) this.replica.resign(this.#clock.now());
   }
 
   /** @see Replica.claimSoon */
   claimSoon(): void {
-    if (!this.#stopped) this.replica.claimSoon(this.#clock.now());
+    if (!this.#isOver) this.replica.claimSoon(this.#clock.now());
   }
 
   /** @see Replica.goOn */
   goOn(): void {
-    if (!this.#stopped) this.replica.goOn(this.#clock.now());
+    if (!this.#isOver) this.replica.goOn(this.#clock.now());
   }
 
   /** Whoever waits is told what is known. The storage and the log are the caller's. */
   stop(why: KeyfleetError): void {
     if (this.#stopped) return;
     this.#stopped = true;
-    this.#cancelTick();
     for (const stop of this.#stopListening) stop();
+    this.#end(why);
+  }
+
+  /**
+   * The log is lost: this replica stays where it is for good, and answers local reads alone. True: until now it led, and its lease runs, so that
+   * nobody else has led since its last entry.
+   */
+  seal(why: KeyfleetError): boolean {
+    if (this.#isOver) return false;
+    let ledByLease = false;
+    const sink = {
+      settled: () => {
+        ledByLease = true;
+      },
+      failed: () => {},
+    };
+    // What is answered by lease is answered at once.
+    this.look(() => undefined, sink, 0);
+    const wasLed = ledByLease;
+    this.#isSealed = true;
+    this.#end(why);
+    return wasLed;
+  }
+
+  get #isOver(): boolean {
+    return this.#stopped || this.#isSealed;
+  }
+
+  #end(why: KeyfleetError): void {
+    this.#cancelTick();
     this.replica.stop(why);
   }
 
   #ask(read: Omit<PendingRead, 'deadlineMs'>, mode: ReadMode, minSeq: number): void {
     if (this.#stopped) read.sink.failed(read.token, stopped());
+    else if (this.#isSealed && (mode !== 'local' || this.replica.state.applied < minSeq)) read.sink.failed(read.token, this.#sealed());
     else if (mode === 'local') this.replica.askLocal(read, minSeq, this.#clock.now());
     else this.replica.ask(read, mode, this.#clock.now());
   }
@@ -218,9 +254,27 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
 
   append(serial: number, entry: Bytes, expectedLastSeq: number): void {
     const settle = (outcome: AppendOutcome): void => {
-      if (!this.#stopped) this.replica.appendSettled(serial, outcome, this.#clock.now());
+      if (this.#isOver) return;
+      if (outcome.kind === 'conflict') this.#probe(outcome.lastSeq);
+      this.replica.appendSettled(serial, outcome, this.#clock.now());
     };
     this.#log.append(entry, expectedLastSeq).then(settle, () => settle({ kind: 'unknown' }));
+  }
+
+  /**
+   * The log says that it ends before what this replica has run of it. Whoever answers that may be behind; so it is asked to append an entry there,
+   * one that has no effect for anyone: a log that does so gives a number away for the second time, and is not the one that it was.
+   */
+  #probe(lastSeq: number): void {
+    const { state, self } = this.replica;
+    if (lastSeq >= state.applied || this.#isProbing) return;
+    this.#isProbing = true;
+    const entry = encodeEntry({ kind: 'predicted', epoch: 0, leader: self, prevHash: ZERO_HASH, nowMs: 0, commands: [] }, NO_COMMANDS);
+    const settle = (outcome: AppendOutcome): void => {
+      this.#isProbing = false;
+      if (outcome.kind === 'appended' && !this.#isOver) this.#peers.logLost?.(true);
+    };
+    this.#log.append(entry, lastSeq).then(settle, () => settle({ kind: 'unknown' }));
   }
 
   read(fromSeq: number): void {
@@ -229,7 +283,7 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
       (error: unknown) => {
         const code = error instanceof KeyfleetError ? error.code : undefined;
         this.#readEnded(code === 'KF_LOG_TRUNCATED' ? 'truncated' : 'failed');
-        if (code === 'KF_LOG_LOST' && !this.#stopped) this.#peers.logLost?.();
+        if (code === 'KF_LOG_LOST' && !this.#isOver) this.#peers.logLost?.(false);
       },
     );
   }
@@ -237,18 +291,18 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   async #readAll(fromSeq: number): Promise<void> {
     let batch: LogRecord[] = [];
     const handOver = (): void => {
-      if (batch.length > 0 && !this.#stopped) this.replica.entriesRead(batch, this.#clock.now());
+      if (batch.length > 0 && !this.#isOver) this.replica.entriesRead(batch, this.#clock.now());
       batch = [];
     };
     for await (const record of this.#log.read(fromSeq)) {
-      if (this.#stopped) return;
+      if (this.#isOver) return;
       if (batch.push(record) >= READ_BATCH) handOver();
     }
     handOver();
   }
 
   #readEnded(end: 'reached' | 'failed' | 'truncated'): void {
-    if (!this.#stopped) this.replica.readEnded(end, this.#clock.now());
+    if (!this.#isOver) this.replica.readEnded(end, this.#clock.now());
   }
 
   truncate(uptoSeq: number): void {
@@ -265,7 +319,7 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
     this.#turnEndIsDue = true;
     this.#clock.atTurnEnd(() => {
       this.#turnEndIsDue = false;
-      if (!this.#stopped) this.replica.turnEnded(this.#clock.now());
+      if (!this.#isOver) this.replica.turnEnded(this.#clock.now());
     });
   }
 
@@ -291,8 +345,13 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
     this.#peers.caughtUp?.();
   }
 
+  #sealed(): KeyfleetError {
+    const { id } = this.replica.state;
+    return new NotLeaderError(id, undefined, 'its log is lost');
+  }
+
   #quarantine(seq: number): void {
-    if (this.#stopped) return;
+    if (this.#isOver) return;
     const { id } = this.replica.state;
     const why = `shard ${id}: at entry ${seq} most replicas have something else than this one; its data are brought anew`;
     this.#peers.differs?.(new KeyfleetError('KF_REPLICA_DIFFERS', why));

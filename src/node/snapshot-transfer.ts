@@ -128,6 +128,8 @@ export interface SnapshotFetchOptions {
   readonly peers: () => readonly string[];
   /** What this replica had run itself: a snapshot of no later entry helps it nothing, and it asks another peer. Default: any will do. */
   readonly beyond?: number;
+  /** The least generation of the shard's log that a snapshot must be of. Default: any will do. */
+  readonly generation?: number;
   readonly send: (to: string, request: SnapshotRequest) => void;
   /** Told what is about to be installed. False: not now, and it is asked for again in a while. */
   readonly onBegin?: (state: ShardState) => boolean;
@@ -160,8 +162,7 @@ export class SnapshotFetch {
     const { commits, onDone } = this.#options;
     if (this.#done || from !== this.#peer) return;
     if (answer.transfer !== this.#transfer || answer.index !== this.#index) return;
-    const { beyond = -1 } = this.#options;
-    if (answer.state && decodeShardState(answer.state).applied <= beyond) {
+    if (answer.state && !this.#helps(decodeShardState(answer.state))) {
       // Its giver was away as well: the next one, in a while.
       this.#sends = RESENDS;
       return;
@@ -192,6 +193,11 @@ export class SnapshotFetch {
   stop(): void {
     this.#done = true;
     this.#cancelTimer();
+  }
+
+  #helps({ applied, logGeneration }: ShardState): boolean {
+    const { beyond = -1, generation = 0 } = this.#options;
+    return logGeneration >= generation && applied > beyond;
   }
 
   #install(bytes: Bytes): boolean {

@@ -54,6 +54,8 @@ export interface ShardState {
   peerSeq: number;
   /** What earlier entries stored of the counts by slot is void. */
   countsSince: number;
+  /** Of the log that its last entry stands in. A log that was lost is followed by the next generation of it. */
+  logGeneration: number;
 }
 
 /** `countsSince` of a shard that was written by a release without counts by slot: they are to be counted once. */
@@ -83,6 +85,7 @@ export function newShardState(options: { id: number; range: PositionRange; table
     peer: 0,
     peerSeq: 0,
     countsSince: 0,
+    logGeneration: 1,
   };
 }
 
@@ -98,20 +101,25 @@ export function leaderBytes(leader: string): Bytes {
   return lastLeaderBytes;
 }
 
-const VERSION = 3;
-/** It had no workflow, and no counts by slot. */
+const VERSION = 4;
+/** Of a shard with the first generation of its log: it is written so still. */
+const VERSION_OF_FIRST_LOG = 3;
+/** It had no workflow either, and no counts by slot. */
 const VERSION_WITHOUT_SLOTS = 2;
 const STATUSES: readonly ShardStatus[] = ['serving', 'faulted', 'awaiting-genesis', 'frozen', 'retired'];
 const PHASES: readonly WorkflowPhase[] = ['none', 'marked', 'born', 'prepared', 'frozen', 'committed', 'cancelled', 'retired'];
 const HASH_AT = 2 + 13 * 8;
 const WORKFLOW_AT = HASH_AT + HASH_BYTES;
-const LEADER_AT = WORKFLOW_AT + 1 + 4 * 8;
+const GENERATION_AT = WORKFLOW_AT + 1 + 4 * 8;
+const LEADER_AT = GENERATION_AT + 8;
 
 export function encodeShardState(state: ShardState): Bytes {
   const leader = leaderBytes(state.leader);
-  const out = freshBytes(LEADER_AT + leader.length);
+  const hasGeneration = state.logGeneration !== 1;
+  const leaderAt = hasGeneration ? LEADER_AT : GENERATION_AT;
+  const out = freshBytes(leaderAt + leader.length);
   const view = new DataView(out.buffer, out.byteOffset, out.length);
-  out[0] = VERSION;
+  out[0] = hasGeneration ? VERSION : VERSION_OF_FIRST_LOG;
   out[1] = STATUSES.indexOf(state.status);
   view.setFloat64(2, state.id);
   view.setFloat64(10, state.range.from);
@@ -132,13 +140,15 @@ export function encodeShardState(state: ShardState): Bytes {
   view.setFloat64(WORKFLOW_AT + 9, state.peer);
   view.setFloat64(WORKFLOW_AT + 17, state.peerSeq);
   view.setFloat64(WORKFLOW_AT + 25, state.countsSince);
-  out.set(leader, LEADER_AT);
+  if (hasGeneration) view.setFloat64(GENERATION_AT, state.logGeneration);
+  out.set(leader, leaderAt);
   return out;
 }
 
 export function decodeShardState(bytes: Bytes): ShardState {
-  const hasSlots = bytes[0] === VERSION;
-  const leaderAt = hasSlots ? LEADER_AT : WORKFLOW_AT;
+  const hasGeneration = bytes[0] === VERSION;
+  const hasSlots = hasGeneration || bytes[0] === VERSION_OF_FIRST_LOG;
+  const leaderAt = hasGeneration ? LEADER_AT : hasSlots ? GENERATION_AT : WORKFLOW_AT;
   assert(
     (hasSlots || bytes[0] === VERSION_WITHOUT_SLOTS) && bytes.length >= leaderAt,
     () => `a shard state of version ${bytes[0]}, ${bytes.length} bytes`,
@@ -168,5 +178,6 @@ export function decodeShardState(bytes: Bytes): ShardState {
     peer: hasSlots ? view.getFloat64(WORKFLOW_AT + 9) : 0,
     peerSeq: hasSlots ? view.getFloat64(WORKFLOW_AT + 17) : 0,
     countsSince: hasSlots ? view.getFloat64(WORKFLOW_AT + 25) : COUNTS_UNKNOWN,
+    logGeneration: hasGeneration ? view.getFloat64(GENERATION_AT) : 1,
   };
 }

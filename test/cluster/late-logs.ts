@@ -1,6 +1,6 @@
 import type { Bytes } from '../../src/base/bytes.ts';
 import type { AppendOutcome, EntrySeq, LogRecord } from '../../src/log/log.ts';
-import type { ClusterLog, OpenLogOptions, ShardLogs } from '../../src/log/shard-logs.ts';
+import type { ClusterLog, MakeLogOptions, OpenLogOptions, ShardLogs } from '../../src/log/shard-logs.ts';
 
 /** The logs as a node sees them that hears of what it appends itself later than others do. */
 export class LateLogs implements ShardLogs {
@@ -14,6 +14,10 @@ export class LateLogs implements ShardLogs {
 
   async open(options: OpenLogOptions): Promise<ClusterLog> {
     return new LateLog(await this.#logs.open(options), () => this.lateMs);
+  }
+
+  make(options: MakeLogOptions): Promise<string> {
+    return this.#logs.make(options);
   }
 
   delete(shard: number, generation: number): Promise<void> {
@@ -31,6 +35,14 @@ class LateLog implements ClusterLog {
   constructor(log: ClusterLog, lateMs: () => number) {
     this.#log = log;
     this.#lateMs = lateMs;
+  }
+
+  get id(): string {
+    return this.#log.id;
+  }
+
+  get basis(): ClusterLog['basis'] {
+    return this.#log.basis;
   }
 
   get maxEntryBytes(): number {

@@ -1,8 +1,7 @@
 import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
 import { MIB } from '../../base/units.ts';
-import type { ClusterReply } from '../../shard/meta/cluster-command.ts';
 import { type KeyspaceRecord, META_SHARD_ID } from '../../shard/meta/meta-records.ts';
-import type { JoiningNode, NodeAddresses } from '../../shard/meta/node-record.ts';
+import type { NodeAddresses } from '../../shard/meta/node-record.ts';
 import type { KeyspaceReply } from '../../shard/meta-module.ts';
 import type { KeyspacePolicy } from '../../shard/policy.ts';
 import { evenStarts, positionScheme } from '../../shard/position-scheme.ts';
@@ -13,13 +12,14 @@ import { SnapshotSource } from '../snapshot-transfer.ts';
 import { checkKeyspace, DEFAULT_SHARD_COUNT, type KeyspaceOptions } from '../store-node.ts';
 import { CallServer } from './call-server.ts';
 import { ClusterKeyspace } from './cluster-keyspace.ts';
-import { type ClusterNodeOptions, PROTOCOL } from './cluster-options.ts';
+import type { ClusterNodeOptions } from './cluster-options.ts';
 import { type ClusterView, shardStatsOf, type ViewSources, viewOf } from './cluster-view.ts';
 import { ClusterWorkflows } from './cluster-workflows.ts';
 import { Controller } from './controller.ts';
 import { HandOver } from './hand-over.ts';
 import { Heartbeat } from './heartbeat.ts';
 import type { AnyModule, HostedShard, ShardKeyspace, ShardSurroundings } from './hosted-shard.ts';
+import { joinCluster } from './joining.ts';
 import { KeyListeners } from './key-listeners.ts';
 import { LargeAnswers, requestWhole } from './large-answers.ts';
 import { LeaderWatch } from './leader-watch.ts';
@@ -52,7 +52,6 @@ import { ShardSweeper } from './shard-sweeper.ts';
 
 const DAY_MS = 24 * 3_600_000;
 const SNAPSHOT_TIMEOUT_MS = 5_000;
-const JOIN_RETRY_MS = 500;
 
 export class ClusterNode {
   readonly nodeId: string;
@@ -144,7 +143,7 @@ export class ClusterNode {
         },
         caughtUp: () => this.#heartbeat.kick(),
         keyChanged: (keyspaceId, key) => this.#listeners.changed(keyspaceId, key),
-        logLost: () => {},
+        logLost: () => this.#heartbeat.kick(),
       },
     });
     this.#router = new CallRouter({ self: nodeId, clock, transport, host: this.#host, meta: this.#view });
@@ -328,6 +327,13 @@ export class ClusterNode {
     await this.#client.run({ kind: 'node-leave', id });
   }
 
+  /** A shard whose log is lost goes on with what can be reached of it: the rest is given up. @throws KF_NO_SHARD, KF_LOG_NOT_LOST, KF_UNAVAILABLE. */
+  async acceptLoss(shard: number): Promise<void> {
+    const record = this.keyspaceRecords().find(({ shards }) => shards.some(({ id }) => id === shard));
+    if (!record) throw new KeyfleetError('KF_NO_SHARD', `the cluster has no shard ${shard}`);
+    await this.#client.run({ kind: 'change-map', name: record.name, change: { kind: 'accept-loss', shard } });
+  }
+
   /**
    * Gives away all that this node has, and goes for good; it serves meanwhile. Fulfilled when it holds nothing; stop it then.
    * @throws KF_NODE_IN_USE when there is no other node that could take a shard; KF_UNAVAILABLE; then it drains on.
@@ -377,34 +383,14 @@ export class ClusterNode {
     await storage.whenDurable(storage.committed);
   }
 
-  // Joining.
-
   async #join(): Promise<void> {
-    const { release = '', zone, weight, replication } = this.#options;
-    while (true) {
-      try {
-        const node: JoiningNode = {
-          id: this.nodeId,
-          release,
-          protocol: PROTOCOL,
-          addresses: this.#addresses,
-          ...(zone === undefined ? {} : { zone }),
-          ...(weight === undefined ? {} : { weight }),
-        };
-        const { cluster } = await this.#client.run<ClusterReply>({ kind: 'node-join', node });
-        const isFirst = cluster.nodes.length === 1;
-        if (isFirst && replication !== undefined && cluster.keyspaces.length === 0) {
-          await this.#client.run({ kind: 'set-replication', replication });
-        }
-        await this.#meta.until(this.#timeoutMs, () => this.#view.cluster.nodes.some(({ id }) => id === this.nodeId));
-        this.#isJoined = true;
-        return;
-      } catch (error) {
-        if (!isKeyfleetError(error) || !(error.retryable || error.code === 'KF_OUTCOME_UNKNOWN') || this.#isStopped) throw error;
-        this.#onError(error);
-        await this.#pause(JOIN_RETRY_MS);
-      }
-    }
+    const { clock } = this.#options;
+    await joinCluster({
+      ...{ options: this.#options, clock, client: this.#client, meta: this.#meta, timeoutMs: this.#timeoutMs, onError: this.#onError },
+      addresses: () => this.#addresses,
+      isStopped: () => this.#isStopped,
+    });
+    this.#isJoined = true;
   }
 
   // The meta shard.

@@ -1,11 +1,13 @@
+import type { LostLogVerdict } from '../../shard/meta/lost-log.ts';
 import { type KeyspaceRecord, META_SHARD_ID, mapOf } from '../../shard/meta/meta-records.ts';
 import type { NodeRecord } from '../../shard/meta/node-record.ts';
-import type { Workflow } from '../../shard/meta/shard-map.ts';
+import type { LostLog, Workflow } from '../../shard/meta/shard-map.ts';
 import type { KeyspacePolicy } from '../../shard/policy.ts';
 import type { PositionSchemeName } from '../../shard/position-scheme.ts';
 import type { PositionRange, ShardStatus } from '../../shard/shard-state.ts';
 import type { ShardStats } from '../keyspace-handle.ts';
 import { beliefsOf } from './leader-watch.ts';
+import { lostLogVerdict } from './log-recovery.ts';
 import type { MetaView } from './meta-view.ts';
 import type { ClusterReports } from './reports.ts';
 import type { CallRouter } from './router.ts';
@@ -44,6 +46,10 @@ export interface ShardView {
   /** The preferred leader first. */
   readonly replicas: readonly string[];
   readonly generation: number;
+  /** The id of its log, once it is known. */
+  readonly log: string | undefined;
+  /** Its log is lost; how it can go on. */
+  readonly lost: (LostLog & { readonly verdict: LostLogVerdict }) | undefined;
   readonly leader: string | undefined;
   readonly epoch: number;
   /** As its leader last reported. */
@@ -99,8 +105,9 @@ export function viewOf(sources: ViewSources): ClusterView {
   };
 }
 
-export function shardViewsOf(record: KeyspaceRecord, { host, router, reports }: ViewSources): ShardView[] {
-  return record.shards.map(({ id, range, replicas = [], generation = 1 }) => {
+export function shardViewsOf(record: KeyspaceRecord, { meta, host, router, reports }: ViewSources): ShardView[] {
+  return record.shards.map((shard) => {
+    const { id, range, replicas = [], generation = 1, log, lost } = shard;
     const hosted = host.get(id);
     const state = hosted?.state;
     const best = reports.best(id);
@@ -111,6 +118,8 @@ export function shardViewsOf(record: KeyspaceRecord, { host, router, reports }: 
       range,
       replicas,
       generation,
+      log,
+      lost: lost && { ...lost, verdict: lostLogVerdict(shard, meta, reports) },
       leader: router.leaderOf(id),
       epoch: Math.max(state?.epoch ?? 0, best?.epoch ?? 0),
       applied: known?.applied ?? 0,

@@ -6,6 +6,7 @@ import { nextMoves } from '../../shard/meta/next-moves.ts';
 import { type ClusterSight, nextStep } from '../../shard/meta/workflow-step.ts';
 import type { MetaCommand } from '../../shard/meta-module.ts';
 import type { NodeClock } from '../node-clock.ts';
+import { LogRecovery } from './log-recovery.ts';
 import type { MetaClient } from './meta-client.ts';
 import type { MetaView } from './meta-view.ts';
 import type { ClusterReports } from './reports.ts';
@@ -34,6 +35,7 @@ export interface ControllerOptions {
 
 export class Controller {
   readonly #options: ControllerOptions;
+  readonly #logRecovery: LogRecovery;
   #cancel: () => void = () => {};
   /** Since when this node leads the meta shard. */
   #sinceMs: number | undefined;
@@ -43,6 +45,7 @@ export class Controller {
 
   constructor(options: ControllerOptions) {
     this.#options = options;
+    this.#logRecovery = new LogRecovery(options);
   }
 
   start(): void {
@@ -82,6 +85,7 @@ export class Controller {
     while (this.#lookAgain && !this.#isStopped && this.#options.router.leadsHere(META_SHARD_ID)) {
       this.#lookAgain = false;
       for (const command of this.#nodeNews()) await this.#options.client.run(command);
+      for (const name of [...this.#options.meta.keyspaces.keys()]) await this.#logRecovery.advance(name);
       for (const record of [...this.#options.meta.keyspaces.values()]) await this.#advance(record);
       await this.#place();
       await this.#deleteLogs();

@@ -5,7 +5,7 @@ import type { Transport } from '../../transport/transport.ts';
 import { LoadMeter } from '../load-meter.ts';
 import type { NodeClock } from '../node-clock.ts';
 import { sizeOfShard } from '../shard-cut.ts';
-import type { HostedShard } from './hosted-shard.ts';
+import type { HostedShard, LostLogReport } from './hosted-shard.ts';
 import { requestWhole } from './large-answers.ts';
 import type { MetaView } from './meta-view.ts';
 import { ClusterReports, decodeJson, encodeJson, type NodeReport, type ShardReport, type SpreadReports } from './reports.ts';
@@ -110,11 +110,13 @@ export class Heartbeat {
   #report(): NodeReport {
     const { self, host } = this.#options;
     const shards: ShardReport[] = [];
+    const lostLogs: LostLogReport[] = [];
     for (const shard of host.all()) {
+      if (shard.lostReport && shard.id !== META_SHARD_ID) lostLogs.push(shard.lostReport);
       const report = shard.id === META_SHARD_ID ? undefined : this.#reportOf(shard);
       if (report) shards.push(report);
     }
-    return { node: self, shards };
+    return { node: self, shards, ...(lostLogs.length > 0 ? { lostLogs } : {}) };
   }
 
   #reportOf(shard: HostedShard): ShardReport | undefined {
@@ -123,7 +125,22 @@ export class Heartbeat {
     const { id, epoch, status, applied, keyCount, sizeBytes, expiringCount } = machine.state;
     const { durableSeq, hasCaughtUp: isCaughtUp } = driver.replica;
     const joins = this.#options.host.roleOf(id)?.joins;
-    const common = { id, generation, epoch, leads, isCaughtUp, joins, status, applied, durableSeq, keyCount, sizeBytes, expiringCount };
+    const log = shard.lostReport ? undefined : shard.log?.id;
+    const common = {
+      id,
+      generation,
+      epoch,
+      leads,
+      isCaughtUp,
+      joins,
+      status,
+      applied,
+      durableSeq,
+      keyCount,
+      sizeBytes,
+      expiringCount,
+      log,
+    };
     const record = this.#options.meta.keyspaceOfId(shard.keyspace.id);
     if (!leads || !record) return { ...common, loadPerSecond: 0 };
     machine.loadPerQueryToMissingKey = record.policy.loadPerQueryToMissingKey;

@@ -1,9 +1,11 @@
-import type { Bytes } from '../../base/bytes.ts';
-import { isKeyfleetError } from '../../base/errors.ts';
+import { type Bytes, toHex } from '../../base/bytes.ts';
+import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
+import { LostLog } from '../../log/lost-log.ts';
 import type { ClusterLog, ShardLogs } from '../../log/shard-logs.ts';
 import type { ControlCommand, ControlOutcome } from '../../shard/control-command.ts';
 import type { Entry } from '../../shard/entry.ts';
 import { stateKey } from '../../shard/key-layout.ts';
+import type { StoppedReplica } from '../../shard/meta/lost-log.ts';
 import type { PositionScheme } from '../../shard/position-scheme.ts';
 import { NotLeaderError } from '../../shard/replica/not-leader-error.ts';
 import { DEFAULT_LIMITS, type ReplicaLimits, type ReplicaTiming } from '../../shard/replica/timing.ts';
@@ -20,7 +22,7 @@ import { type SnapshotAnswer, SnapshotFetch, type SnapshotRequest } from '../sna
 import type { SeqReport } from './node-messages.ts';
 
 // One shard on this node: finds what the storage has of it, opens its log, and feeds a replica with it; brings the data from another node when there
-// are none here, or when the log has forgotten what comes next.
+// are none here, or when the log has forgotten what comes next. When its log is lost, it stops where it is and says so: docs/protocol/log-generations.md.
 
 export type AnyModule = ValueModule<unknown, unknown, unknown, unknown, unknown>;
 export type AnyDriver = ReplicaDriver<unknown, unknown, unknown, unknown, unknown>;
@@ -84,13 +86,25 @@ export interface HostedShardOptions {
   /** It has gone on in another table than `table`, inside the batch of that. */
   readonly onCleared?: (table: number, range: PositionRange) => void;
   readonly onChange?: (key: Bytes | undefined) => void;
+  /** It has found out that its log is lost, or has stopped since the meta shard says so. */
   readonly onLogLost?: () => void;
+}
+
+/** What a replica says of a log that is lost. */
+export interface LostLogReport {
+  readonly shard: number;
+  readonly generation: number;
+  /** Once the meta shard has said that it is lost, and all that the replica has is on its disk. */
+  readonly stopped?: StoppedReplica;
 }
 
 /** What stands around a command in an entry: headers of the log's own, the leader's name, hashes, lengths. */
 const ENTRY_OVERHEAD_BYTES = 1_024;
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 2_000;
+/** A log that is not found is looked for so often again, before it is called lost. */
+const CONFIRMATIONS = 3;
+const CONFIRM_MS = 400;
 
 export class HostedShard {
   readonly id: number;
@@ -109,6 +123,12 @@ export class HostedShard {
   #retryMs = FIRST_RETRY_MS;
   #cancelRetry: () => void = () => {};
   #isStopped = false;
+  /** The id of its log, if somebody has said so. */
+  #logId: string | undefined;
+  /** Its log was not found: it has stopped. Whether it led by a lease until then. */
+  #sealed: { readonly ledByLease: boolean } | undefined;
+  #isCalledLost = false;
+  #lostReport: LostLogReport | undefined;
 
   constructor(world: ShardSurroundings, options: HostedShardOptions) {
     this.#world = world;
@@ -121,9 +141,22 @@ export class HostedShard {
   }
 
   start(): void {
+    if (this.#isCalledLost) return;
     const state = this.#stored() ?? this.#options.begin;
     if (state === undefined || state.status === 'faulted') this.#bring();
     else this.#open();
+  }
+
+  /** What the meta shard says of its log: its id, if that is known, and whether it is lost. */
+  setLog(id: string | undefined, isLost: boolean): void {
+    this.#logId = id;
+    if (this.#log && !this.#sealed && id !== undefined && this.#log.id !== id) this.#foundLost(true);
+    if (isLost && !this.#isCalledLost) this.#stopForGood();
+  }
+
+  /** Undefined: nothing is known against its log. */
+  get lostReport(): LostLogReport | undefined {
+    return this.#lostReport;
   }
 
   /** Undefined until it has its data and its log. */
@@ -204,26 +237,54 @@ export class HostedShard {
       if (this.#isStopped) return;
       if (!isKeyfleetError(error)) throw error;
       this.#world.onError(error);
-      if (error.code === 'KF_LOG_LOST') this.#options.onLogLost?.();
+      if (error.code === 'KF_LOG_LOST') {
+        this.#foundLost(false);
+        return;
+      }
       this.#cancelRetry = this.#world.clock.after(this.#retryMs, () => this.#open());
       this.#retryMs = Math.min(2 * this.#retryMs, LONGEST_RETRY_MS);
     });
   }
 
   async #openLog(): Promise<void> {
-    const { self, storage, commits, clock, logs, timing, limits, maxValueBytes, onGarbage } = this.#world;
-    const applied = (this.#stored() ?? this.#options.begin)?.applied ?? 0;
-    const log = await logs.open({ shard: this.id, generation: this.generation, create: applied === 0, fromSeq: applied + 1 });
-    if (this.#isStopped) {
+    const { applied = 0, logGeneration = 1 } = this.#stored() ?? this.#options.begin ?? {};
+    if (logGeneration > this.generation)
+      throw new KeyfleetError('KF_UNAVAILABLE', `shard ${this.id}: this node has not heard of its log yet`);
+    // An empty one in the place of one that had entries would be a beginning without what was acknowledged.
+    const create = applied === 0 && this.generation === 1 && logGeneration === 1 && this.#logId === undefined;
+    const log = await this.#world.logs.open({ shard: this.id, generation: this.generation, create, fromSeq: applied + 1 });
+    if (this.#isStopped || this.#isCalledLost) {
       await log.close();
       return;
     }
-    let state = this.#stored();
-    if (!state) {
-      state = this.#options.begin!;
-      storage.put(stateKey(this.id), encodeShardState(state));
-      commits.wrote();
+    if (this.#logId !== undefined && log.id !== this.#logId) {
+      await log.close();
+      throw new KeyfleetError('KF_LOG_LOST', `shard ${this.id}: another log has the place of its own`);
     }
+    const state = this.#stateBehind(log);
+    if (state) this.#serve(log, state);
+    else {
+      await log.close();
+      this.#bring();
+    }
+  }
+
+  /** The state to go on from with this log; undefined: what is here does not lead there. */
+  #stateBehind({ basis }: ClusterLog): ShardState | undefined {
+    const { storage, commits } = this.#world;
+    let state = this.#stored() ?? this.#options.begin!;
+    if (state.logGeneration !== this.generation) {
+      const isBasis = basis !== undefined && state.applied === basis.seq && toHex(state.hash) === basis.hash;
+      if (!isBasis) return undefined;
+      state = { ...state, logGeneration: this.generation };
+    }
+    storage.put(stateKey(this.id), encodeShardState(state));
+    commits.wrote();
+    return state;
+  }
+
+  #serve(log: ClusterLog, state: ShardState): void {
+    const { self, storage, commits, clock, timing, limits, maxValueBytes, onGarbage } = this.#world;
     const { id: keyspaceId, module, scheme } = this.keyspace;
     const { onRan, onStepped, onChange, counts, countsOf } = this.#options;
     const positionOf = scheme ? (key: Bytes): number => scheme.position(key) : (): number => 0;
@@ -275,7 +336,7 @@ export class HostedShard {
         caughtUp: () => clock.atTurnEnd(() => this.#options.onCaughtUp?.()),
         waitsFor: (shard, seq) => this.#options.onWaitsFor?.(shard, seq),
         leaderChanged: () => this.#options.onLeaderChanged?.(),
-        logLost: () => this.#options.onLogLost?.(),
+        logLost: (hasForgotten) => this.#foundLost(hasForgotten),
       },
     });
     log.onGrew(() => this.#driver?.logGrew());
@@ -283,9 +344,85 @@ export class HostedShard {
     this.#options.onOpened?.();
   }
 
+  /** Its log was not found, or is certainly not what it was: it stops at once, and makes sure before it says so. */
+  #foundLost(isCertain: boolean): void {
+    if (this.#sealed || this.#isStopped) return;
+    this.#seal();
+    if (isCertain) this.#callLost();
+    else this.#makeSure(CONFIRMATIONS);
+  }
+
+  #seal(): void {
+    this.#sealed ??= { ledByLease: this.#driver?.seal(new KeyfleetError('KF_LOG_LOST', `the log of shard ${this.id} is lost`)) ?? false };
+    const stored = this.#stored();
+    // Local reads go on.
+    if (this.#driver || !stored || stored.status === 'faulted') return;
+    this.#serve(new LostLog(), stored);
+    (this.#driver as AnyDriver | undefined)?.seal(new KeyfleetError('KF_LOG_LOST', `the log of shard ${this.id} is lost`));
+  }
+
+  #makeSure(left: number): void {
+    this.#cancelRetry = this.#world.clock.after(CONFIRM_MS, () => {
+      this.#isThere().then(
+        (isThere) => {
+          if (this.#isStopped || this.#isCalledLost) return;
+          if (!isThere) {
+            if (left > 1) this.#makeSure(left - 1);
+            else this.#callLost();
+            return;
+          }
+          this.#sealed = undefined;
+          this.#close('its log is there after all').catch(this.#world.onError);
+          this.#open();
+        },
+        (error: unknown) => {
+          if (!isKeyfleetError(error)) throw error;
+          // Nobody knows.
+          if (!this.#isStopped && !this.#isCalledLost) this.#makeSure(left);
+        },
+      );
+    });
+  }
+
+  async #isThere(): Promise<boolean> {
+    try {
+      const log = await this.#world.logs.open({ shard: this.id, generation: this.generation, create: false, fromSeq: 1 });
+      await log.close();
+      return this.#logId === undefined || log.id === this.#logId;
+    } catch (error) {
+      if (isKeyfleetError(error) && error.code === 'KF_LOG_LOST') return false;
+      throw error;
+    }
+  }
+
+  #callLost(): void {
+    this.#lostReport ??= { shard: this.id, generation: this.generation };
+    this.#options.onLogLost?.();
+  }
+
+  /** The meta shard says that the log is lost: what this replica has is all that it will ever have of it. */
+  #stopForGood(): void {
+    const { commits, storage, onError } = this.#world;
+    this.#isCalledLost = true;
+    this.#cancelRetry();
+    this.#fetch?.stop();
+    this.#fetch = undefined;
+    this.#seal();
+    const state = this.#stored();
+    const { applied: seq = 0, hash, logGeneration = 1, status } = state ?? {};
+    const at = hash && status !== 'faulted' ? { at: { generation: logGeneration, seq, hash: toHex(hash) } } : {};
+    const stopped = { shard: this.id, generation: this.generation, ledByLease: this.#sealed?.ledByLease ?? false, ...at };
+    // What is reported here, the news that the log is lost included, must not be forgotten by a crash.
+    commits.commit();
+    storage.whenDurable(storage.committed).then(() => {
+      this.#lostReport = { shard: this.id, generation: this.generation, stopped };
+      this.#options.onLogLost?.();
+    }, onError);
+  }
+
   /** Takes the data from another node, and goes on from there. */
   #bring(): void {
-    if (this.#isStopped || this.#fetch) return;
+    if (this.#isStopped || this.#fetch || this.#isCalledLost) return;
     const { storage, commits, clock, askForSnapshot } = this.#world;
     this.#close('its data come from another replica').catch((error: Error) => this.#world.onError(error));
     const { peers } = this.#options;
@@ -303,7 +440,8 @@ export class HostedShard {
       peers,
       send: askForSnapshot,
       onBegin: ({ range }) => !this.#options.isBlocked?.(range),
-      ...(stored && stored.status !== 'faulted' ? { beyond: stored.applied } : {}),
+      generation: this.generation,
+      ...(stored && stored.status !== 'faulted' && stored.logGeneration === this.generation ? { beyond: stored.applied } : {}),
       onDone: () => {
         this.#fetch = undefined;
         // Who says that it has the shard must have it for good.

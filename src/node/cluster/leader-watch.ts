@@ -72,7 +72,9 @@ function isWell({ driver }: HostedShard, patienceMs: number): boolean {
 }
 
 /** What this node believes of a shard, and waits for. */
-export function beliefsOf({ driver, log, isBringingData }: HostedShard): string {
+export function beliefsOf({ driver, log, isBringingData, lostReport, state }: HostedShard): string {
+  if (lostReport)
+    return state ? `has found its log lost, and stopped at entry ${state.applied}` : 'has found its log lost, and has no copy';
   if (driver) return [showBeliefs(driver.beliefs()), log?.describe?.()].filter((part) => part !== undefined).join('; ');
   return isBringingData ? 'is brought its data from another node' : 'has not opened its log';
 }

@@ -1,5 +1,6 @@
 import { type Bytes, fromUtf8, utf8 } from '../../base/bytes.ts';
 import type { ShardStatus } from '../../shard/shard-state.ts';
+import type { LostLogReport } from './hosted-shard.ts';
 
 // What nodes say of their replicas, a few times a second: to the leader of the meta shard, who decides by it, and who tells all others in his answers.
 
@@ -23,13 +24,15 @@ export interface ShardReport {
   readonly loadPerSecond: number;
   /** Of who leads it: where to cut it, if that may be wanted. */
   readonly cutAt?: number | undefined;
-  /** The log is gone: of the last entry that was run, in hexadecimal. */
-  readonly lostAt?: string | undefined;
+  /** The id of its log. */
+  readonly log?: string | undefined;
 }
 
 export interface NodeReport {
   readonly node: string;
   readonly shards: readonly ShardReport[];
+  /** Logs that it has found lost, or has stopped at. Absent: none. */
+  readonly lostLogs?: readonly LostLogReport[];
 }
 
 /** What the leader of the meta shard tells: everybody's last report, and how long ago that was. */
@@ -37,11 +40,17 @@ export interface SpreadReports {
   readonly nodes: readonly (NodeReport & { readonly heardMsAgo: number })[];
 }
 
-export class ClusterReports {
-  readonly #nodes = new Map<string, { readonly heardMs: number; readonly shards: ReadonlyMap<number, ShardReport> }>();
+interface Heard {
+  readonly heardMs: number;
+  readonly shards: ReadonlyMap<number, ShardReport>;
+  readonly lostLogs: readonly LostLogReport[];
+}
 
-  take({ node, shards }: NodeReport, heardMs: number): void {
-    this.#nodes.set(node, { heardMs, shards: new Map(shards.map((shard) => [shard.id, shard])) });
+export class ClusterReports {
+  readonly #nodes = new Map<string, Heard>();
+
+  take({ node, shards, lostLogs = [] }: NodeReport, heardMs: number): void {
+    this.#nodes.set(node, { heardMs, shards: new Map(shards.map((shard) => [shard.id, shard])), lostLogs });
   }
 
   /** Takes what has been spread, but for what this node says itself. */
@@ -51,7 +60,12 @@ export class ClusterReports {
 
   spread(nowMs: number): SpreadReports {
     return {
-      nodes: [...this.#nodes].map(([node, { heardMs, shards }]) => ({ node, shards: [...shards.values()], heardMsAgo: nowMs - heardMs })),
+      nodes: [...this.#nodes].map(([node, { heardMs, shards, lostLogs }]) => ({
+        node,
+        shards: [...shards.values()],
+        ...(lostLogs.length > 0 ? { lostLogs } : {}),
+        heardMsAgo: nowMs - heardMs,
+      })),
     };
   }
 
@@ -70,6 +84,14 @@ export class ClusterReports {
       const report = shards.get(shard);
       if (report) yield [node, report];
     }
+  }
+
+  /** All that is known of a shard's log being lost, by node. */
+  lostLogs(shard: number): (readonly [node: string, report: LostLogReport])[] {
+    return [...this.#nodes].flatMap(([node, { lostLogs }]) => {
+      const report = lostLogs.find((one) => one.shard === shard);
+      return report ? [[node, report] as const] : [];
+    });
   }
 
   /** What the leader of a shard has said of it, or whoever has come furthest. */

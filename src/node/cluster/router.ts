@@ -1,12 +1,12 @@
 import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
 import { META_SHARD_ID } from '../../shard/meta/meta-records.ts';
-import { showBeliefs } from '../../shard/replica/beliefs.ts';
 import { NotLeaderError } from '../../shard/replica/not-leader-error.ts';
 import type { Transport } from '../../transport/transport.ts';
 import type { NodeClock } from '../node-clock.ts';
 import { Call, type CallOptions } from './call.ts';
 import { Forwarder } from './forwarder.ts';
 import type { HostedShard, ShardKeyspace } from './hosted-shard.ts';
+import { beliefsOf } from './leader-watch.ts';
 import type { MetaView } from './meta-view.ts';
 import { LeaderHints, mappedShardAt } from './routes.ts';
 import type { ShardHost } from './shard-host.ts';
@@ -220,8 +220,8 @@ export class CallRouter {
       call.giveUp(unknown(last));
       return;
     }
-    const beliefs = this.#host.get(call.shard)?.driver?.beliefs();
-    const here = beliefs ? `; node ${this.#self} ${showBeliefs(beliefs)}` : '';
+    const hosted = this.#host.get(call.shard);
+    const here = hosted ? `; node ${this.#self} ${beliefsOf(hosted)}` : '';
     const why = `shard ${call.shard} of keyspace ${call.keyspace.name} could not be asked in time: ${last.message}${here}`;
     call.giveUp(last.code === 'KF_CLOSED' ? last : new KeyfleetError('KF_UNAVAILABLE', why, { cause: last, retryable: true }));
   }

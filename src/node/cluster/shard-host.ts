@@ -126,12 +126,13 @@ export class ShardHost {
     await Promise.all(shards.map((shard) => shard.stop('this node is stopping')));
   }
 
-  #host(keyspace: ShardKeyspace, { shard: id, as, replicas, generation }: Hosted): void {
+  #host(keyspace: ShardKeyspace, { shard: id, as, replicas, generation, log, isLost = false }: Hosted): void {
     const { self, storage } = this.#world;
     const rank = as === 'joining' ? NEVER_FIRST : Math.max(0, replicas.indexOf(self));
     const known = this.#shards.get(id);
     if (known?.generation === generation) {
       known.setRank(rank);
+      known.setLog(log, isLost);
       return;
     }
     // A child is born by its parent here, and one that was taken over is not brought again.
@@ -162,6 +163,7 @@ export class ShardHost {
     });
     this.#shards.set(id, shard);
     this.#born.delete(id);
+    shard.setLog(log, isLost);
     shard.start();
   }
 

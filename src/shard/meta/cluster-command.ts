@@ -98,7 +98,9 @@ function place(ctx: MetaContext, before: NodesRecord, limits: Partial<MoveLimits
 }
 
 function heldShards(ctx: MetaContext, cluster: NodesRecord): HeldShard[] {
-  return keyspacesOf(ctx, cluster).flatMap(({ shards }) => shards.flatMap(({ id, replicas }) => (replicas ? [{ id, replicas }] : [])));
+  return keyspacesOf(ctx, cluster).flatMap(({ shards }) =>
+    shards.flatMap(({ id, replicas, lost }) => (replicas ? [{ id, replicas, needsAll: lost !== undefined && !lost.acceptsLoss }] : [])),
+  );
 }
 
 function stored(ctx: MetaContext, before: NodesRecord, cluster: NodesRecord): ClusterReply {

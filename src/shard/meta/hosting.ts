@@ -1,4 +1,4 @@
-import type { ShardMap } from './shard-map.ts';
+import type { MappedShard, ShardMap } from './shard-map.ts';
 
 // What a node is to have of a keyspace, as the map says it: the one question that each node asks of it, whenever it has changed.
 
@@ -15,6 +15,10 @@ export interface Hosted {
   readonly replicas: readonly string[];
   /** Of its log. */
   readonly generation: number;
+  /** The id of its log, once somebody has said so. */
+  readonly log?: string;
+  /** Its log is lost: this node is to stop where it is, and to say where. */
+  readonly isLost?: boolean;
   /** Of one that is joining: the workflow that brings it. */
   readonly joins?: number;
 }
@@ -26,9 +30,7 @@ export interface Hosted {
 export function hostedBy(map: ShardMap, id: string): Hosted[] {
   const hosted: Hosted[] = [];
   const shards = new Map(map.shards.map((shard) => [shard.id, shard]));
-  for (const { id: shard, replicas = [], generation = 1 } of map.shards) {
-    if (replicas.includes(id)) hosted.push({ shard, as: 'member', replicas, generation });
-  }
+  for (const shard of map.shards) if (shard.replicas?.includes(id)) hosted.push({ ...mapped(shard), as: 'member' });
   for (const workflow of map.workflows) {
     switch (workflow.kind) {
       case 'split': {
@@ -37,8 +39,7 @@ export function hostedBy(map: ShardMap, id: string): Hosted[] {
         break;
       }
       case 'merge': {
-        const { replicas = [], generation = 1 } = shards.get(workflow.right)!;
-        if (workflow.gathers?.includes(id)) hosted.push({ shard: workflow.right, as: 'joining', replicas, generation, joins: workflow.op });
+        if (workflow.gathers?.includes(id)) hosted.push({ ...mapped(shards.get(workflow.right)!), as: 'joining', joins: workflow.op });
         break;
       }
       case 'retire': {
@@ -47,12 +48,15 @@ export function hostedBy(map: ShardMap, id: string): Hosted[] {
         break;
       }
       case 'move': {
-        const { replicas = [], generation = 1 } = shards.get(workflow.shard)!;
-        if (workflow.add === id) hosted.push({ shard: workflow.shard, as: 'joining', replicas, generation, joins: workflow.op });
+        if (workflow.add === id) hosted.push({ ...mapped(shards.get(workflow.shard)!), as: 'joining', joins: workflow.op });
       }
     }
   }
   return hosted;
+}
+
+function mapped({ id: shard, replicas = [], generation = 1, log, lost }: MappedShard): Omit<Hosted, 'as'> {
+  return { shard, replicas, generation, ...(log === undefined ? {} : { log }), ...(lost ? { isLost: true } : {}) };
 }
 
 /** The logs that a map needs. */

@@ -77,6 +77,8 @@ export type NodeCommand =
 export interface HeldShard {
   readonly id: number;
   readonly replicas: readonly string[];
+  /** Its log is lost, and it may go on with what these have alone. */
+  readonly needsAll?: boolean;
 }
 
 /**
@@ -107,8 +109,9 @@ export function changedNodes(
     }
     case 'node-leave': {
       if (node.status === 'left') return nodes;
-      for (const { id, replicas } of context.held()) {
+      for (const { id, replicas, needsAll } of context.held()) {
         if (!replicas.includes(node.id)) continue;
+        if (needsAll) throw inUse(node.id, `the log of shard ${id} is lost, and what the node has of it may be needed: keyfleet doctor`);
         if (node.status !== 'down') throw inUse(node.id, `it still holds shard ${id}; drain it first`);
         const others = replicas.filter(
           (other) => other !== node.id && nodes.some(({ id: one, status }) => one === other && status !== 'left'),

@@ -18,6 +18,17 @@ export interface MappedShard {
   readonly generation?: number;
   /** The entry behind which the log of this generation begins; absent: the shard's first. */
   readonly basis?: LogBasis;
+  /** The id of its log, by which one that was made anew under the same name is known. Absent: nobody has said yet that it has entries. */
+  readonly log?: string;
+  /** Its log is lost: nobody leads it, until the next generation of the log begins. */
+  readonly lost?: LostLog;
+}
+
+/** Of a shard whose log is lost. */
+export interface LostLog {
+  readonly sinceMs: number;
+  /** Somebody has said that it is to go on with what the replicas have that can be reached. */
+  readonly acceptsLoss?: true;
 }
 
 /** What the most advanced replica had run when a log was lost. */
@@ -93,8 +104,14 @@ export type MapChange =
   | MoveChange
   /** One of its replicas is to lead a shard. */
   | { readonly kind: 'prefer'; readonly shard: number; readonly node: string }
-  /** The log of generation `generation` is lost; the next one begins behind this entry. No effect when the generation is another by now. */
-  | ({ readonly kind: 'log-lost'; readonly shard: number; readonly generation: number } & LogBasis)
+  /** These logs have entries, and these ids. No effect on one whose id is known. */
+  | { readonly kind: 'logs-begun'; readonly logs: readonly (LogId & { readonly generation: number })[] }
+  /** The log of generation `generation` is lost. No effect when the generation is another by now. */
+  | { readonly kind: 'log-lost'; readonly shard: number; readonly generation: number }
+  /** A shard whose log is lost is to go on with what there is: what only replicas have that cannot be reached is given up. */
+  | { readonly kind: 'accept-loss'; readonly shard: number }
+  /** The next log of a shard whose log `generation` is lost has been made: it begins behind this entry. No effect as above. */
+  | ({ readonly kind: 'log-begun-anew'; readonly generation: number } & LogId & LogBasis)
   /** Undoes what has not been decided. */
   | { readonly kind: 'cancel'; readonly op: number }
   | { readonly kind: 'split-done'; readonly op: number }
@@ -105,6 +122,12 @@ export type MapChange =
   | { readonly kind: 'move-done'; readonly op: number }
   | { readonly kind: 'cancelled'; readonly op: number }
   | { readonly kind: 'retired'; readonly op: number };
+
+export interface LogId {
+  readonly shard: number;
+  /** Of its log. */
+  readonly log: string;
+}
 
 export interface MoveChange {
   readonly kind: 'move';
@@ -130,7 +153,7 @@ export const KEPT_MS = 3_600_000;
 
 /**
  * The map after `change`; the same one when it has no effect. Which nodes there are, a map does not know.
- * @throws KF_NO_SHARD, KF_SHARD_BUSY, KF_BAD_SPLIT_POINT, KF_BAD_MOVE; the first for `split`, `merge`, `move`, `prefer` and `log-lost`.
+ * @throws KF_NO_SHARD, KF_SHARD_BUSY, KF_BAD_SPLIT_POINT, KF_BAD_MOVE, KF_LOG_NOT_LOST; the first for those that name a shard.
  */
 export function changedMap(map: ShardMap, change: MapChange, context: MapContext): ShardMap {
   switch (change.kind) {
@@ -161,11 +184,23 @@ export function changedMap(map: ShardMap, change: MapChange, context: MapContext
       return beginMove(map, change, context);
     case 'prefer':
       return withReplicas(map, change.shard, (replicas) => preferring(replicas, change.node));
+    case 'logs-begun':
+      return withBegunLogs(map, change.logs);
     case 'log-lost': {
-      const { shard: id, generation, seq, hash } = change;
-      const { generation: present = 1 } = mappedShard(map, id);
-      if (generation !== present) return map;
-      return { ...map, shards: map.shards.map((one) => (one.id === id ? { ...one, generation: present + 1, basis: { seq, hash } } : one)) };
+      const shard = mappedShard(map, change.shard);
+      if (shard.lost || change.generation !== (shard.generation ?? 1)) return map;
+      return withShard(map, { ...shard, lost: { sinceMs: context.nowMs } });
+    }
+    case 'accept-loss': {
+      const shard = mappedShard(map, change.shard);
+      if (!shard.lost) throw new KeyfleetError('KF_LOG_NOT_LOST', `the log of shard ${shard.id} is not lost`);
+      return shard.lost.acceptsLoss ? map : withShard(map, { ...shard, lost: { ...shard.lost, acceptsLoss: true } });
+    }
+    case 'log-begun-anew': {
+      const { shard: id, generation, log, seq, hash } = change;
+      const { lost, ...shard } = mappedShard(map, id);
+      if (!lost || generation !== (shard.generation ?? 1)) return map;
+      return withShard(map, { ...shard, generation: generation + 1, log, basis: { seq, hash } });
     }
     case 'cancel': {
       const workflow = map.workflows.find(({ op }) => op === change.op);
@@ -240,15 +275,17 @@ export function shardIdsOf({ shards, workflows }: ShardMap): number[] {
   return [...shards.map(({ id }) => id), ...more];
 }
 
-/** The shards that take part in a workflow. */
-export function busyShards({ workflows }: ShardMap): ReadonlySet<number> {
-  return new Set(
+/** The shards that take part in a workflow, and those whose logs are lost. */
+export function busyShards({ shards, workflows }: ShardMap): ReadonlySet<number> {
+  const busy = new Set(
     workflows.flatMap((one) => {
       if (one.kind === 'split') return [one.parent];
       if (one.kind === 'merge') return [one.left, one.right];
       return one.kind === 'move' ? [one.shard] : [];
     }),
   );
+  for (const { id, lost } of shards) if (lost) busy.add(id);
+  return busy;
 }
 
 function begun(map: ShardMap, workflow: Workflow): ShardMap {
@@ -295,6 +332,20 @@ function withReplicas(map: ShardMap, id: number, change: (replicas: readonly str
   return { ...map, shards: map.shards.map((one) => (one === shard ? { ...shard, replicas } : one)) };
 }
 
+function withShard(map: ShardMap, shard: MappedShard): ShardMap {
+  return { ...map, shards: map.shards.map((one) => (one.id === shard.id ? shard : one)) };
+}
+
+function withBegunLogs(map: ShardMap, logs: (MapChange & { kind: 'logs-begun' })['logs']): ShardMap {
+  const begun = (shard: MappedShard): MappedShard => {
+    const { id, generation = 1, log, lost } = shard;
+    const told = log === undefined && !lost && logs.find((one) => one.shard === id && one.generation === generation);
+    return told ? { ...shard, log: told.log } : shard;
+  };
+  const shards = map.shards.map(begun);
+  return shards.some((one, at) => one !== map.shards[at]) ? { ...map, shards } : map;
+}
+
 /** The same order, but for who is first. */
 function preferring(replicas: readonly string[], node: string): readonly string[] {
   return replicas.includes(node) ? [node, ...replicas.filter((one) => one !== node)] : replicas;
@@ -311,6 +362,7 @@ function mappedShard(map: ShardMap, id: number): MappedShard {
 /** @throws KF_NO_SHARD, KF_SHARD_BUSY. */
 function idleShard(map: ShardMap, id: number): MappedShard {
   const shard = mappedShard(map, id);
+  if (shard.lost) throw new KeyfleetError('KF_SHARD_BUSY', `shard ${id}: its log is lost, and has not begun anew`, { retryable: true });
   if (busyShards(map).has(id)) throw new KeyfleetError('KF_SHARD_BUSY', `shard ${id} is being split, merged or moved`, { retryable: true });
   return shard;
 }

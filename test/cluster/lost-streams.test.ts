@@ -1,0 +1,59 @@
+import { jetstreamManager } from '@nats-io/jetstream';
+import { afterEach, describe, expect, test } from 'vitest';
+import { Prng } from '../../src/base/prng.ts';
+import type { ClusterReport } from '../../src/http/cluster-admin.ts';
+import { NATS_SERVERS, waitFor } from '../nats/nats-servers.ts';
+import { ClusterProcesses } from './cluster-processes.ts';
+import { LedgerClients } from './ledger-clients.ts';
+
+// A cluster of real processes whose logs go, while clients write through every node. What clients were told must be linearizable, and nothing lost or
+// done twice.
+
+const [recent, debian] = NATS_SERVERS as [(typeof NATS_SERVERS)[number], (typeof NATS_SERVERS)[number]];
+
+let cluster: ClusterProcesses | undefined;
+let clients: LedgerClients | undefined;
+afterEach(async () => {
+  await clients?.abandon();
+  clients = undefined;
+  await cluster?.stop();
+  cluster = undefined;
+}, 60_000);
+
+const begin = async (options: Parameters<typeof ClusterProcesses.start>[0]): Promise<[ClusterProcesses, LedgerClients]> => {
+  const started = await ClusterProcesses.start(options);
+  cluster = started;
+  clients = new LedgerClients({ urls: () => started.urls, clients: 6, chance: new Prng(11) });
+  await clients.answers(150);
+  return [started, clients];
+};
+const report = async (index: number): Promise<ClusterReport> =>
+  (await (await fetch(`${cluster!.urlOf(index)}/v1/nodes`)).json()) as ClusterReport;
+/** The generations of the shards' logs, in order. */
+const generations = async (): Promise<number[]> =>
+  (await report(0)).keyspaces.flatMap(({ shards }) => shards.map(({ generation, lost }) => (lost ? 0 : generation))).sort();
+/** Deletes the streams of shards from `least` on. */
+const deleteStreams = async (): Promise<number> => {
+  const manager = await jetstreamManager(await cluster!.nats.connect());
+  let deleted = 0;
+  for await (const name of manager.streams.names())
+    if (!name.startsWith('keyfleet-test-0-') && (await manager.streams.delete(name))) deleted++;
+  return deleted;
+};
+
+for (const { name, binary, isHere } of [recent, debian]) {
+  describe.runIf(isHere)(`a cluster on ${name}`, () => {
+    test('whose streams are deleted under load goes on with new ones', async () => {
+      const [all, work] = await begin({ binary, shards: 2 });
+      for (const generation of [1, 2]) {
+        const shards = (await generations()).length;
+        expect(await generations()).toEqual(Array(shards).fill(generation));
+        expect(await deleteStreams()).toBe(shards);
+        await waitFor('new logs', async () => (await generations()).every((one) => one === generation + 1));
+        await work.answers(100);
+      }
+      expect(all.ids).toHaveLength(3);
+      expect(await work.judge()).toEqual([]);
+    }, 120_000);
+  });
+}
