@@ -98,6 +98,11 @@ export class ByteReader {
     return copyBytes(this.#bytes, this.#at - length, this.#at);
   }
 
+  /** All that has not been read. */
+  rest(): Uint8Array {
+    return this.bytes(this.#bytes.length - this.#at);
+  }
+
   sized(): Uint8Array {
     return this.bytes(this.u32());
   }

@@ -31,6 +31,12 @@ export const COMMANDS: readonly CliCommand[] = [
   { name: 'shard', summary: 'have a shard of a cluster go on whose log is lost', load: () => import('./shard.ts') },
   { name: 'import', summary: 'load records from a file into a running server', load: () => import('./import.ts') },
   { name: 'export', summary: 'write the records of a running server to a file', load: () => import('./export.ts') },
+  {
+    name: 'backup',
+    summary: 'write all keyspaces of a running server or cluster to a folder, or verify one',
+    load: () => import('./backup.ts'),
+  },
+  { name: 'restore', summary: 'restore a backup into a running server or cluster', load: () => import('./restore.ts') },
   { name: 'locate', summary: 'say which nodes hold a key, for any number of keys', load: () => import('./locate.ts') },
   { name: 'plan', summary: 'say what must move when the nodes change', load: () => import('./plan.ts') },
   { name: 'simulate', summary: 'show balance and movement of a change, and compare algorithms', load: () => import('./simulate.ts') },

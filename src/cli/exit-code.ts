@@ -46,6 +46,11 @@ const BY_CODE: Readonly<Record<string, number>> = {
   KF_NODE_ID_TAKEN: EXIT.usage,
   KF_OTHER_CLUSTER: EXIT.data,
   KF_UNAUTHORIZED: EXIT.unreachable,
+  KF_NO_BACKUP: EXIT.input,
+  KF_BACKUP_DAMAGED: EXIT.input,
+  KF_BACKUP_UNFINISHED: EXIT.input,
+  KF_BACKUP_EXISTS: EXIT.usage,
+  KF_INTERRUPTED: EXIT.interrupted,
   KF_BAD_RECORD: EXIT.input,
   KF_CHECKPOINT: EXIT.input,
 };

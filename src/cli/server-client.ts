@@ -63,8 +63,13 @@ export class ServerClient {
     return (await (await this.request('GET', `/v1/keyspaces/${encodeURIComponent(name)}`)).json()) as KeyspaceReport;
   }
 
-  /** @throws KF_UNREACHABLE (retryable), or the error the server answers. */
-  async request(method: string, path: string, body?: { readonly type: string; readonly bytes: Uint8Array | string }): Promise<Response> {
+  /** `signal`: ends it, the reading of the body included. @throws KF_UNREACHABLE (retryable), or the error the server answers. */
+  async request(
+    method: string,
+    path: string,
+    body?: { readonly type: string; readonly bytes: Uint8Array | string },
+    signal: AbortSignal = AbortSignal.timeout(this.#timeoutMs),
+  ): Promise<Response> {
     const { url, password } = this.#address;
     let response: Response;
     try {
@@ -75,7 +80,7 @@ export class ServerClient {
           ...(body ? { 'content-type': body.type } : {}),
         },
         ...(body ? { body: body.bytes } : {}),
-        signal: AbortSignal.timeout(this.#timeoutMs),
+        signal,
       });
     } catch (error) {
       throw this.unreachable(error);

@@ -61,6 +61,10 @@ export async function runServer(settings: ServeSettings): Promise<number> {
         },
       )
     : await openStore({ ...common, storage, checkModules: settings.checkModules });
+  // Such as a backup was restored into under another name.
+  for (const { name, module, isServed, scheme } of store.listKeyspaces()) {
+    if (!isServed && module === 'redis') await store.registerKeyspace(name, { module: createRedisModule({ lookups }), scheme });
+  }
   const host = 'risks' in store.node ? store.node : undefined;
   const doors: { resp?: RespServer; http?: HttpServer } = {};
   try {

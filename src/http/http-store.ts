@@ -1,4 +1,6 @@
 import type { Bytes } from '../base/bytes.ts';
+import type { BackupSource } from '../node/backup/backup-source.ts';
+import type { BackupTarget } from '../node/backup/backup-target.ts';
 import type { KeyspaceCounts } from '../node/keyspace-handle.ts';
 import type { RequestId } from '../shard/request-id.ts';
 import type { Durability, StorageStats } from '../storage/storage.ts';
@@ -16,6 +18,8 @@ export interface HttpStore {
   shardAdmin(name: string): ShardAdmin | undefined;
   /** Undefined on one machine. */
   readonly cluster?: ClusterAdmin | undefined;
+  /** Undefined: it is neither backed up nor restored. */
+  readonly backups?: (BackupSource & BackupTarget) | undefined;
   /** Undefined while writes are taken; else why they are refused for now. */
   readonly refusal: Error | undefined;
   readonly durability: Durability;

@@ -1,4 +1,6 @@
 import { KeyfleetError } from '../base/errors.ts';
+import { type BackupSource, StoreBackupSource } from '../node/backup/backup-source.ts';
+import { type BackupTarget, StoreBackupTarget } from '../node/backup/backup-target.ts';
 import type { StoreHost } from '../node/store-host.ts';
 import type { Durability, StorageStats } from '../storage/storage.ts';
 import type { ClusterAdmin } from './cluster-admin.ts';
@@ -14,10 +16,20 @@ export class NodeHttpStore implements HttpStore {
   readonly #modules = new Map<string, ModuleHttpKeyspace>();
 
   readonly cluster: ClusterAdmin | undefined;
+  readonly backups: BackupSource & BackupTarget;
 
   constructor(node: StoreHost, cluster?: ClusterAdmin) {
     this.#node = node;
     this.cluster = cluster;
+    const source = new StoreBackupSource(node);
+    const target = new StoreBackupTarget(node);
+    this.backups = {
+      origin: () => source.origin(),
+      part: (keyspace, from, to) => source.part(keyspace, from, to),
+      begin: (keyspace, what) => target.begin(keyspace, what),
+      put: (keyspace, id, block) => target.put(keyspace, id, block),
+      end: (keyspace, id, what) => target.end(keyspace, id, what),
+    };
   }
 
   get refusal(): Error | undefined {

@@ -3,6 +3,7 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { KeyfleetError, messageOf } from '../base/errors.ts';
 import { KIB, MIB } from '../base/units.ts';
 import { carriesSecret, isLoopbackAddress, isLoopbackHost } from '../door/access.ts';
+import { serveBackups } from './backup-routes.ts';
 import { serveBatches } from './batch-routes.ts';
 import { BodyBudget, takeBytes } from './body-parser.ts';
 import { errorBody, foreignError, statusOf } from './http-error.ts';
@@ -136,6 +137,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     return admin;
   });
   serveNodes(server, store.cluster);
+  serveBackups(server, store.backups, maxBodyBytes);
   server.get('/v1/keyspaces', async () => ({ keyspaces: store.keyspaceNames().map((name) => summary(store.keyspace(name)!)) }));
   server.get<{ Params: { readonly keyspace: string } }>('/v1/keyspaces/:keyspace', async (request) => {
     const keyspace = keyspaceOf(request);

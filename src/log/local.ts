@@ -6,7 +6,7 @@ import { HeldAnswers } from '../shard/held-answers.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
 import type { RequestId } from '../shard/request-id.ts';
 import type { ShardMachine } from '../shard/shard-machine.ts';
-import type { CommitNumber, Storage } from '../storage/storage.ts';
+import type { CommitNumber, Storage, StorageSnapshot } from '../storage/storage.ts';
 
 // The local log: one machine, no entries stored. Commands are run as they arrive, straight into the open batch of the storage; the entry of
 // each shard that they touched is closed with the batch. The storage's journal holds the entries' effects, numbers and hashes, so it is the log.
@@ -226,6 +226,13 @@ export class LocalLog {
     return new Promise((resolve, reject) => {
       this.#answerQuery({ lastWrite }, undefined, { settled: () => resolve(), failed: (_token, error) => reject(error) }, 0);
     });
+  }
+
+  /** What there is now, of shards that are whole: the open batch is closed first. @throws KF_CLOSED. */
+  snapshot(): StorageSnapshot {
+    if (this.#closed) throw closed();
+    if (this.#batchIsOpen) this.#commit();
+    return this.#storage.snapshot();
   }
 
   /** Makes everything durable and takes nothing more: KF_CLOSED from then on. The storage stays open. */

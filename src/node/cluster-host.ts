@@ -11,6 +11,7 @@ import type { Transport } from '../transport/transport.ts';
 import { checkedModule } from './checked-module.ts';
 import { ClusterNode } from './cluster/cluster-node.ts';
 import type { ClusterView } from './cluster/cluster-view.ts';
+import type { AnyModule } from './cluster/hosted-shard.ts';
 import type { KeyspaceHandle } from './keyspace-handle.ts';
 import { SystemClock } from './node-clock.ts';
 import type { ServedKeyspace, StoreHost, WorkflowControl } from './store-host.ts';
@@ -116,6 +117,14 @@ export class ClusterHost implements StoreHost {
       await connection.close();
       throw error;
     }
+  }
+
+  get cluster(): string {
+    return this.node.cluster;
+  }
+
+  moduleNamed(name: string): AnyModule | undefined {
+    return this.keyspaces().find(({ module }) => module.name === name)?.module as AnyModule | undefined;
   }
 
   get nodeId(): string {

@@ -39,6 +39,10 @@ export type {
 export { openStorage, type StorageOptions } from '../storage/lmdb.ts';
 export { MemoryStorage } from '../storage/memory.ts';
 export type { Durability, Storage, StorageStats } from '../storage/storage.ts';
+export type { BackedUpKeyspace, BackupManifest, BackupPart } from './backup/backup-folder.ts';
+export type { RestoredKeyspace, RestoreOptions, RestoreProgress } from './backup/restore-backup.ts';
+export type { BackupOptions, BackupProgress } from './backup/take-backup.ts';
+export { type VerifiedBackup, verifyBackup } from './backup/verify-backup.ts';
 export { CALL_DEFAULTS, type CallOptions, type CommandOptions, type QueryOptions } from './call-options.ts';
 export type { ClusterHost, ClusterHostOptions } from './cluster-host.ts';
 export { type AllKeysOptions, type InRange, Keyspace, type KeyspaceOf } from './keyspace.ts';

@@ -1,6 +1,7 @@
 import { type Bytes, equalBytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { LocalLog, LocalShard } from '../log/local.ts';
+import { stillLoading } from '../shard/load.ts';
 import type { PositionScheme } from '../shard/position-scheme.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
 import type { RequestId } from '../shard/request-id.ts';
@@ -8,6 +9,8 @@ import { faulted, ShardMovedError } from '../shard/shard-moved-error.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import type { Storage } from '../storage/storage.ts';
 import { tellingSink } from './answer-teller.ts';
+import { LocalBackup } from './backup/local-backup.ts';
+import type { KeyspaceBackup } from './backup/range-reading.ts';
 import type {
   AskOptions,
   KeyspaceCounts,
@@ -21,6 +24,7 @@ import type {
 import { ParkedRequests } from './parked-requests.ts';
 import { RecordScanner } from './record-scan.ts';
 import { ShardTable } from './shard-table.ts';
+import type { AnyKeyspaceRuntime } from './sweeper.ts';
 
 export interface KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer> {
   readonly name: string;
@@ -47,6 +51,7 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
   readonly id: number;
   readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
   readonly scheme: PositionScheme;
+  readonly backup: KeyspaceBackup;
   readonly #log: LocalLog;
   #table: ShardTable<Value, Command, Reply, Query, Answer>;
   readonly #parked = new ParkedRequests();
@@ -70,6 +75,7 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
     this.#now = options.now;
     this.#clear = options.clear;
     this.#onAnswer = options.onAnswer;
+    this.backup = new LocalBackup(options.log, options.storage, this as unknown as AnyKeyspaceRuntime);
     this.#scanner = new RecordScanner(options.storage, options.module.codec);
   }
 
@@ -267,6 +273,7 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
   ): void {
     const { status, id, applied } = machine.state;
     if (status === 'faulted') sink.failed(token, faulted(id, applied));
+    else if (status === 'loading') sink.failed(token, stillLoading(machine.state));
     else this.#parked.add(retry, (why) => sink.failed(token, why), new ShardMovedError(machine.state, position));
   }
 

@@ -1,6 +1,9 @@
 import type { KeyspaceRecord } from '../shard/meta/meta-records.ts';
 import type { KeyspacePolicy } from '../shard/policy.ts';
+import type { PositionScheme } from '../shard/position-scheme.ts';
 import type { Storage } from '../storage/storage.ts';
+import type { KeyspaceBackup } from './backup/range-reading.ts';
+import type { AnyModule } from './cluster/hosted-shard.ts';
 import type { KeyspaceHandle } from './keyspace-handle.ts';
 import type { KeyspaceWorkflows } from './keyspace-workflows.ts';
 import type { KeyspaceOptions, NodeStats } from './store-node.ts';
@@ -9,6 +12,8 @@ import type { KeyspaceOptions, NodeStats } from './store-node.ts';
 export interface ServedKeyspace extends KeyspaceHandle<never, never, unknown, never, unknown> {
   readonly id: number;
   readonly module: { readonly name: string };
+  readonly scheme: PositionScheme;
+  readonly backup: KeyspaceBackup;
 }
 
 /** The splits and merges of one keyspace. */
@@ -17,6 +22,8 @@ export type WorkflowControl = Pick<KeyspaceWorkflows, 'running' | 'split' | 'mer
 /** What a `Store` and the HTTP door stand on: one machine (`StoreNode`), or a node of a cluster. */
 export interface StoreHost {
   readonly nodeId: string;
+  /** Undefined on one machine. */
+  readonly cluster: string | undefined;
   /** This process's own; in a cluster not all the data. */
   readonly storage: Storage;
   /** Milliseconds since 1970. */
@@ -27,6 +34,8 @@ export interface StoreHost {
   /** @throws KF_NO_KEYSPACE. */
   getPolicy(name: string): KeyspacePolicy;
   setPolicy(name: string, change: Partial<KeyspacePolicy>): Promise<KeyspacePolicy>;
+  /** A value module that some keyspace here has. */
+  moduleNamed(name: string): AnyModule | undefined;
   /** All keyspaces that there are, served or not, by name. */
   keyspaceRecords(): readonly KeyspaceRecord[];
   /** Those that are served here. */

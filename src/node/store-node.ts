@@ -20,8 +20,9 @@ import { shardIdsOf } from '../shard/meta/shard-map.ts';
 import type { WorkflowStep } from '../shard/meta/workflow-step.ts';
 import { type KeyspaceCommand, type KeyspaceReply, type MetaCommand, type MetaReply, metaKeyOf, metaModule } from '../shard/meta-module.ts';
 import { type KeyspacePolicy, MAX_SHARD_COUNT } from '../shard/policy.ts';
-import { evenStarts, type PositionScheme, type PositionSchemeName, positionScheme } from '../shard/position-scheme.ts';
-import { ShardMachine, type ShardMachineOptions } from '../shard/shard-machine.ts';
+import { type PositionScheme, type PositionSchemeName, positionScheme, shardStarts } from '../shard/position-scheme.ts';
+import { ShardMachine } from '../shard/shard-machine.ts';
+import type { ShardMachineOptions } from '../shard/shard-machine-options.ts';
 import { COUNTS_UNKNOWN, decodeShardState, encodeShardState, newShardState, type ShardState } from '../shard/shard-state.ts';
 import { countsRange, removeCounts, type SlotCounts } from '../shard/slot-counts.ts';
 import { recountSlots } from '../shard/slot-recount.ts';
@@ -29,6 +30,7 @@ import type { ValueCodec, ValueModule } from '../shard/value-module.ts';
 import type { Storage, StorageStats } from '../storage/storage.ts';
 import { answerTeller } from './answer-teller.ts';
 import { checkedModule } from './checked-module.ts';
+import type { AnyModule } from './cluster/hosted-shard.ts';
 import { checkHook, HookRunner } from './hook-runner.ts';
 import type { ShardStats } from './keyspace-handle.ts';
 import { KeyspaceRuntime } from './keyspace-runtime.ts';
@@ -76,8 +78,8 @@ export interface KeyspaceOptions<Value, Command, Reply, Query, Answer> {
   readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
   /** Default: `hash`. */
   readonly scheme?: PositionSchemeName;
-  /** How many shards a new keyspace gets; one that exists keeps its own. Default: 8. */
-  readonly shards?: number;
+  /** How many shards a new keyspace gets, or where they begin; one that exists keeps its own. Default: 8. */
+  readonly shards?: number | readonly number[];
   /** Told of commits and answers, see {@link LeaderHook}. Not recorded with the keyspace: give it each time. */
   readonly hook?: LeaderHook<Command, Query, Answer>;
   /** When the shards of a new keyspace are split and merged; one that exists keeps its own, see {@link StoreNode.setPolicy}. */
@@ -108,6 +110,7 @@ export type { ShardStats } from './keyspace-handle.ts';
 
 export class StoreNode implements StoreHost {
   readonly nodeId: string;
+  readonly cluster = undefined;
   readonly storage: Storage;
   readonly #log: LocalLog;
   readonly #meta: LocalShard<MetaRecord, MetaCommand, MetaReply, null, KeyspaceRecord | undefined>;
@@ -203,7 +206,7 @@ export class StoreNode implements StoreHost {
     checkKeyspace(name, count);
     if (options.hook) checkHook(options.hook);
     const scheme = positionScheme(schemeName);
-    const starts = evenStarts(scheme, count);
+    const starts = shardStarts(scheme, count);
     const { keyspace, changed } = this.#runMeta({ kind: 'register', name, module: module.name, scheme: schemeName, starts, policy });
     if (!changed && (this.#keyspaces.has(name) || this.#beingMade.has(name))) {
       throw new KeyfleetError('KF_KEYSPACE_EXISTS', `keyspace ${name} is registered, and served by this store already`);
@@ -316,6 +319,10 @@ export class StoreNode implements StoreHost {
   /** Looks at once at what to split and merge, and takes all steps that can be taken, instead of at the next look. */
   lookAtShards(): Promise<void> {
     return this.#workflows.look();
+  }
+
+  moduleNamed(name: string): AnyModule | undefined {
+    return this.keyspaces().find(({ module }) => module.name === name)?.module as AnyModule | undefined;
   }
 
   /** The keyspaces that this node serves. */
@@ -460,7 +467,8 @@ export class StoreNode implements StoreHost {
 }
 
 /** @throws KF_BAD_KEYSPACE. */
-export function checkKeyspace(name: string, shards: number): void {
+export function checkKeyspace(name: string, starts: number | readonly number[]): void {
+  const shards = typeof starts === 'number' ? starts : starts.length;
   if (!/^[A-Za-z0-9._-]{1,64}$/.test(name)) {
     throw new KeyfleetError('KF_BAD_KEYSPACE', `a keyspace name has 1 to 64 of A-Z a-z 0-9 . _ -, not ${JSON.stringify(name)}`);
   }

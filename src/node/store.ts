@@ -3,6 +3,11 @@ import { KeyfleetError } from '../base/errors.ts';
 import type { KeyspacePolicy } from '../shard/policy.ts';
 import type { PositionSchemeName } from '../shard/position-scheme.ts';
 import type { ValueModule } from '../shard/value-module.ts';
+import type { BackupManifest } from './backup/backup-folder.ts';
+import { StoreBackupSource } from './backup/backup-source.ts';
+import { StoreBackupTarget } from './backup/backup-target.ts';
+import { type RestoredKeyspace, type RestoreOptions, restoreBackup } from './backup/restore-backup.ts';
+import { type BackupOptions, takeBackup } from './backup/take-backup.ts';
 import type { CommandOptions, QueryOptions } from './call-options.ts';
 import { type AllKeysOptions, Keyspace, type KeyspaceOf } from './keyspace.ts';
 import type { ShardStats } from './keyspace-handle.ts';
@@ -147,6 +152,25 @@ export class Store<Definitions extends KeyspaceDefinitions = Record<never, never
   /** A client whose requests are run once however often they are sent. @throws KF_BAD_REQUEST_ID. */
   session(options: SessionOptions = {}): Session {
     return new Session(options, this.node.now);
+  }
+
+  /**
+   * Writes all keyspaces, or some, to the folder `dir` while the store runs: each shard as of one moment, with all that was answered before the call. An
+   * interrupted one is gone on with by the same call. In a cluster the parts come from all nodes.
+   * @throws KF_BACKUP_EXISTS, KF_BACKUP_WRITE_FAILED, KF_NO_KEYSPACE, KF_MODULE_MISSING, KF_INTERRUPTED, KF_UNAVAILABLE.
+   */
+  backup(dir: string, options?: BackupOptions): Promise<BackupManifest> {
+    return takeBackup(dir, new StoreBackupSource(this.node), options);
+  }
+
+  /**
+   * Restores what {@link backup} has written, into keyspaces that are empty, or not there and then made, after it has all been found whole. They answer
+   * nobody (KF_KEYSPACE_LOADING) until all is there; when it fails on the way, the same call goes on.
+   * @throws KF_NO_BACKUP, KF_BACKUP_UNFINISHED, KF_BACKUP_DAMAGED, KF_FORMAT_TOO_NEW, KF_KEYSPACE_NOT_EMPTY, KF_KEYSPACE_MISMATCH, KF_MODULE_MISSING,
+   *   KF_RESTORE_RUNNING, KF_VALUE_TOO_LARGE, KF_INTERRUPTED.
+   */
+  restore(dir: string, options?: RestoreOptions): Promise<readonly RestoredKeyspace[]> {
+    return restoreBackup(dir, new StoreBackupTarget(this.node), options);
   }
 
   stats(): NodeStats {

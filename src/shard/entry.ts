@@ -2,6 +2,7 @@ import { type Bytes, concatBytes, copyBytes, freshBytes, fromUtf8 } from '../bas
 import { KeyfleetError } from '../base/errors.ts';
 import { type ChainHash, HASH_BYTES } from './chain-hash.ts';
 import { CONTROL_BYTES, type ControlCommand, decodeControl, encodeControl, isControlKind } from './control-command.ts';
+import { decodeLoad, encodeLoad, type LoadCommand } from './load.ts';
 import type { Stretch } from './replica/data-digest.ts';
 import { encodeRequestId, type RequestId, requestIdBytes } from './request-id.ts';
 import { leaderBytes } from './shard-state.ts';
@@ -43,6 +44,8 @@ export type EntryCommand<Command> =
   | ({ readonly kind: 'digest-mark' } & Stretch)
   /** What it came to as of entry `seq`: a replica for which it came to something else answers no more, and is brought its data anew. */
   | { readonly kind: 'digest'; readonly seq: number; readonly hash: Bytes }
+  /** A step of the restore of a backup. */
+  | { readonly kind: 'load'; readonly load: LoadCommand }
   /** A step of a split or of a merge: the only command of its entry. */
   | { readonly kind: 'control'; readonly control: ControlCommand };
 
@@ -75,6 +78,7 @@ export const KIND_EXPIRE_SESSIONS = 6;
 export const KIND_HOOK_DONE = 7;
 export const KIND_DIGEST_MARK = 8;
 export const KIND_DIGEST = 9;
+export const KIND_LOAD = 10;
 
 export function encodeEntryHeader(entry: Omit<Entry<unknown>, 'commands'>): Bytes {
   const { kind = 'grounded', basis = 0, serial = 0 } = entry;
@@ -131,6 +135,9 @@ export function hashCommand<Command>(hash: ChainHash, command: EntryCommand<Comm
     case 'digest-mark':
     case 'digest':
       hash.add(digestBytes(command));
+      return;
+    case 'load':
+      hash.add(loadBytes(command.load));
       return;
     case 'control':
       hashControl(hash, command.control);
@@ -218,9 +225,16 @@ export function bodyOf<Command>(command: EntryCommand<Command>, codec: ValueCode
     case 'digest-mark':
     case 'digest':
       return digestBytes(command);
+    case 'load':
+      return loadBytes(command.load);
     case 'control':
       return encodeControl(command.control);
   }
+}
+
+function loadBytes(load: LoadCommand): Bytes {
+  const body = encodeLoad(load);
+  return concatBytes(Uint8Array.of(KIND_LOAD), u32Bytes(body.length), body);
 }
 
 type DigestCommand = Extract<EntryCommand<unknown>, { readonly kind: 'digest-mark' | 'digest' }>;
@@ -279,6 +293,8 @@ export function decodeEntry<Command>(bytes: Bytes, codec: ValueCodec<Command>): 
       commands.push({ kind: 'digest-mark', from: reader.sized(), maxPairs: reader.u32(), maxBytes: reader.u32() });
     } else if (kind === KIND_DIGEST) {
       commands.push({ kind: 'digest', seq: reader.f64(), hash: reader.take(HASH_BYTES) });
+    } else if (kind === KIND_LOAD) {
+      commands.push({ kind: 'load', load: decodeLoad(reader.sized()) });
     } else if (isControlKind(kind)) {
       const control = decodeControl(kind, reader.take(CONTROL_BYTES - 1));
       if (commands.length > 0 || !reader.atEnd) throw badEntry('a step of a workflow that does not stand alone');

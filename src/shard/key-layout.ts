@@ -214,6 +214,16 @@ export function sessionKey(keyspaceId: number, place: number, clientId: Bytes): 
   return out;
 }
 
+/** Likewise, of what a session's key, or that of a result, has behind its place. */
+export function placedSessionKey(keyspaceId: number, place: number, rest: Bytes): Bytes {
+  const out = freshBytes(SESSION_CLIENT_AT + rest.length);
+  putU32(out, 0, SESSION_TABLE);
+  putU32(out, 4, keyspaceId);
+  putU32(out, 8, place);
+  out.set(rest, SESSION_CLIENT_AT);
+  return out;
+}
+
 /** Where a result of a session lies that is not in its record. */
 export function sessionResultKey(sessionStorageKey: Bytes, requestSeq: number): Bytes {
   const length = sessionStorageKey.length;

@@ -1,4 +1,5 @@
 import type { Bytes } from '../base/bytes.ts';
+import { KeyfleetError } from '../base/errors.ts';
 import { murmur3Position } from '../partition/hash/murmur3-x86-128.ts';
 import { redis_slot } from '../partition/redis-slot.ts';
 
@@ -24,6 +25,18 @@ const SCHEMES: Readonly<Record<PositionSchemeName, PositionScheme>> = {
 
 export function positionScheme(name: PositionSchemeName): PositionScheme {
   return SCHEMES[name];
+}
+
+/**
+ * Where the shards of a new keyspace begin: at `starts`, or so many of nearly equal width. @throws KF_BAD_KEYSPACE unless the first is 0, each is behind
+ * the one before, and all are where slots begin.
+ */
+export function shardStarts(scheme: PositionScheme, shards: number | readonly number[]): readonly number[] {
+  if (typeof shards === 'number') return evenStarts(scheme, shards);
+  const slotWidth = 2 ** scheme.slotShift;
+  const wrong = shards.findIndex((start, index) => start % slotWidth !== 0 || (index === 0 ? start !== 0 : start <= shards[index - 1]!));
+  if (shards.length > 0 && wrong < 0 && shards.at(-1)! < 0x1_0000_0000) return shards;
+  throw new KeyfleetError('KF_BAD_KEYSPACE', `shards of scheme ${scheme.name} do not begin at ${shards[Math.max(0, wrong)]}`);
 }
 
 /** The first positions of `count` shards of nearly equal width, the first being 0. */

@@ -94,7 +94,7 @@ export class StoredCells extends StoredCellReader implements Cells {
     if (value.length > maxValueBytes || cell.length > maxValueBytes) throw tooLarge(Math.max(value.length, cell.length), maxValueBytes);
     if (this.owner.generation === 0) this.owner.generation = this.#options.newGeneration();
     this.#options.onWrite();
-    storage.put(cellKey(this.prefix(), cell), cell.length > MAX_CELL_BYTES ? joinCut(cell, value) : value);
+    putCell(storage, this.prefix(), cell, value);
   }
 
   delete(cell: Bytes): void {
@@ -111,6 +111,11 @@ export class StoredCells extends StoredCellReader implements Cells {
     if (dropGeneration(this.#options.storage, this.owner.storageKey, this.owner.generation)) this.#options.onGarbage();
     this.owner.generation = 0;
   }
+}
+
+/** Writes a cell of the generation with that {@link cellPrefix}. */
+export function putCell(storage: ShardStorage, prefix: Bytes, cell: Bytes, value: Bytes): void {
+  storage.put(cellKey(prefix, cell), cell.length > MAX_CELL_BYTES ? joinCut(cell, value) : value);
 }
 
 /** Takes a generation of cells out of sight for good. True when garbage was noted. O(1). */
@@ -140,7 +145,8 @@ function joinCut(cell: Bytes, value: Bytes): Bytes {
   return out;
 }
 
-function splitCut(stored: Bytes): Cell {
+/** A cell whose key was cut, and its value. */
+export function splitCut(stored: Bytes): Cell {
   const length = new DataView(stored.buffer, stored.byteOffset, stored.length).getUint32(0);
   return { cell: stored.slice(4, 4 + length), value: stored.slice(4 + length) };
 }

@@ -35,6 +35,8 @@ export function runLogged<Value, Command, Reply, Query, Answer>(
       case 'clear':
         machine.clear(command.table);
         return undefined;
+      case 'load':
+        return machine.restore(command.load) as Reply;
       case 'digest-mark':
       case 'digest':
       case 'control':

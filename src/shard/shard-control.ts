@@ -99,6 +99,7 @@ function split(subject: ControlSubject, command: ControlCommand & { kind: 'split
     nowMs: state.nowMs,
     nextGeneration: state.nextGeneration,
     sessionsExpiredBeforeMs: state.sessionsExpiredBeforeMs,
+    loadId: state.loadId,
     op,
     phase: 'born',
     peer: state.id,

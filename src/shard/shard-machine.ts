@@ -7,6 +7,7 @@ import { type Entry, f64Bytes, KIND_COMMAND, KIND_COMMAND_MANY, type OnceCommand
 import { EntryDraft } from './entry-draft.ts';
 import { hookCursorKey, stateKey } from './key-layout.ts';
 import { standingOf } from './leadership.ts';
+import { type LoadCommand, type LoadReply, runLoad, stillLoading } from './load.ts';
 import type { Ran } from './many-records.ts';
 import { messagePack } from './message-pack.ts';
 import { ModuleRunner } from './module-runner.ts';
@@ -15,6 +16,7 @@ import type { RequestId } from './request-id.ts';
 import { runLogged } from './run-logged.ts';
 import { fingerprintOf, Sessions } from './sessions.ts';
 import { applyControl, type BornShard, type ControlSubject, waitsFor } from './shard-control.ts';
+import type { ShardMachineOptions } from './shard-machine-options.ts';
 import { faulted, ShardMovedError } from './shard-moved-error.ts';
 import type { RecordDuties } from './shard-record.ts';
 import { encodeShardState, type ShardState } from './shard-state.ts';
@@ -32,31 +34,11 @@ import type { ValueModule } from './value-module.ts';
 // A command that changes nothing is not in the entry either: it happened, but nobody could tell. A command for a key that the shard does not
 // serve is not run and not in the entry: KF_SHARD_MOVED. In a log it may stand, and has no effect.
 
-export interface ShardMachineOptions<Value, Command, Reply, Query, Answer> {
-  readonly storage: ShardStorage;
-  readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
-  readonly positionOf: (key: Bytes) => number;
-  readonly state: ShardState;
-  readonly maxValueBytes: number;
-  /** Under which number the keyspace's sessions lie. Default: 0, for a shard that has its storage to itself. */
-  readonly keyspaceId?: number;
-  /** The slot of a position p is `p >>> slotShift`; absent: the shard keeps no counts by slot, and is never split nor merged. */
-  readonly slotShift?: number;
-  /** The shard's counts by slot, where they are at hand, see {@link ShardMachine.born}. Default: those that are stored. */
-  readonly counts?: SlotCounts | undefined;
-  /** The counts of other shards of this process, so that a merge need not read them back. */
-  readonly countsOf?: (shard: number) => SlotCounts | undefined;
-  /** Told when storage holds garbage to remove at leisure, see record-cells.ts. */
-  readonly onGarbage?: () => void;
-  /** Told what each closed entry was; only then are commands kept until then. */
-  readonly onEntry?: (entry: Entry<Command>, seq: number) => void;
-}
-
 export class ShardMachine<Value, Command, Reply, Query, Answer> {
+  readonly #options: ShardMachineOptions<Value, Command, Reply, Query, Answer>;
   readonly #storage: ShardStorage;
   readonly #module: ValueModule<Value, Command, Reply, Query, Answer>;
   readonly #positionOf: (key: Bytes) => number;
-  readonly #onEntry: ((entry: Entry<Command>, seq: number) => void) | undefined;
   readonly #runner: ModuleRunner<Value, Command, Reply, Query, Answer>;
   readonly #sessions: Sessions<Reply>;
   readonly #draft: EntryDraft<Command>;
@@ -64,7 +46,6 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   readonly #stateKey: Bytes;
   #state: ShardState;
   #counts: SlotCounts | undefined;
-  readonly #countsOf: ((shard: number) => SlotCounts | undefined) | undefined;
   #born: BornShard | undefined;
   /** The positions that it serves now; none unless it is serving. */
   #from = 0;
@@ -77,19 +58,18 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   #load = 0;
 
   constructor(options: ShardMachineOptions<Value, Command, Reply, Query, Answer>) {
-    const { storage, module, positionOf, state, maxValueBytes, keyspaceId = 0, slotShift, counts, countsOf, onGarbage, onEntry } = options;
+    const { storage, module, positionOf, state, maxValueBytes, keyspaceId = 0, slotShift, counts, onGarbage, onEntry } = options;
+    this.#options = options;
     this.#storage = storage;
     this.#module = module;
     this.#positionOf = positionOf;
     this.#state = { ...state };
     this.#draft = new EntryDraft(module.commandCodec, onEntry !== undefined);
-    this.#countsOf = countsOf;
     if (slotShift !== undefined) {
       this.#counts = counts ?? SlotCounts.load(storage, { ...state, shift: slotShift, since: state.countsSince });
     }
     this.#look();
     this.#stateKey = stateKey(state.id);
-    this.#onEntry = onEntry;
     const duties: RecordDuties = {
       maxValueBytes,
       newGeneration: () => this.#state.nextGeneration++,
@@ -303,16 +283,38 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     }
   }
 
-  /** Leaves all records behind, to be removed at leisure by whoever gave `table`, which must be empty. O(1). */
+  /** Leaves all records behind, to be removed at leisure by whoever gave `table`, which must be empty. Gives a restore up. O(1). */
   clear(table: number): void {
     const state = this.#state;
     this.#begin();
-    if (!this.isServing) return;
+    if (!this.isServing && state.status !== 'loading') return;
     this.#wrote = true;
-    Object.assign(state, { table, keyCount: 0, sizeBytes: 0, expiringCount: 0, countsSince: state.applied + 1 });
+    const countsSince = state.applied + 1;
+    Object.assign(state, { table, keyCount: 0, sizeBytes: 0, expiringCount: 0, countsSince, status: 'serving', loadId: '' });
+    this.#look();
     this.#counts = this.#counts?.emptied(state.range);
     this.#draft.add({ kind: 'clear', table });
     this.onChange?.(undefined);
+  }
+
+  /** Takes a step of the restore of a backup, and adds it to the open entry. @throws as {@link runLoad}; it has then left no trace. */
+  restore(load: LoadCommand): LoadReply {
+    const state = this.#state;
+    const { storage, keyspaceId = 0, positionOf } = this.#options;
+    const savepoint = storage.savepoint();
+    this.#begin();
+    try {
+      this.#wrote = runLoad({ state, storage, keyspaceId, positionOf, ledger: this.#ledger }, load);
+    } catch (error) {
+      this.#undo(savepoint, state.nextGeneration);
+      throw error;
+    }
+    if (this.#wrote) {
+      this.#draft.add({ kind: 'load', load });
+      this.#ledger.takeOver(state, this.#counts);
+      this.#look();
+    }
+    return { range: state.range, isLoading: state.status === 'loading' };
   }
 
   /**
@@ -350,7 +352,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     let outcome: ControlOutcome = 'done';
     this.#born = undefined;
     if (control) {
-      const subject: ControlSubject = { state, counts: this.counts, storage: this.#storage, countsOf: this.#countsOf };
+      const subject: ControlSubject = { state, counts: this.counts, storage: this.#storage, countsOf: this.#options.countsOf };
       outcome = applyControl(subject, control);
       this.#counts = subject.counts;
       this.#born = subject.born;
@@ -360,7 +362,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     this.#storage.put(this.#stateKey, encodeShardState(state));
     this.#open = false;
     const entry = this.#draft.entry();
-    if (entry) this.#onEntry?.(entry, state.applied);
+    if (entry) this.#options.onEntry?.(entry, state.applied);
     return outcome;
   }
 
@@ -479,7 +481,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
 
   #elsewhere(position: number): KeyfleetError {
     this.#mustBeSound();
-    return new ShardMovedError(this.#state, position);
+    return this.#state.status === 'loading' ? stillLoading(this.#state) : new ShardMovedError(this.#state, position);
   }
 
   /** Range or status have changed. */

@@ -11,9 +11,9 @@ export interface PositionRange {
 /**
  * `faulted`: an entry did not follow from the state; the shard answers nothing until its data are brought from another replica.
  * `awaiting-genesis`: cut from its parent, and not yet begun. `frozen`: changes no more, its left neighbour is taking it over.
- * `retired`: taken over. Only a serving shard runs commands and queries; all others redirect.
+ * `retired`: taken over. `loading`: is given the records of a backup, see load.ts. Only a serving shard runs commands and queries; all others redirect.
  */
-export type ShardStatus = 'serving' | 'faulted' | 'awaiting-genesis' | 'frozen' | 'retired';
+export type ShardStatus = 'serving' | 'faulted' | 'awaiting-genesis' | 'frozen' | 'retired' | 'loading';
 
 /** What a shard last did in a workflow: see docs/protocol/split.md and merge.md. `cancelled`: it will take no part in it any more. */
 export type WorkflowPhase = 'none' | 'marked' | 'born' | 'prepared' | 'frozen' | 'committed' | 'cancelled' | 'retired';
@@ -56,6 +56,8 @@ export interface ShardState {
   countsSince: number;
   /** Of the log that its last entry stands in. A log that was lost is followed by the next generation of it. */
   logGeneration: number;
+  /** The restore that has filled it, or fills it: see load.ts. Empty: none. */
+  loadId: string;
 }
 
 /** `countsSince` of a shard that was written by a release without counts by slot: they are to be counted once. */
@@ -86,6 +88,7 @@ export function newShardState(options: { id: number; range: PositionRange; table
     peerSeq: 0,
     countsSince: 0,
     logGeneration: 1,
+    loadId: '',
   };
 }
 
@@ -101,25 +104,27 @@ export function leaderBytes(leader: string): Bytes {
   return lastLeaderBytes;
 }
 
+/** Written only where the log is not the first one, or there is something to say of a restore. */
 const VERSION = 4;
-/** Of a shard with the first generation of its log: it is written so still. */
+/** All others are written so still, for releases that know no other. */
 const VERSION_OF_FIRST_LOG = 3;
 /** It had no workflow either, and no counts by slot. */
 const VERSION_WITHOUT_SLOTS = 2;
-const STATUSES: readonly ShardStatus[] = ['serving', 'faulted', 'awaiting-genesis', 'frozen', 'retired'];
+const STATUSES: readonly ShardStatus[] = ['serving', 'faulted', 'awaiting-genesis', 'frozen', 'retired', 'loading'];
 const PHASES: readonly WorkflowPhase[] = ['none', 'marked', 'born', 'prepared', 'frozen', 'committed', 'cancelled', 'retired'];
 const HASH_AT = 2 + 13 * 8;
 const WORKFLOW_AT = HASH_AT + HASH_BYTES;
 const GENERATION_AT = WORKFLOW_AT + 1 + 4 * 8;
-const LEADER_AT = GENERATION_AT + 8;
+const LOAD_AT = GENERATION_AT + 8;
 
 export function encodeShardState(state: ShardState): Bytes {
   const leader = leaderBytes(state.leader);
-  const hasGeneration = state.logGeneration !== 1;
-  const leaderAt = hasGeneration ? LEADER_AT : GENERATION_AT;
+  const isPlain = state.logGeneration === 1 && state.loadId === '';
+  const load = isPlain ? leader : utf8(state.loadId);
+  const leaderAt = isPlain ? GENERATION_AT : LOAD_AT + 1 + load.length;
   const out = freshBytes(leaderAt + leader.length);
   const view = new DataView(out.buffer, out.byteOffset, out.length);
-  out[0] = hasGeneration ? VERSION : VERSION_OF_FIRST_LOG;
+  out[0] = isPlain ? VERSION_OF_FIRST_LOG : VERSION;
   out[1] = STATUSES.indexOf(state.status);
   view.setFloat64(2, state.id);
   view.setFloat64(10, state.range.from);
@@ -140,15 +145,19 @@ export function encodeShardState(state: ShardState): Bytes {
   view.setFloat64(WORKFLOW_AT + 9, state.peer);
   view.setFloat64(WORKFLOW_AT + 17, state.peerSeq);
   view.setFloat64(WORKFLOW_AT + 25, state.countsSince);
-  if (hasGeneration) view.setFloat64(GENERATION_AT, state.logGeneration);
+  if (!isPlain) {
+    view.setFloat64(GENERATION_AT, state.logGeneration);
+    out[LOAD_AT] = load.length;
+    out.set(load, LOAD_AT + 1);
+  }
   out.set(leader, leaderAt);
   return out;
 }
 
 export function decodeShardState(bytes: Bytes): ShardState {
-  const hasGeneration = bytes[0] === VERSION;
-  const hasSlots = hasGeneration || bytes[0] === VERSION_OF_FIRST_LOG;
-  const leaderAt = hasGeneration ? LEADER_AT : hasSlots ? GENERATION_AT : WORKFLOW_AT;
+  const isWhole = bytes[0] === VERSION;
+  const hasSlots = isWhole || bytes[0] === VERSION_OF_FIRST_LOG;
+  const leaderAt = isWhole ? LOAD_AT + 1 + bytes[LOAD_AT]! : hasSlots ? GENERATION_AT : WORKFLOW_AT;
   assert(
     (hasSlots || bytes[0] === VERSION_WITHOUT_SLOTS) && bytes.length >= leaderAt,
     () => `a shard state of version ${bytes[0]}, ${bytes.length} bytes`,
@@ -178,6 +187,7 @@ export function decodeShardState(bytes: Bytes): ShardState {
     peer: hasSlots ? view.getFloat64(WORKFLOW_AT + 9) : 0,
     peerSeq: hasSlots ? view.getFloat64(WORKFLOW_AT + 17) : 0,
     countsSince: hasSlots ? view.getFloat64(WORKFLOW_AT + 25) : COUNTS_UNKNOWN,
-    logGeneration: hasGeneration ? view.getFloat64(GENERATION_AT) : 1,
+    logGeneration: isWhole ? view.getFloat64(GENERATION_AT) : 1,
+    loadId: isWhole ? fromUtf8(bytes.subarray(LOAD_AT + 1, leaderAt)) : '',
   };
 }

@@ -14,7 +14,7 @@ import type { ReadMode } from '../replica-driver.ts';
 //   outcome    [0][reply]   or   [1][leader][error]      bytes and texts behind their lengths
 
 const VERSION = 1;
-const KINDS = ['command', 'command-many', 'query', 'query-many', 'look', 'clear'] as const;
+const KINDS = ['command', 'command-many', 'query', 'query-many', 'look', 'clear', 'load'] as const;
 const READS = ['lease', 'barrier', 'local'] as const satisfies readonly ReadMode[];
 const ACKS = ['log+1', 'log', 'log+quorum'] as const satisfies readonly AckLevel[];
 const HAS_REQUEST = 0x10;

@@ -1,4 +1,5 @@
 import type { Bytes } from '../../base/bytes.ts';
+import type { LoadCommand } from '../../shard/load.ts';
 import { messagePack } from '../../shard/message-pack.ts';
 import type { AckLevel } from '../../shard/replica/acks.ts';
 import type { ReplySink } from '../../shard/reply-sink.ts';
@@ -73,7 +74,7 @@ export class Call implements ReplySink<unknown> {
 
   /** Doing it twice is doing it once. */
   get isRepeatable(): boolean {
-    return this.request !== undefined || this.kind === 'clear' || this.isQuery;
+    return this.request !== undefined || this.kind === 'clear' || this.kind === 'load' || this.isQuery;
   }
 
   /** The command or query as it goes to another node. */
@@ -101,6 +102,9 @@ export class Call implements ReplySink<unknown> {
         if (shard.state!.table >= (body as ClearRequest).table) this.settled(0, undefined);
         else driver.submit({ kind: 'clear', table: (body as ClearRequest).table }, this, 0, ack);
         break;
+      case 'load':
+        driver.submit({ kind: 'load', load: (body as LoadRequest).load }, this, 0, ack);
+        break;
       default:
         driver.submit({ kind: this.kind, key, command: body, ...(request ? { request } : {}) }, this, 0, ack);
     }
@@ -126,24 +130,34 @@ export interface ClearRequest {
   readonly table: number;
 }
 
+/** A step of a restore. */
+export interface LoadRequest {
+  readonly position: number;
+  readonly load: LoadCommand;
+}
+
 export function isQueryKind(kind: CallKind): boolean {
   return kind === 'query' || kind === 'query-many' || kind === 'look';
 }
 
 /** How what is asked goes from node to node. */
 export function bodyCodecOf(module: AnyModule, kind: CallKind): ValueCodec<unknown> {
-  if (kind === 'look' || kind === 'clear') return messagePack();
+  if (namesPlace(kind)) return messagePack();
   return isQueryKind(kind) ? (module.queryCodec ?? messagePack()) : module.commandCodec;
 }
 
 /** How the answers go. */
 export function replyCodecOf(module: AnyModule, kind: CallKind): ValueCodec<unknown> {
   if (kind === 'look') return lookAnswerCodec(module);
-  if (kind === 'clear') return messagePack();
+  if (kind === 'clear' || kind === 'load') return messagePack();
   return (isQueryKind(kind) ? module.answerCodec : module.replyCodec) ?? messagePack();
 }
 
 /** Where a request belongs that names a place instead of a key; undefined: where its key does. */
 export function placeOf(kind: CallKind, body: unknown): number | undefined {
-  return kind === 'look' || kind === 'clear' ? (body as LookRequest | ClearRequest).position : undefined;
+  return namesPlace(kind) ? (body as LookRequest | ClearRequest | LoadRequest).position : undefined;
+}
+
+function namesPlace(kind: CallKind): boolean {
+  return kind === 'look' || kind === 'clear' || kind === 'load';
 }

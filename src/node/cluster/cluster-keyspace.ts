@@ -4,6 +4,7 @@ import { type KeyspaceRecord, mapOf } from '../../shard/meta/meta-records.ts';
 import type { KeyspacePolicy } from '../../shard/policy.ts';
 import type { RequestId } from '../../shard/request-id.ts';
 import type { ValueModule } from '../../shard/value-module.ts';
+import type { KeyspaceBackup } from '../backup/range-reading.ts';
 import type {
   AskOptions,
   KeyspaceCounts,
@@ -18,6 +19,7 @@ import type {
 import type { NodeClock } from '../node-clock.ts';
 import type { CallOptions } from './call.ts';
 import type { CallKind } from './call-wire.ts';
+import { type BackupSurroundings, ClusterBackup } from './cluster-backup.ts';
 import type { ShardKeyspace } from './hosted-shard.ts';
 import type { LookAnswer, LookRequest } from './look.ts';
 import type { CallRouter } from './router.ts';
@@ -46,6 +48,7 @@ export interface KeyspaceSurroundings {
   readonly clearTable: () => Promise<number>;
   readonly listen: (listener: (key: Bytes | undefined) => void) => () => void;
   readonly watch: (keys: readonly Bytes[], listener: () => void) => () => void;
+  readonly backups: BackupSurroundings;
 }
 
 /** A keyspace whose shards are on the nodes of a cluster; any node takes any request. */
@@ -54,6 +57,7 @@ export class ClusterKeyspace<Value, Command, Reply, Query, Answer> implements Ke
   readonly id: number;
   readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
   readonly isLocal = false;
+  readonly backup: KeyspaceBackup;
   readonly #keyspace: ShardKeyspace;
   readonly #world: KeyspaceSurroundings;
 
@@ -63,6 +67,12 @@ export class ClusterKeyspace<Value, Command, Reply, Query, Answer> implements Ke
     this.module = keyspace.module as unknown as ValueModule<Value, Command, Reply, Query, Answer>;
     this.#keyspace = keyspace;
     this.#world = world;
+    this.backup = new ClusterBackup(
+      world.backups,
+      keyspace,
+      () => this.#record(),
+      (kind, position, body) => this.#request(kind, position, body),
+    );
   }
 
   get scheme() {

@@ -4,9 +4,9 @@ import { type KeyspaceRecord, META_SHARD_ID } from '../../shard/meta/meta-record
 import type { NodeAddresses } from '../../shard/meta/node-record.ts';
 import type { KeyspaceReply } from '../../shard/meta-module.ts';
 import type { KeyspacePolicy } from '../../shard/policy.ts';
-import { evenStarts, positionScheme } from '../../shard/position-scheme.ts';
+import { positionScheme, shardStarts } from '../../shard/position-scheme.ts';
 import { DEFAULT_TIMING } from '../../shard/replica/timing.ts';
-import { ANYONE, type Handler } from '../../transport/transport.ts';
+import type { Handler } from '../../transport/transport.ts';
 import { GroupCommit } from '../group-commit.ts';
 import { SnapshotSource } from '../snapshot-transfer.ts';
 import { checkKeyspace, DEFAULT_SHARD_COUNT, type KeyspaceOptions } from '../store-node.ts';
@@ -21,25 +21,17 @@ import { Heartbeat } from './heartbeat.ts';
 import type { AnyModule, HostedShard, ShardKeyspace, ShardSurroundings } from './hosted-shard.ts';
 import { joinCluster } from './joining.ts';
 import { KeyListeners } from './key-listeners.ts';
+import { KnownMembers } from './known-members.ts';
 import { LargeAnswers, requestWhole } from './large-answers.ts';
 import { LeaderWatch } from './leader-watch.ts';
 import { MetaClient } from './meta-client.ts';
 import { META_KEYSPACE, MetaReplica } from './meta-replica.ts';
 import type { MetaView } from './meta-view.ts';
 import { checkFormat } from './node-format.ts';
-import {
-  decodeSnapshotAnswer,
-  encodeReport,
-  encodeShard,
-  encodeSnapshotRequest,
-  MEMBERS,
-  REPORT,
-  SNAPSHOT,
-  URGE,
-} from './node-messages.ts';
+import { decodeSnapshotAnswer, encodeReport, encodeShard, encodeSnapshotRequest, REPORT, SNAPSHOT, URGE } from './node-messages.ts';
 import { nodeService } from './node-service.ts';
+import { RangeSource } from './range-transfer.ts';
 import { RemovedShards } from './removed-shards.ts';
-import { decodeJson } from './reports.ts';
 import { CallRouter } from './router.ts';
 import { ShardDuties } from './shard-duties.ts';
 import { ShardHost } from './shard-host.ts';
@@ -66,6 +58,7 @@ export class ClusterNode {
   readonly #server: CallServer;
   readonly #large: LargeAnswers;
   readonly #source: SnapshotSource;
+  readonly #ranges: RangeSource;
   readonly #heartbeat: Heartbeat;
   readonly #controller: Controller;
   readonly #duties: ShardDuties;
@@ -77,8 +70,6 @@ export class ClusterNode {
   readonly #listeners: KeyListeners;
   #addresses: NodeAddresses;
   readonly #timeoutMs: number;
-  /** Members that somebody has named, before this node knows them itself. */
-  #found: readonly string[] = [];
   #isJoined = false;
   #isStopped = false;
 
@@ -116,9 +107,10 @@ export class ClusterNode {
       onGarbage: () => this.#sweeper.garbage.note(),
       onError: this.#onError,
     };
+    const members = new KnownMembers(transport, () => this.#view, this.#onError);
     this.#meta = new MetaReplica({
       world,
-      peers: () => this.#members(),
+      peers: () => members.others(),
       onRegistered: (record) => this.#host.begin(record),
       onChanged: () => this.#metaChanged(),
       onLeaderChanged: () => this.#noteLeader(this.#meta.shard),
@@ -155,6 +147,7 @@ export class ClusterNode {
       clock,
       keyspaceIdOf: (shard) => this.#host.get(shard)?.keyspace.id ?? 0,
     });
+    this.#ranges = new RangeSource(storage, this.#commits, clock);
     const { heartbeatMs: everyMs = 500, downAfterMs = 5_000 } = options;
     const parts = { self: nodeId, clock, transport, meta: this.#view, host: this.#host, router: this.#router, client: this.#client };
     this.#heartbeat = new Heartbeat({ ...parts, everyMs, onReport: () => this.#onReport() });
@@ -220,7 +213,7 @@ export class ClusterNode {
     checkKeyspace(name, count);
     if (hook) throw new KeyfleetError('KF_NOT_SUPPORTED', `keyspace ${name}: hooks are told on one machine only, for now`);
     this.#modules.set(module.name, module as unknown as AnyModule);
-    const starts = evenStarts(positionScheme(scheme), count);
+    const starts = shardStarts(positionScheme(scheme), count);
     const { keyspace } = await this.#client.run<KeyspaceReply>({ kind: 'register', name, module: module.name, scheme, starts, policy });
     await this.#meta.until(this.#timeoutMs, () => this.#view.keyspaceOfId(keyspace.id) !== undefined);
     this.#host.reconcile();
@@ -271,6 +264,14 @@ export class ClusterNode {
       clearTable: async () => (await this.#client.run<KeyspaceReply>({ kind: 'clear', name })).keyspace.table,
       listen: (listener) => this.#listeners.listen(record.id, listener),
       watch: (keys, listener) => this.#listeners.watch(record.id, keys, listener),
+      backups: {
+        self: this.nodeId,
+        clock,
+        transport: this.#options.transport,
+        router: this.#router,
+        host: this.#host,
+        source: this.#ranges,
+      },
     });
     this.#keyspaces.set(record.id, made);
     return made;
@@ -377,6 +378,7 @@ export class ClusterNode {
     this.#router.stop();
     await this.#host.stop();
     this.#source.stop();
+    this.#ranges.stop();
     this.#commits.commit();
     this.#commits.stop();
     const { storage } = this.#options;
@@ -424,6 +426,7 @@ export class ClusterNode {
       host: this.#host,
       heartbeat: this.#heartbeat,
       source: this.#source,
+      ranges: this.#ranges,
       large: this.#large,
       meta: this.#view,
     });
@@ -439,19 +442,6 @@ export class ClusterNode {
       this.#duties.kick();
       if (shard.id === META_SHARD_ID) this.#heartbeat.kick();
     });
-  }
-
-  /** The other nodes; a new one, which knows nobody, asks whoever hears it. */
-  #members(): readonly string[] {
-    const known = this.#view.cluster.nodes.flatMap(({ id, status }) => (status === 'left' ? [] : [id]));
-    if (known.length === 0) {
-      requestWhole(this.#options.transport, ANYONE, MEMBERS, new Uint8Array(0), SNAPSHOT_TIMEOUT_MS)
-        .then((answer) => {
-          this.#found = decodeJson<string[]>(answer);
-        })
-        .catch((error: unknown) => this.#tolerate(error));
-    }
-    return [...known, ...this.#found].filter((id) => id !== this.nodeId);
   }
 
   #onReport(): void {

@@ -1,4 +1,5 @@
 import type { Bytes } from '../../base/bytes.ts';
+import { stillLoading } from '../../shard/load.ts';
 import { messagePack } from '../../shard/message-pack.ts';
 import type { KeyspacePolicy } from '../../shard/policy.ts';
 import { ShardMovedError } from '../../shard/shard-moved-error.ts';
@@ -25,6 +26,12 @@ export interface LookAnswer {
   readonly keyCount: number;
   readonly sizeBytes: number;
   readonly expiringCount: number;
+  readonly shard: number;
+  /** The number of its last entry. */
+  readonly applied: number;
+  /** The restore that fills it, or has filled it; empty: none. */
+  readonly loadId: string;
+  readonly isLoading: boolean;
   readonly records: readonly ScannedRecord<unknown>[];
   /** Where the scan goes on, undefined: at the end of the shard's range; or where to cut the shard, undefined: nowhere. */
   readonly next: number | undefined;
@@ -34,9 +41,12 @@ export interface LookAnswer {
 export function lookAt(shard: HostedShard, request: LookRequest): LookAnswer {
   const { position } = request;
   const machine = shard.machine!;
-  const { range, table, keyCount, sizeBytes, expiringCount } = machine.state;
-  if (!machine.isServing || position < range.from || position >= range.to) throw new ShardMovedError(machine.state, position);
-  const counts = { range, keyCount, sizeBytes, expiringCount };
+  const { id, range, table, keyCount, sizeBytes, expiringCount, applied, loadId, status } = machine.state;
+  const isLoading = status === 'loading';
+  const isInside = position >= range.from && position < range.to;
+  if (!isInside || !(machine.isServing || isLoading)) throw new ShardMovedError(machine.state, position);
+  if (isLoading && request.what !== 'counts') throw stillLoading(machine.state);
+  const counts = { range, keyCount, sizeBytes, expiringCount, shard: id, applied, loadId, isLoading };
   const nowMs = Math.max(shard.wallMs, machine.state.nowMs);
   switch (request.what) {
     case 'counts':

@@ -18,6 +18,7 @@ import {
   SNAPSHOT,
   URGE,
 } from './node-messages.ts';
+import { RANGE, type RangeSource } from './range-transfer.ts';
 import { encodeJson } from './reports.ts';
 import type { ShardHost } from './shard-host.ts';
 
@@ -28,6 +29,7 @@ export interface NodeServiceParts {
   readonly host: ShardHost;
   readonly heartbeat: Heartbeat;
   readonly source: SnapshotSource;
+  readonly ranges: RangeSource;
   readonly large: LargeAnswers;
   readonly meta: MetaView;
 }
@@ -35,7 +37,7 @@ export interface NodeServiceParts {
 const NOTHING: Bytes = new Uint8Array(0);
 
 /** Answers the requests of other nodes, each by the part that it is for. */
-export function nodeService({ nodeId, calls, host, heartbeat, source, large, meta }: NodeServiceParts): Handler {
+export function nodeService({ nodeId, calls, host, heartbeat, source, ranges, large, meta }: NodeServiceParts): Handler {
   return async ({ from, method, payload }) => {
     switch (method) {
       case CALLS:
@@ -49,6 +51,8 @@ export function nodeService({ nodeId, calls, host, heartbeat, source, large, met
       }
       case SNAPSHOT:
         return large.wrap(encodeSnapshotAnswer(source.answer(from, decodeSnapshotRequest(payload))));
+      case RANGE:
+        return large.wrap(await ranges.answer(from, payload));
       case HEARTBEAT:
         return large.wrap(heartbeat.heard(payload));
       case CLAIM:

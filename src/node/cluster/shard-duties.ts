@@ -193,7 +193,8 @@ export class ShardDuties {
   /** The keyspace was cleared: the shard goes on in the new table, if it has not yet. */
   #followTable(shard: HostedShard, { table }: KeyspaceRecord): void {
     const name = `${shard.id} clear ${table}`;
-    if (!shard.machine?.isServing || shard.state!.table >= table || this.#underWay.has(name)) return;
+    const isThere = shard.machine?.isServing || shard.state?.status === 'loading';
+    if (!isThere || shard.state!.table >= table || this.#underWay.has(name)) return;
     this.#underWay.add(name);
     const over = (): void => {
       this.#underWay.delete(name);

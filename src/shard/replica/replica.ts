@@ -453,7 +453,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   /** A frozen shard serves nobody and still has a leader, who is to let it go. One that awaits its genesis has none before that. */
   get #takesPart(): boolean {
     const { status } = this.#machine.state;
-    return status === 'serving' || status === 'frozen';
+    return status === 'serving' || status === 'frozen' || status === 'loading';
   }
 
   #notLeader(why: string): NotLeaderError {

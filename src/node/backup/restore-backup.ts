@@ -1,0 +1,154 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
+import { evenStarts, positionScheme } from '../../shard/position-scheme.ts';
+import { type BackedUpKeyspace, type BackupManifest, partBytes, readManifest } from './backup-folder.ts';
+import type { BackupTarget } from './backup-target.ts';
+import { rangePieces } from './range-file.ts';
+import { keyspacesOf, verifyBackup } from './verify-backup.ts';
+
+// Puts a backup into a store: first all of it is read and found whole, then the keyspaces are begun, filled and ended one after the other. A keyspace that
+// is begun answers nobody before it is ended; when the restore dies it stays so, and the same restore, given again, goes on: what was put is put again
+// over it.
+
+export interface RestoreOptions {
+  /** Only these. Default: all. */
+  readonly keyspaces?: readonly string[] | undefined;
+  /** Of a single keyspace: its name in the store. Default: as it was called. */
+  readonly as?: string | undefined;
+  /** Of keyspaces that are made. Default: as many as the backup has parts of it. */
+  readonly shards?: number | undefined;
+  /** Parts that are written at a time. Default: 4. */
+  readonly concurrency?: number | undefined;
+  /** How long a block is sent again when it is not taken. Default: 30,000. */
+  readonly retryForMs?: number | undefined;
+  /** Gives up what an earlier restore into the keyspace has left. Default: false. */
+  readonly restart?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: RestoreProgress) => void) | undefined;
+}
+
+export interface RestoreProgress {
+  readonly phase: 'verifying' | 'restoring';
+  readonly bytes: number;
+  readonly expectedBytes: number;
+  readonly records: number;
+  readonly retries: number;
+}
+
+export interface RestoredKeyspace {
+  readonly name: string;
+  /** What the keyspace was called when it was backed up. */
+  readonly from: string;
+  readonly records: number;
+  /** As the store counts them once all was there. Fewer than `records`: the others had expired. */
+  readonly keyCount: number;
+  readonly goesOn: boolean;
+}
+
+const RETRY_MS = 200;
+
+/**
+ * Restores the backup in `dir` into `target`.
+ * @throws as verifyBackup and BackupTarget.begin, before anything is changed; KF_COUNT_MISMATCH; KF_INTERRUPTED and what the target throws: then the
+ *   keyspace answers nobody until the same call has gone through, or it is cleared.
+ */
+export async function restoreBackup(dir: string, target: BackupTarget, options: RestoreOptions = {}): Promise<readonly RestoredKeyspace[]> {
+  const { signal, as } = options;
+  const tally = { phase: 'verifying' as RestoreProgress['phase'], bytes: 0, expectedBytes: 0, records: 0, retries: 0 };
+  const tell = (): void => options.onProgress?.(tally);
+  const onRead = (bytes: number): void => {
+    tally.bytes += bytes;
+    tell();
+  };
+  tally.expectedBytes = keyspacesOf(await readManifest(dir), options.keyspaces).reduce((sum, { bytes }) => sum + bytes, 0);
+  tell();
+  const { manifest, longestItemBytes } = await verifyBackup(dir, { keyspaces: options.keyspaces, signal, onRead });
+  const keyspaces = keyspacesOf(manifest, options.keyspaces);
+  if (as !== undefined && keyspaces.length !== 1) {
+    throw new KeyfleetError('KF_BAD_OPTION', `one keyspace can be given another name, not ${keyspaces.length}: say which`);
+  }
+  Object.assign(tally, { phase: 'restoring', bytes: 0 });
+  tell();
+  const restored: RestoredKeyspace[] = [];
+  for (const keyspace of keyspaces) {
+    const name = as ?? keyspace.name;
+    const longest = longestItemBytes.get(keyspace.name) ?? 0;
+    restored.push(await restoreKeyspace({ dir, manifest, keyspace, name, longest, target, options, tally, tell }));
+  }
+  return restored;
+}
+
+async function restoreKeyspace(job: {
+  readonly dir: string;
+  readonly manifest: BackupManifest;
+  readonly keyspace: BackedUpKeyspace;
+  readonly name: string;
+  readonly longest: number;
+  readonly target: BackupTarget;
+  readonly options: RestoreOptions;
+  readonly tally: { bytes: number; records: number; retries: number };
+  readonly tell: () => void;
+}): Promise<RestoredKeyspace> {
+  const { dir, manifest, keyspace, name, longest, target, options, tally, tell } = job;
+  const { shards, concurrency = 4, retryForMs = 30_000, signal, restart = false } = options;
+  const { module, scheme, parts } = keyspace;
+  const starts = shards === undefined ? parts.map(({ from }) => from) : evenStarts(positionScheme(scheme), shards);
+  const { minShards, maxShards } = keyspace.policy;
+  const policy = {
+    ...keyspace.policy,
+    maxShards: Math.max(maxShards, starts.length),
+    ...(shards === undefined ? {} : { minShards: Math.min(minShards, shards) }),
+  };
+  const insist = async <T>(work: () => Promise<T>): Promise<T> => {
+    const sinceMs = Date.now();
+    while (true) {
+      if (signal?.aborted) throw interrupted(name);
+      try {
+        return await work();
+      } catch (error) {
+        const isPassing = isKeyfleetError(error) && (error.retryable || error.code === 'KF_OUTCOME_UNKNOWN');
+        if (!isPassing || Date.now() - sinceMs >= retryForMs) throw error;
+        tally.retries++;
+        await sleep(RETRY_MS);
+      }
+    }
+  };
+  const what = { backup: manifest.id, module, scheme, starts, policy, longestItemBytes: longest, restart };
+  // Once only: what was begun by an attempt whose answer was lost is gone on with.
+  let isFirst = true;
+  const { id, goesOn } = await insist(() => {
+    const attempt = target.begin(name, { ...what, restart: restart && isFirst });
+    isFirst = false;
+    return attempt;
+  });
+  const queue = [...parts];
+  let failure: unknown;
+  const work = async (): Promise<void> => {
+    for (let part = queue.shift(); part && failure === undefined; part = queue.shift()) {
+      for await (const piece of rangePieces(partBytes(dir, part))) {
+        if (failure !== undefined) return;
+        if (piece.kind !== 'block') continue;
+        const { block } = piece;
+        await insist(() => target.put(name, id, block.bytes));
+        tally.bytes += block.bytes.length;
+        tally.records += block.records;
+        tell();
+      }
+    }
+  };
+  await Promise.all(
+    Array.from({ length: Math.max(1, concurrency) }, () =>
+      work().catch((error: unknown) => {
+        failure ??= error;
+      }),
+    ),
+  );
+  if (failure !== undefined) throw failure;
+  const sessionsExpiredBeforeMs = Math.max(0, ...parts.map((part) => part.sessionsExpiredBeforeMs));
+  const { keyCount } = await insist(() => target.end(name, id, { sessionsExpiredBeforeMs, records: keyspace.records }));
+  return { name, from: keyspace.name, records: keyspace.records, keyCount, goesOn };
+}
+
+function interrupted(name: string): KeyfleetError {
+  return new KeyfleetError('KF_INTERRUPTED', `keyspace ${name} is restored in part and answers nobody; the same restore goes on with it`);
+}
