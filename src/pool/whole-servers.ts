@@ -227,8 +227,7 @@ export class WholeServers {
     const source = engine.map.servers.find(({ name }) => name === begun.server);
     if (!isGivenUp && fencedBefore !== undefined && !hasTaken(engine.map, begun) && (await this.#isMarked(begun))) {
       const after = mapAfter(engine.map, begun);
-      // Later than the hold, and than the map that routers may have, neither of which was kept.
-      await this.#retried(() => engine.replaceMap(after.atEpoch(after.epoch + 3)));
+      await this.#retried(() => engine.replaceMap(after.atEpoch(laterThanKept(engine.map, begun))));
     }
     const taken = hasTaken(engine.map, begun);
     this.#note({ step: taken ? 'going on after a restart' : 'undoing after a restart' });
@@ -236,8 +235,7 @@ export class WholeServers {
       await this.#retried(() => unfence(addressOf(source), fencedBefore));
     if (taken) return this.#afterwards(begun);
     await unfollow(begun.targets.map(addressOf));
-    // The hold was not kept, but routers may have it: they must see a later map.
-    await this.#retried(() => engine.replaceMap(freed(engine.map).atEpoch(engine.map.epoch + 2)));
+    await this.#retried(() => engine.replaceMap(freed(engine.map).atEpoch(laterThanKept(engine.map, begun))));
     await this.#journal.rewrite([{ kind: 'end' }]);
     throw new KeyfleetError(
       'KF_POOL_CLONE_FAILED',
@@ -336,6 +334,11 @@ function mapAfter(map: PoolMap, { what, server, targets }: WholeChange): PoolMap
 /** Without the hold of a clone. */
 function freed(map: PoolMap): PoolMap {
   return map.moves.reduce((now, { id }) => now.withoutMove(id, false), map);
+}
+
+/** An epoch above those of the hold and of the map after it, which routers may have though neither was kept. */
+function laterThanKept(map: PoolMap, begun: Begun): number {
+  return mapAfter(map, begun).epoch + 3;
 }
 
 function hasTaken(map: PoolMap, { targets }: Begun): boolean {

@@ -171,54 +171,90 @@ describe.runIf(hasRedis)('an owner that dies while a server is split', () => {
     expect([outcomes[0], outcomes.at(-1)]).toEqual(['1', '2']);
   }, 90_000);
 
-  test.each(['move', 'split'] as const)(
-    'is followed by one that asks the new server of a %s when routers had gone on before the map was kept',
-    async (what) => {
-      const config = configOf();
+  describe('when routers had gone on before the map was kept', () => {
+    let kept: PoolMap;
+    let published: PoolMap[] = [];
+    const addressOf = ({ address }: PoolServer): ServerAddress => address as ServerAddress;
+
+    async function open(keeps: boolean): Promise<[MoveEngine, WholeServers]> {
+      const engine = await MoveEngine.open({
+        config: configOf(),
+        map: kept,
+        routers: { publish: async (map) => void published.push(map) },
+        journalPath: join(dir, 'moves'),
+        saveMap: (map) => {
+          if (!keeps) throw new KeyfleetError('KF_POOL_MAP', 'the disk is gone');
+          kept = map;
+        },
+        addressOf,
+      });
+      return [engine, await WholeServers.open({ engine, addressOf, journalPath: join(dir, 'whole') })];
+    }
+
+    /** An owner carries out a change and dies before it has kept the map; answers the map that routers have then, and the new server. */
+    async function dieBeforeKeeping(what: 'move' | 'split'): Promise<[PoolMap, PoolServer]> {
       const target = { name: what === 'move' ? 's0' : 's1', address: { host: '127.0.0.1', port: servers[1]!.port }, weight: 1 };
-      const addressOf = ({ address }: PoolServer): ServerAddress => address as ServerAddress;
       await servers[0]!.client.request('SET', 'key', 'before');
-      let kept = PoolMap.of(config);
-      const published: PoolMap[] = [];
-      const open = async (keeps: boolean): Promise<[MoveEngine, WholeServers]> => {
-        const engine = await MoveEngine.open({
-          config,
-          map: kept,
-          routers: { publish: async (map) => void published.push(map) },
-          journalPath: join(dir, 'moves'),
-          saveMap: (map) => {
-            if (!keeps) throw new KeyfleetError('KF_POOL_MAP', 'the disk is gone');
-            kept = map;
-          },
-          addressOf,
-        });
-        return [engine, await WholeServers.open({ engine, addressOf, journalPath: join(dir, 'whole') })];
-      };
-      const [dead, before] = await open(false);
-      await before.begin({ what, server: 's0', targets: [target] });
-      await before.settled();
-      expect(before.status?.error?.code).toBe('KF_POOL_MAP');
-      await before.close();
-      await dead.close();
+      kept = PoolMap.of(configOf());
+      published = [];
+      const [engine, whole] = await open(false);
+      await whole.begin({ what, server: 's0', targets: [target] });
+      await whole.settled();
+      expect(whole.status?.error?.code).toBe('KF_POOL_MAP');
+      await whole.close();
+      await engine.close();
       const last = published.at(-1)!;
       expect([last.hasMoves, last.servers.at(-1)!.address, kept.epoch]).toEqual([false, target.address, 1]);
       // A router that has that map writes by it.
       await servers[1]!.client.request('SET', 'key', 'after');
+      return [last, target];
+    }
 
+    test.each(['move', 'split'] as const)(
+      'the next one asks the new server of a %s',
+      async (what) => {
+        const [last, target] = await dieBeforeKeeping(what);
+        const [engine, after] = await open(true);
+        await after.settled();
+        expect(after.status).toMatchObject({ step: 'done', error: undefined });
+        expect(kept.servers.at(-1)).toEqual(target);
+        expect(published.slice(published.indexOf(last) + 1).every((map) => map.epoch > last.epoch)).toBe(true);
+        expect(published.at(-1)).toBe(kept);
+        const owning = servers[kept.servers.length - 1 === kept.ownerOf(kept.slotOf('key')) ? 1 : 0]!;
+        expect(await owning.client.request('GET', 'key')).toEqual(Buffer.from(owning === servers[1] ? 'after' : 'before'));
+        for (const server of servers) expect(await server.client.request('KEYS', '__kf:*')).toEqual([]);
+        await after.close();
+        await engine.close();
+      },
+      30_000,
+    );
+
+    test('the next one waits for a new server that is away, and goes on without it when that is cancelled', async () => {
+      const [last] = await dieBeforeKeeping('move');
+      await servers[1]!.kill();
       const [engine, after] = await open(true);
+      const endMs = Date.now() + 20_000;
+      while (!after.status!.step.includes('KF_POOL_SERVER_LOST') && Date.now() < endMs) await sleep(10);
+      expect(after.status).toMatchObject({ isRunning: true, step: expect.stringContaining('KF_POOL_SERVER_LOST') });
+      expect(kept.epoch).toBe(1);
+      after.cancel();
       await after.settled();
-      expect(after.status).toMatchObject({ step: 'done', error: undefined });
-      expect(kept.servers.at(-1)).toEqual(target);
-      expect(published.slice(published.indexOf(last) + 1).every((map) => map.epoch > last.epoch)).toBe(true);
-      expect(published.at(-1)).toBe(kept);
-      const owning = servers[kept.servers.length - 1 === kept.ownerOf(kept.slotOf('key')) ? 1 : 0]!;
-      expect(await owning.client.request('GET', 'key')).toEqual(Buffer.from(owning === servers[1] ? 'after' : 'before'));
-      for (const server of servers) expect(await server.client.request('KEYS', '__kf:*')).toEqual([]);
+      expect(after.status).toMatchObject({ step: 'failed', error: { code: 'KF_POOL_CLONE_FAILED' } });
+      // Routers that had gone on come back: the old server takes writers again.
+      expect(published.at(-1)!.epoch).toBeGreaterThan(last.epoch);
+      expect(published.at(-1)!.servers).toEqual(configOf().servers);
+      expect(kept).toBe(published.at(-1));
+      expect(await setting(servers[0]!, 'min-replicas-to-write')).toBe('0');
+      expect(await servers[0]!.client.request('SET', 'key', 'written since')).toMatchObject({ text: 'OK' });
       await after.close();
       await engine.close();
-    },
-    30_000,
-  );
+      // What a third one finds is over.
+      const [engineOfThird, third] = await open(true);
+      expect(third.status).toBeUndefined();
+      await third.close();
+      await engineOfThird.close();
+    }, 40_000);
+  });
 
   test('a split that is cancelled while it copies leaves the old server as it was', async () => {
     const pool = await start(configOf());
