@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { ServerLink } from '../../src/pool/move-link.ts';
+import { fieldsOfInfo } from '../../src/pool/server-info.ts';
 import type { Reply } from '../../src/shard/redis/reply.ts';
 import type { KeyfleetProcess } from '../cli/keyfleet-process.ts';
 import { replyOf } from './exact-workload.ts';
@@ -16,6 +17,8 @@ import type { Answered, Asked } from './router-process.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const UP_MS = 60_000;
+/** Writers of a server that is to fail over wait for it so long at most. */
+const PAUSE_MS = 4_000;
 
 /** A router of {@link ./router-process.ts} that is started again whenever it was killed. */
 export class KillableRouter {
@@ -87,15 +90,25 @@ export class KillableRouter {
 /** Servers behind proxies of ours, an owner and routers as processes: everything that can be killed, cut and delayed. */
 export class FaultFleet {
   readonly dir: string;
-  readonly servers: readonly RedisServer[];
+  servers: readonly RedisServer[];
+  /** One of each server, or none at all. */
+  #replicas: readonly RedisServer[];
   readonly proxies: readonly FaultProxy[];
   readonly routers: readonly KillableRouter[];
   readonly #port: number;
   #owner: KeyfleetProcess | undefined;
 
-  private constructor(parts: { dir: string; servers: RedisServer[]; proxies: FaultProxy[]; port: number; routers: KillableRouter[] }) {
+  private constructor(parts: {
+    dir: string;
+    servers: RedisServer[];
+    replicas: RedisServer[];
+    proxies: FaultProxy[];
+    port: number;
+    routers: KillableRouter[];
+  }) {
     this.dir = parts.dir;
     this.servers = parts.servers;
+    this.#replicas = parts.replicas;
     this.proxies = parts.proxies;
     this.routers = parts.routers;
     this.#port = parts.port;
@@ -106,9 +119,13 @@ export class FaultFleet {
     readonly servers: number;
     readonly routers: number;
     readonly serverArgs: readonly string[];
+    /** So that servers can fail over. */
+    readonly replicas?: boolean;
   }): Promise<FaultFleet> {
     const dir = mkdtempSync(join(tmpdir(), 'keyfleet-faults-'));
     const servers = await Promise.all(Array.from({ length: options.servers }, () => RedisServer.start(options.serverArgs)));
+    const replicas = options.replicas === true ? await Promise.all(servers.map(() => RedisServer.start(options.serverArgs))) : [];
+    for (const [place, replica] of replicas.entries()) await follow(replica, servers[place]!);
     const proxies = await Promise.all(servers.map(({ port }) => FaultProxy.start(port)));
     const port = await freePort();
     const script = await bundled('router-process.ts');
@@ -121,7 +138,7 @@ export class FaultFleet {
       for (const server of servers) await answersAgain(server);
     };
     const routers = Array.from({ length: options.routers }, () => new KillableRouter(start, settle));
-    const fleet = new FaultFleet({ dir, servers, proxies, port, routers });
+    const fleet = new FaultFleet({ dir, servers, replicas, proxies, port, routers });
     await fleet.startOwner();
     await Promise.all(routers.map((router) => router.start()));
     return fleet;
@@ -153,13 +170,63 @@ export class FaultFleet {
     }
   }
 
+  /**
+   * Kills a server whose replica has all that it has acknowledged, and lets the replica take over its address; the server comes back as the replica. False when the replica does not
+   * catch up, and nothing happens.
+   */
+  async failOver(place: number): Promise<boolean> {
+    const [server, replica] = [this.servers[place]!, this.#replicas[place]!];
+    // What is not acknowledged yet is never carried out: its outcome is unknown to whoever asked.
+    await ask(server, ['CLIENT', 'PAUSE', PAUSE_MS, 'WRITE']);
+    const endMs = Date.now() + PAUSE_MS / 2;
+    for (;;) {
+      const [offset, its] = await Promise.all([offsetOf(server), offsetOf(replica)]);
+      if (offset === its) break;
+      if (Date.now() > endMs) {
+        await ask(server, ['CLIENT', 'UNPAUSE']);
+        return false;
+      }
+      await sleep(5);
+    }
+    await server.kill();
+    await ask(replica, ['REPLICAOF', 'NO', 'ONE']);
+    this.proxies[place]!.failOver(replica.port);
+    this.servers = this.servers.with(place, replica);
+    this.#replicas = this.#replicas.with(place, server);
+    await server.start();
+    await follow(server, replica);
+    return true;
+  }
+
   async close(): Promise<void> {
     for (const router of this.routers) router.stop();
     await this.killOwner();
     await Promise.all(this.proxies.map((proxy) => proxy.close()));
-    await Promise.all(this.servers.map((server) => server.stop()));
+    await Promise.all([...this.servers, ...this.#replicas].map((server) => server.stop()));
     rmSync(this.dir, { recursive: true, force: true });
   }
+}
+
+/** One command on a connection of its own. */
+async function ask(server: RedisServer, args: readonly (string | number)[]): Promise<Reply> {
+  const link = new ServerLink({ host: '127.0.0.1', port: server.port });
+  try {
+    return await link.call(args);
+  } finally {
+    link.close();
+  }
+}
+
+/** How far a server is in the stream of writes, whether it makes it or follows. */
+async function offsetOf(server: RedisServer): Promise<string | undefined> {
+  const fields = fieldsOfInfo(await ask(server, ['INFO', 'replication']));
+  return fields.get('role') === 'master' || fields.get('master_link_status') === 'up' ? fields.get('master_repl_offset') : undefined;
+}
+
+async function follow(replica: RedisServer, server: RedisServer): Promise<void> {
+  await ask(replica, ['REPLICAOF', '127.0.0.1', server.port]);
+  for (const endMs = Date.now() + UP_MS; (await offsetOf(replica)) === undefined; await sleep(20))
+    if (Date.now() > endMs) throw new Error(`${replica.address} does not follow ${server.address}`);
 }
 
 /** Several turns of a server's event loop: what had been sent to it before is carried out then. */

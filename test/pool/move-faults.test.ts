@@ -6,7 +6,7 @@ import { ExactWorker } from './exact-workload.ts';
 import { FaultFleet } from './fault-fleet.ts';
 import { hasRedis } from './redis-servers.ts';
 
-// Real processes, really killed: the owner with its mover, routers, and by option servers, while a proxy of ours cuts, delays and delivers late what the mover sends.
+// Real processes, really killed: the owner with its mover, routers, and by option servers, which come back or fail over to replicas, while a proxy of ours cuts, delays and delivers late what the mover sends.
 
 const SECONDS = Number(process.env['KEYFLEET_POOL_SECONDS'] ?? 8);
 const SEED = Number(process.env['KEYFLEET_POOL_SEED'] ?? 4_211);
@@ -28,9 +28,10 @@ describe.runIf(hasRedis)('keys that move while processes are killed and connecti
       const fleet = await FaultFleet.start({
         servers: 3,
         routers: 2,
-        serverArgs: KILL_SERVERS ? ['--appendonly', 'yes', '--appendfsync', 'always'] : [],
+        serverArgs: KILL_SERVERS ? ['--appendonly', 'yes', '--appendfsync', 'always', '--repl-diskless-sync-delay', '0'] : [],
+        replicas: KILL_SERVERS,
       });
-      const counts = { moves: 0, owners: 0, routers: 0, servers: 0 };
+      const counts = { moves: 0, owners: 0, routers: 0, servers: 0, failovers: 0 };
       try {
         await Promise.all(Array.from({ length: STILL_KEYS }, (_, i) => fleet.routers[0]!.send(['SET', `still:${i}`, `value ${i}`])));
         await fleet.ask('limits', { bytesPerSecond: 100_000 });
@@ -105,16 +106,18 @@ describe.runIf(hasRedis)('keys that move while processes are killed and connecti
         for (let turn = 0; ; turn++) {
           await sleep(700 + random() * 1_500);
           if (isOver()) return;
-          const dice = KILL_SERVERS ? random() : 0.8 * random();
+          const dice = KILL_SERVERS ? random() : 0.7 * random();
           // Each is killed at least once, whatever the dice say.
-          if (turn === 0 || (turn > 1 && dice < 0.5)) {
+          if (turn === 0 || (turn > 2 && dice < 0.45)) {
             await fleet.killOwner();
             await sleep(random() * 300);
             await fleet.startOwner();
             counts.owners++;
-          } else if (turn === 1 || dice < 0.8) {
+          } else if (turn === 1 || (dice < 0.7 && !(KILL_SERVERS && turn === 2))) {
             await fleet.routers[Math.floor(random() * fleet.routers.length)]!.kill();
             counts.routers++;
+          } else if (turn === 2 || dice < 0.88) {
+            if (await fleet.failOver(Math.floor(random() * fleet.servers.length))) counts.failovers++;
           } else {
             const server = fleet.servers[Math.floor(random() * fleet.servers.length)]!;
             await server.kill();
