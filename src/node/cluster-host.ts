@@ -192,6 +192,8 @@ export class ClusterHost implements StoreHost {
   async #close(): Promise<void> {
     try {
       await this.node.stop();
+      // Servers drop what is on its way to one that has just stopped listening, and nobody hears of it.
+      await new Promise((resolve) => setTimeout(resolve, LINGER_MS));
     } finally {
       await this.#transport.close();
       await this.#connection.close();
@@ -199,6 +201,9 @@ export class ClusterHost implements StoreHost {
     }
   }
 }
+
+/** So long a node that leads nothing any more refuses what still comes. */
+const LINGER_MS = 100;
 
 /** Three where the servers are three at least, as far as one of them has said. */
 function logReplicas(connection: NatsConnection, given: readonly string[]): number {

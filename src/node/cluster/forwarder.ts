@@ -4,6 +4,7 @@ import type { NodeClock } from '../node-clock.ts';
 import { type Call, replyCodecOf } from './call.ts';
 import { decodeOutcomes, encodeCalls, type WireCall } from './call-wire.ts';
 import { requestWhole } from './large-answers.ts';
+import { Vigil } from './vigil.ts';
 
 // Sends calls to other nodes: all that go to one node in a turn of the event loop share a message. Commands and queries go apart, so that no query
 // waits for the disk of a command.
@@ -25,18 +26,27 @@ interface Queue {
   bytes: number;
 }
 
+export interface ForwarderOptions {
+  readonly clock: NodeClock;
+  readonly transport: Transport;
+  readonly leaderOf: (shard: number) => string | undefined;
+  /** Another node has said who leads a shard. */
+  readonly onLeader: (shard: number, leader: string) => void;
+}
+
 export class Forwarder {
   readonly #clock: NodeClock;
   readonly #transport: Transport;
   readonly #onLeader: (shard: number, leader: string) => void;
   readonly #queues = new Map<string, Queue>();
+  readonly #vigil: Vigil;
   #flushIsDue = false;
 
-  /** `onLeader`: another node has said who leads a shard. */
-  constructor(clock: NodeClock, transport: Transport, onLeader: (shard: number, leader: string) => void) {
+  constructor({ clock, transport, leaderOf, onLeader }: ForwarderOptions) {
     this.#clock = clock;
     this.#transport = transport;
     this.#onLeader = onLeader;
+    this.#vigil = new Vigil({ clock, transport, leaderOf });
   }
 
   send(to: string, call: Call): void {
@@ -67,13 +77,17 @@ export class Forwarder {
     const { to, calls } = queue;
     queue.calls = [];
     queue.bytes = 0;
-    this.#carry(to, calls).catch((error: unknown) => {
-      if (!isKeyfleetError(error)) throw error;
-      for (const call of calls) call.failed(0, error);
-    });
+    const sent = this.#vigil.begin(to, calls);
+    this.#carry(to, calls, sent.open)
+      .catch((error: unknown) => {
+        if (!isKeyfleetError(error)) throw error;
+        for (const call of [...sent.open]) call.failed(0, error);
+      })
+      .finally(() => this.#vigil.end(sent));
   }
 
-  async #carry(to: string, calls: readonly Call[]): Promise<void> {
+  /** `open`: those that have not been told anything else meanwhile. */
+  async #carry(to: string, calls: readonly Call[], open: Set<Call>): Promise<void> {
     const nowMs = this.#clock.now().monoMs;
     const patienceMs = calls[0]!.isRepeatable ? REPEATABLE_PATIENCE_MS : COMMAND_PATIENCE_MS;
     let longestMs = 1;
@@ -86,6 +100,7 @@ export class Forwarder {
     const outcomes = decodeOutcomes(await requestWhole(this.#transport, to, CALLS, encodeCalls(wire), longestMs));
     calls.forEach((call, index) => {
       const outcome = outcomes[index];
+      if (!open.delete(call)) return;
       if (!outcome) {
         call.failed(0, new KeyfleetError('KF_NODE_SILENT', `node ${to} answered ${outcomes.length} of ${calls.length} requests`));
       } else if (outcome.kind === 'done') {

@@ -21,6 +21,7 @@ import {
 import { RANGE, type RangeSource } from './range-transfer.ts';
 import { encodeJson } from './reports.ts';
 import type { ShardHost } from './shard-host.ts';
+import { PING } from './vigil.ts';
 
 /** What answers other nodes. */
 export interface NodeServiceParts {
@@ -60,6 +61,8 @@ export function nodeService({ nodeId, calls, host, heartbeat, source, ranges, la
         return NOTHING;
       case URGE:
         host.get(decodeShard(payload))?.driver?.urged();
+        return NOTHING;
+      case PING:
         return NOTHING;
       case MEMBERS:
         return large.wrap(encodeJson(meta.cluster.nodes.filter(({ status }) => status !== 'left').map(({ id }) => id)));

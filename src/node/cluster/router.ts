@@ -46,7 +46,12 @@ export class CallRouter {
     this.#host = host;
     this.#meta = meta;
     this.hints = new LeaderHints(self, (shard) => this.kick(shard));
-    this.#forwarder = new Forwarder(clock, transport, (shard, leader) => this.hints.note(shard, leader));
+    this.#forwarder = new Forwarder({
+      clock,
+      transport,
+      leaderOf: (shard) => this.leaderOf(shard),
+      onLeader: (shard, leader) => this.hints.note(shard, leader),
+    });
   }
 
   /** Carries a request out, here or elsewhere. */

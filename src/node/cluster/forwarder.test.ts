@@ -1,0 +1,76 @@
+import { describe, expect, test } from 'vitest';
+import { utf8 } from '../../base/bytes.ts';
+import { isKeyfleetError } from '../../base/errors.ts';
+import { counterModule } from '../../shard/counter.ts';
+import { InProcessNetwork } from '../../transport/in-process.ts';
+import { SystemClock } from '../node-clock.ts';
+import { Call } from './call.ts';
+import { encodeOutcomes } from './call-wire.ts';
+import { CALLS, Forwarder } from './forwarder.ts';
+import type { AnyModule } from './hosted-shard.ts';
+import { LargeAnswers } from './large-answers.ts';
+
+/** Node b, which hears of a command of node a and does not answer it; what a hears of it at last. */
+function asked(leaderOf: () => string | undefined = () => 'b') {
+  const network = new InProcessNetwork();
+  const b = network.join('b');
+  const clock = new SystemClock();
+  let answer: () => void = () => {};
+  void b.serve(async ({ method }) => {
+    if (method !== CALLS) return new Uint8Array(0);
+    await new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    const reply = (counterModule as unknown as AnyModule).replyCodec!.encode(7);
+    return new LargeAnswers(clock, 1_024).wrap(encodeOutcomes([{ kind: 'done', reply }]));
+  });
+  const forwarder = new Forwarder({ clock, transport: network.join('a'), leaderOf, onLeader: () => {} });
+  const heard: unknown[] = [];
+  const end = new Promise<string>((resolve) => {
+    const told = (what: string): void => {
+      heard.push(what);
+      resolve(what);
+    };
+    const call = new Call(
+      {
+        kind: 'command',
+        keyspace: { id: 1, name: 'counters', module: counterModule as unknown as AnyModule, scheme: undefined },
+        ...{ key: utf8('key'), position: 0, body: { kind: 'add', by: 1 }, token: 0, deadlineMs: clock.now().monoMs + 20_000 },
+        sink: { settled: (_: number, reply: unknown) => told(String(reply)), failed: (_: number, error: Error) => told(error.message) },
+      },
+      (_, error) => told(isKeyfleetError(error) ? `${error.code} ${error.message}` : String(error)),
+    );
+    call.shard = 1;
+    forwarder.send('b', call);
+  });
+  return { b, end, heard, answer: () => answer() };
+}
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+describe('a command that was sent to another node', () => {
+  test('is waited for while that node is there and leads', async () => {
+    const { end, answer } = asked();
+    await pause(1_200);
+    answer();
+    expect(await end).toBe('7');
+  });
+
+  test('is given up when the node has gone', async () => {
+    const { b, end } = asked();
+    await pause(20);
+    await b.close();
+    expect(await end).toBe('KF_NODE_SILENT node b cannot be reached any more, and had not answered');
+  });
+
+  test('is given up when another node leads its shard now, and what comes later is not told', async () => {
+    let leader = 'b';
+    const { end, heard, answer } = asked(() => leader);
+    await pause(20);
+    leader = 'c';
+    expect(await end).toBe('KF_NODE_SILENT node b was replaced as the leader of shard 1 by c, and had not answered');
+    answer();
+    await pause(50);
+    expect(heard).toHaveLength(1);
+  });
+});
