@@ -43,6 +43,13 @@ export interface JetStreamLogOptions {
   readonly timeoutMs?: number;
 }
 
+/**
+ * Whoever reads asks again after so long. While servers elect a leader questions get lost, and the one that is asked when they have one is answered in
+ * milliseconds.
+ */
+const ANSWER_MS = 2_000;
+/** So many entries are asked for by their numbers: that needs the log's own servers only, where a consumer is made by the leader of all servers. */
+const FEW_ENTRIES = 32;
 /** Beside the entry, a message carries its headers. */
 const HEADERS_BYTES = 256;
 /** As much of a log is on its way to a reader at any time. */
@@ -69,7 +76,8 @@ export async function jetStreamLog(options: JetStreamLogOptions): Promise<JetStr
   const manager = await jetstreamManager(connection, { timeout: timeoutMs, checkAPI: false });
   const found = await findOrMake(manager, log, create);
   checkStream(log, found.config);
-  return new JetStreamLog({ connection, manager, name, timeoutMs, identity: identityOf(found) });
+  const reader = await jetstreamManager(connection, { timeout: Math.min(timeoutMs, ANSWER_MS), checkAPI: false });
+  return new JetStreamLog({ connection, manager, reader, name, timeoutMs, identity: identityOf(found) });
 }
 
 async function findOrMake(manager: JetStreamManager, log: LogStream, create: boolean): Promise<StreamInfo> {
@@ -92,6 +100,7 @@ export class JetStreamLog implements ShardLog {
   readonly name: string;
   readonly #connection: NatsConnection;
   readonly #manager: JetStreamManager;
+  readonly #reader: JetStreamManager;
   readonly #stream: JetStreamClient;
   readonly #timeoutMs: number;
   /** @see ClusterLog */
@@ -107,18 +116,20 @@ export class JetStreamLog implements ShardLog {
   constructor(parts: {
     readonly connection: NatsConnection;
     readonly manager: JetStreamManager;
+    readonly reader: JetStreamManager;
     readonly name: string;
     readonly timeoutMs: number;
     readonly identity: LogIdentity;
   }) {
-    const { connection, manager, name, timeoutMs, identity } = parts;
+    const { connection, manager, reader, name, timeoutMs, identity } = parts;
     this.id = identity.id;
     this.basis = identity.basis;
     this.#after = identity.basis?.seq ?? 0;
     this.name = name;
     this.#connection = connection;
     this.#manager = manager;
-    this.#stream = jetstream(connection, { timeout: timeoutMs });
+    this.#reader = reader;
+    this.#stream = jetstream(connection, { timeout: Math.min(timeoutMs, ANSWER_MS) });
     this.#timeoutMs = timeoutMs;
   }
 
@@ -187,9 +198,30 @@ export class JetStreamLog implements ShardLog {
       await this.#checkStart(fromSeq);
       return;
     }
-    for await (const record of this.follow(fromSeq)) {
+    let next = fromSeq;
+    if (lastSeq - fromSeq < FEW_ENTRIES) {
+      const count = lastSeq - fromSeq + 1;
+      for (const record of await Promise.all(Array.from({ length: count }, (_, i) => this.#get(fromSeq + i)))) {
+        if (record === undefined) break;
+        yield record;
+        next++;
+      }
+      if (next > lastSeq) return;
+    }
+    for await (const record of this.follow(next)) {
       yield record;
       if (record.seq >= lastSeq) return;
+    }
+  }
+
+  /** One entry, as the leader of the stream has it: a deposed one has what it has from a quorum. Undefined: it is not there, or does not answer. */
+  async #get(seq: EntrySeq): Promise<LogRecord | undefined> {
+    try {
+      const message = await this.#reader.streams.getMessage(this.name, { seq: seq - this.#after });
+      return message === null ? undefined : { seq, entry: copyBytes(message.data) };
+    } catch (error) {
+      this.#note(`entry ${seq}: ${messageOf(error)}`);
+      return undefined;
     }
   }
 
@@ -255,7 +287,7 @@ export class JetStreamLog implements ShardLog {
 
   async #info(): Promise<StreamInfo> {
     try {
-      return await this.#manager.streams.info(this.name);
+      return await this.#reader.streams.info(this.name);
     } catch (error) {
       throw this.#failure(error);
     }

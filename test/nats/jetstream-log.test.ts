@@ -57,6 +57,22 @@ describe.each(NATS_SERVERS)('$name', ({ binary, isHere }) => {
       expect(await log.append(utf8('next'), 3)).toEqual({ kind: 'appended', seq: 4 });
     });
 
+    test('tells few entries without a consumer, which nobody can make while the servers elect their leader', async () => {
+      const log = await open();
+      await Promise.all(Array.from({ length: 200 }, (_, i) => log.append(utf8(`${i + 1}`), i)));
+      let consumers = 0;
+      const listening = connection.subscribe(`$JS.API.CONSUMER.*.${log.name}.>`, { callback: () => void consumers++ });
+      await connection.flush();
+      expect((await collect(log, 190)).map(({ seq, entry }) => `${seq} ${fromUtf8(entry)}`)).toEqual(
+        Array.from({ length: 11 }, (_, i) => `${190 + i} ${190 + i}`),
+      );
+      await connection.flush();
+      expect(consumers).toBe(0);
+      expect(await collect(log, 2)).toHaveLength(199);
+      await waitFor('a consumer', async () => consumers > 0);
+      listening.unsubscribe();
+    });
+
     test('is followed: what is there, and what comes later, until the reader has enough', async () => {
       const log = await open();
       await log.append(utf8('1'), 0);
