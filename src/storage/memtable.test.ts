@@ -108,6 +108,34 @@ describe('a memtable', () => {
     expect(writer.memtable.peek(rolledBack.at(-1)!)?.toString('latin1')).toBe('again');
     expect(writer.memtable.entryCount).toBe(keys.length + rolledBack.length);
   });
+
+  test('finds every key while its cells are being doubled, whatever is rolled back meanwhile', () => {
+    const writer = new Writer(4 << 20);
+    const chance = new Prng(4);
+    // By number of writes so far: which keys there are, in the order in which they were written.
+    const keys: string[] = [];
+    const fresh = (): string => `key ${chance.u32()} of ${keys.length}`;
+    const check = (gone: readonly string[]): void => {
+      expect(keys.filter((one) => !Buffer.from(`of ${one}`).equals(writer.memtable.peek(one) as Buffer))).toEqual([]);
+      expect(gone.filter((one) => writer.memtable.peek(one) !== undefined)).toEqual([]);
+    };
+    for (let round = 0; round < 60; round++) {
+      for (let left = chance.below(120); left > 0; left--) {
+        const one = fresh();
+        writer.write(one, `of ${one}`);
+        keys.push(one);
+        // A look-up brings what it finds over.
+        writer.memtable.peek(keys[chance.below(keys.length)]!);
+      }
+      const gone = keys.slice(keys.length - chance.below(Math.min(keys.length, 50)));
+      keys.length -= gone.length;
+      if (gone.length > 0) writer.rollback(keys.length);
+      check(gone);
+    }
+    expect(keys.length).toBeGreaterThan(1_100);
+    expect(writer.memtable.entryCount).toBe(keys.length);
+    expect(ordered(writer.memtable)).toEqual([...keys].sort(byCodeUnit));
+  });
 });
 
 describe('the hash of keys', () => {
