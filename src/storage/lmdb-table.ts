@@ -201,10 +201,9 @@ export class LmdbTable {
         }
       });
       waiting.push(heard(slice));
-      if (waiting.length >= MAX_SLICES_WAITING) {
-        await waiting[0];
-        waiting.shift();
-      } else await nextTurn();
+      if (waiting.length >= MAX_SLICES_WAITING) await waiting.shift();
+      // In any case: the oldest may have been written while this one was made, and then waiting for it is no turn of the event loop.
+      await nextTurn();
       if (!goOn()) {
         await Promise.all(waiting);
         return false;
