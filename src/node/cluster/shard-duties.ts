@@ -108,8 +108,9 @@ export class ShardDuties {
       const shard = host.get(step.shard);
       if (shard?.leads && step.command.kind !== 'genesis') this.#append(shard, step.command);
     } else if (step?.kind === 'meta') {
-      const speaker = workflow.kind === 'split' ? workflow.parent : workflow.kind === 'merge' ? workflow.left : undefined;
-      if (speaker !== undefined && host.get(speaker)?.leads) this.#tell(record.name, step.change);
+      // A parent may be led by who was brought its data behind the cut, and has no child yet: then who leads the child says so.
+      const speakers = workflow.kind === 'split' ? [workflow.parent, workflow.child] : workflow.kind === 'merge' ? [workflow.left] : [];
+      if (speakers.some((id) => host.get(id)?.leads)) this.#tell(record.name, step.change);
     }
   }
 
