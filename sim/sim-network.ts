@@ -62,9 +62,10 @@ export class SimNetwork<Process> {
     });
   }
 
-  /** Between the machine and others, or clients, or both. Returns the call that mends it. */
-  cut(machine: string, whom: { readonly machines: boolean; readonly clients: boolean }): () => void {
-    const others = whom.machines ? [...this.#machines.keys()].filter((name) => name !== machine) : [];
+  /** Between the machine and all others, or some, or clients. Returns the call that mends it. */
+  cut(machine: string, whom: { readonly machines: boolean | readonly string[]; readonly clients: boolean }): () => void {
+    const named = whom.machines === true ? [...this.#machines.keys()] : whom.machines || [];
+    const others = named.filter((name) => name !== machine);
     const cuts = others.map((name) => `${machine} ${name}`);
     if (whom.clients) cuts.push(`${machine} ${CLIENTS}`);
     for (const one of cuts) this.#cut.add(one);

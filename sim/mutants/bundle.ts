@@ -2,19 +2,28 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'esbuild';
-import type { Mutant } from './mutants.ts';
+import type { Edit } from './mutants.ts';
 
 /** Bundled itself, it is told where the project is. */
 const root = process.env['KEYFLEET_ROOT'] ?? fileURLToPath(new URL('../..', import.meta.url));
 
-/** Writes the simulator to `outfile`, with the mutant's edits made. @throws when an edit has not exactly one place. */
-export async function bundleMutant(mutant: Mutant, outfile: string): Promise<void> {
+export interface EditedBundle {
+  /** For messages. */
+  readonly name: string;
+  readonly edits: readonly Edit[];
+  /** From the root of the project. */
+  readonly entry: string;
+  readonly outfile: string;
+}
+
+/** Bundles a program with edits made to the source. @throws when an edit has not exactly one place. */
+export async function bundleWithEdits({ name, edits, entry, outfile }: EditedBundle): Promise<void> {
   const edited = new Map<string, string>();
-  for (const { file, find, replace } of mutant.edits) {
+  for (const { file, find, replace } of edits) {
     const path = join(root, file);
     const text = edited.get(path) ?? readFileSync(path, 'utf8');
     const places = text.split(find).length - 1;
-    if (places !== 1) throw new Error(`mutant "${mutant.name}": its text is in ${file} ${places} times`);
+    if (places !== 1) throw new Error(`mutant "${name}": its text is in ${file} ${places} times`);
     edited.set(
       path,
       text.replace(find, () => replace),
@@ -30,7 +39,7 @@ export async function bundleMutant(mutant: Mutant, outfile: string): Promise<voi
     },
   };
   await build({
-    entryPoints: [join(root, 'sim', 'main.ts')],
+    entryPoints: [join(root, entry)],
     outfile,
     bundle: true,
     packages: 'external',

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { bundleMutant } from './bundle.ts';
+import { bundleWithEdits } from './bundle.ts';
 import { MUTANTS } from './mutants.ts';
 
 // npm run sim -- --mutants [--first SEED] [--seeds N] [--only TEXT]: how many seeds it takes to find each seeded bug.
@@ -49,7 +49,7 @@ try {
   for (const [index, mutant] of MUTANTS.entries()) {
     if (!mutant.name.includes(flags.only)) continue;
     const bundle = join(scratch, `${index}.mjs`);
-    await bundleMutant(mutant, bundle);
+    await bundleWithEdits({ ...mutant, entry: 'sim/main.ts', outfile: bundle });
     const { seeds, failed } = await run(bundle, flags.hunt ?? mutant.hunt);
     if (!failed) missed++;
     const [firstLine] = (failed?.failure ?? '').split('\n');

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { bundleMutant } from './bundle.ts';
+import { bundleWithEdits } from './bundle.ts';
 import { MUTANTS } from './mutants.ts';
 
 // Inside the project, where its packages are found.
@@ -25,7 +25,7 @@ describe('the simulator finds a seeded bug', () => {
   for (const [index, mutant] of MUTANTS.entries()) {
     test(`${mutant.name}, within ${mutant.withinSeeds} seeds from ${mutant.firstSeed}`, { timeout: 120_000 }, async () => {
       const bundle = join(scratch, `${index}.mjs`);
-      await bundleMutant(mutant, bundle);
+      await bundleWithEdits({ ...mutant, entry: 'sim/main.ts', outfile: bundle });
       const run = promisify(execFile)(
         process.execPath,
         [bundle, '--first', String(mutant.firstSeed), '--seeds', String(mutant.withinSeeds), '--seconds', '30', '--hunt', mutant.hunt],
