@@ -72,7 +72,7 @@ export class Master {
 
   /** Whether there is something to bring to its end: writes, moves or deletes that did not. */
   get hasUnfinished(): boolean {
-    return this.ledger.deletingCount > 0 || this.metakeys.suspicions(undefined, 1).suspicions.length > 0;
+    return this.ledger.deletingCount > 0 || this.metakeys.hasSuspicions;
   }
 
   /**

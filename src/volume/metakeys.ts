@@ -96,6 +96,8 @@ export class Metakeys {
   #master: MasterRecord;
   #map: BucketMap;
   #nextVersion: number;
+  /** Single suspicions: to look for them in the database leads past those of all the writes that have ended. */
+  #suspicionCount = 0;
   #togetherCount = 0;
 
   constructor(storage: Storage) {
@@ -115,6 +117,7 @@ export class Metakeys {
       const volume = packr.unpack(value) as VolumeRecord;
       this.#volumes.set(volume.number, volume);
     }
+    for (const _ of storage.scan({ from: bytesOf(TAG.suspicion), to: bytesOf(TAG.suspicion + 1) })) this.#suspicionCount++;
     this.#map = new BucketMap(this.#master.buckets);
     // Versions of the block in use may have been given out before a crash.
     this.#nextVersion = this.#master.versionCeiling;
@@ -265,11 +268,16 @@ export class Metakeys {
   }
 
   suspect(suspicion: Suspicion): void {
-    this.#storage.put(suspicionName(suspicion), packr.pack([suspicion.volume, suspicion.key, suspicion.version]));
+    const name = suspicionName(suspicion);
+    if (!this.#storage.has(name)) this.#suspicionCount++;
+    this.#storage.put(name, packr.pack([suspicion.volume, suspicion.key, suspicion.version]));
   }
 
   acquit(suspicion: Suspicion): void {
-    this.#storage.delete(suspicionName(suspicion));
+    const name = suspicionName(suspicion);
+    if (!this.#storage.has(name)) return;
+    this.#suspicionCount--;
+    this.#storage.delete(name);
   }
 
   /** Writes suspicions down in one record, which costs a fraction of one for each. They are settled together, by {@link settleTogether}. */
@@ -285,8 +293,14 @@ export class Metakeys {
     for (const suspicion of suspicions) if (isSuspect(suspicion)) this.suspect(suspicion);
   }
 
+  /** Whether there are single suspicions. */
+  get hasSuspicions(): boolean {
+    return this.#suspicionCount > 0;
+  }
+
   /** Up to `limit` single suspicions after the place `after` that an earlier call gave. */
   suspicions(after: Bytes | undefined, limit: number): { readonly suspicions: readonly Suspicion[]; readonly next: Bytes | undefined } {
+    if (!this.hasSuspicions) return { suspicions: [], next: undefined };
     const from = after === undefined ? bytesOf(TAG.suspicion) : concatBytes(after, new Uint8Array(1));
     const pairs = [...this.#storage.scan({ from, to: bytesOf(TAG.suspicion + 1), limit })];
     return {

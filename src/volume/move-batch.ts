@@ -34,6 +34,8 @@ export interface BatchOutcome {
   readonly bytesMoved: number;
   /** Values of the batch that are not in all their places after it. */
   readonly keysLeft: number;
+  /** Step 4, under way. */
+  readonly cleared: Promise<void>;
 }
 
 export interface BatchMovesOptions {
@@ -70,13 +72,17 @@ export class BatchMoves {
     if (stay > 0) this.#onFailed(stay, copiesAway());
   }
 
-  /** Moves a batch. What could not be moved has been told to `onFailed`; nothing is thrown but our own faults. */
+  /**
+   * Moves a batch; resolves after step 3, so that the next one may begin while the disks of the old copies are at work. What could not be moved
+   * is told to `onFailed`; nothing is thrown but our own faults.
+   */
   async run(batch: Batch): Promise<BatchOutcome> {
     const { metakeys, suspects } = this.#master;
     const copies = batch.metakeys.map(({ key, version }) => ({ volume: batch.to, key, version: movedVersion(version) }));
     let made: SuspicionsTogether | undefined;
     let outdated: SuspicionsTogether | undefined;
     let toClear: readonly Suspicion[] = [];
+    let outcome = { keysMoved: 0, bytesMoved: 0, keysLeft: batch.metakeys.length };
     try {
       await this.#throttle.take(batch.bytes);
       made = await suspects.beginTogether(copies);
@@ -92,20 +98,22 @@ export class BatchMoves {
       await metakeys.commit();
       await this.#onStep?.('referred');
       const bytesMoved = arrived.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-      return { keysMoved: arrived.length, bytesMoved, keysLeft: batch.metakeys.length - referred.completeCount };
+      outcome = { keysMoved: arrived.length, bytesMoved, keysLeft: batch.metakeys.length - referred.completeCount };
     } catch (error) {
       this.#onFailed(batch.metakeys.length, error);
-      return { keysMoved: 0, bytesMoved: 0, keysLeft: batch.metakeys.length };
-    } finally {
-      suspects.end(copies);
-      if (made !== undefined) {
-        metakeys.settleTogether(made, () => true);
-        toClear = copies;
-      }
-      if (toClear.length > 0) await suspects.clear(toClear);
-      if (outdated !== undefined) await this.#remove(outdated);
-      await this.#onStep?.('cleared');
     }
+    suspects.end(copies);
+    if (made !== undefined) {
+      metakeys.settleTogether(made, () => true);
+      toClear = copies;
+    }
+    return { ...outcome, cleared: this.#clear(toClear, outdated) };
+  }
+
+  async #clear(suspicions: readonly Suspicion[], outdated: SuspicionsTogether | undefined): Promise<void> {
+    if (suspicions.length > 0) await this.#master.suspects.clear(suspicions);
+    if (outdated !== undefined) await this.#remove(outdated);
+    await this.#onStep?.('cleared');
   }
 
   /** Copies a batch's values; returns those that are on the target now, verified there. */

@@ -14,12 +14,12 @@ import { Throttle } from './throttle.ts';
 // How a batch of them moves: move-batch.ts. While the moves are paused or cancelled, passes go on that only bring to their end what was begun: suspicions and deletes.
 
 const PAGE = 2_000;
-const BATCH_VALUES = 1_000;
+const BATCH_VALUES = 2_000;
 const BATCH_BYTES = 16 * MIB;
 const RETRY_MS = 5_000;
 
 export interface MoveLimits {
-  /** Batches under way at the same time. */
+  /** Batches under way at the same time, and as many whose old copies are being removed. */
   readonly concurrency: number;
   /** Undefined: as fast as it goes. */
   readonly bytesPerSecond: number | undefined;
@@ -219,15 +219,18 @@ export class Mover {
     this.#unsettledCount = 0;
     await this.#clearSuspicions();
     const running = new Set<Promise<void>>();
+    const clearing = new Set<Promise<void>>();
     const jobs = new Map<string, Batch>();
     const launch = async (batch: Batch): Promise<void> => {
-      while (running.size >= this.#concurrency) await Promise.race(running);
+      while (Math.max(running.size, clearing.size) >= this.#concurrency) await Promise.race([...running, ...clearing]);
       const run: Promise<void> = this.#batches
         .run(batch)
-        .then(({ keysMoved, bytesMoved, keysLeft }) => {
+        .then(({ keysMoved, bytesMoved, keysLeft, cleared }) => {
           moved += keysMoved;
           this.#unsettledCount += keysLeft;
           this.#count({ keysMoved, bytesMoved });
+          const clear: Promise<void> = cleared.finally(() => clearing.delete(clear));
+          clearing.add(clear);
         })
         .finally(() => running.delete(run));
       running.add(run);
@@ -260,6 +263,7 @@ export class Mover {
     } while (after !== undefined && !this.#stopping);
     if (!this.#stopping) for (const job of jobs.values()) await launch(job);
     await Promise.all(running);
+    await Promise.all(clearing);
     return moved;
   }
 

@@ -8,7 +8,7 @@ import { KeyedMutex } from './keyed-mutex.ts';
 import { NewerVersionError } from './newer-version-error.ts';
 import { openQuietly } from './open-quietly.ts';
 import { asStorageError, isMissing } from './storage-error.ts';
-import { storedVersion } from './stored-version.ts';
+import { StoredVersions } from './stored-version.ts';
 import { DirSyncer } from './sync-dirs.ts';
 import { FileSystemSyncer } from './sync-file-system.ts';
 import { ValueBatches } from './value-batches.ts';
@@ -47,6 +47,7 @@ export class ValueDirectory {
   readonly #dir: string;
   readonly #locked: LockedDirectory;
   readonly #paths: ValuePaths;
+  readonly #versions: StoredVersions;
   readonly #locks = new KeyedMutex();
   readonly #dirs = new DirSyncer();
   readonly #fileSystem: FileSystemSyncer;
@@ -56,8 +57,15 @@ export class ValueDirectory {
     this.#dir = locked.dir;
     this.#locked = locked;
     this.#paths = new ValuePaths(locked.dir);
+    this.#versions = new StoredVersions(this.#paths);
     this.#fileSystem = new FileSystemSyncer(locked.dir);
-    this.batches = new ValueBatches({ paths: this.#paths, locks: this.#locks, dirs: this.#dirs, fileSystem: this.#fileSystem });
+    this.batches = new ValueBatches({
+      paths: this.#paths,
+      versions: this.#versions,
+      locks: this.#locks,
+      dirs: this.#dirs,
+      fileSystem: this.#fileSystem,
+    });
     this.#identity = identity;
   }
 
@@ -134,7 +142,7 @@ export class ValueDirectory {
   async putStream(key: Bytes, pieces: AsyncIterable<Buffer>, options: PutOptions): Promise<ValueInfo> {
     // The bytes are taken in before the lock, so that a slow sender does not hold up others; the version is settled under it.
     const name = fileName(key);
-    const path = this.#paths.newTmp(name);
+    const path = this.#paths.newTmpOf(name);
     const handle = await open(path, 'wx');
     try {
       const writer = new ValueFileWriter(handle, { key, contentType: options.contentType });
@@ -145,7 +153,7 @@ export class ValueDirectory {
         requireDigest(info, options.sha256);
         await handle.datasync();
         options.guard?.();
-        await rename(path, this.#paths.value(name));
+        await this.#place(path, name);
         await this.#dirs.sync(this.#paths.folder(name));
         return info;
       });
@@ -219,7 +227,7 @@ export class ValueDirectory {
 
   /** The version to store: the asked one, when nothing newer is there, or the next. Called under the key's lock. */
   #nextVersion(name: string, asked: number | undefined): number {
-    const current = storedVersion(this.#paths.value(name), { isLikely: false });
+    const current = this.#versions.of(name, { isLikely: false });
     if (asked === undefined) return current + 1;
     if (current > asked) throw new NewerVersionError(current);
     return asked;
@@ -227,7 +235,7 @@ export class ValueDirectory {
 
   /** Writes to tmp, syncs and renames; the rename is durable once the folder is synced. */
   async #write(name: string, file: readonly Buffer[], guard: (() => void) | undefined): Promise<void> {
-    const path = this.#paths.newTmp(name);
+    const path = this.#paths.newTmpOf(name);
     try {
       const handle = await open(path, 'wx');
       try {
@@ -237,11 +245,16 @@ export class ValueDirectory {
         await handle.close();
       }
       guard?.();
-      await rename(path, this.#paths.value(name));
+      await this.#place(path, name);
     } catch (error) {
       await unlink(path).catch(() => {});
       throw asStorageError(error);
     }
+  }
+
+  /** Gives a synced file its name, under the lock of that. */
+  async #place(tmp: string, name: string): Promise<void> {
+    await rename(tmp, this.#paths.value(name)).finally(() => this.#versions.forget(name));
   }
 }
 

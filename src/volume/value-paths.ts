@@ -25,8 +25,14 @@ export class ValuePaths {
     return `${this.folder(name)}${sep}${name}`;
   }
 
-  /** A path for a value that is being written; never the same twice. */
-  newTmp(name: string): string {
-    return `${this.#dir}${sep}tmp${sep}${name.slice(0, 2)}${sep}${process.pid}-${this.#tmpCount++}`;
+  /** A path for a value that is being written, in the folder of `tmp/` with this number (of its lowest byte); never the same twice. */
+  newTmp(folder: number): string {
+    const name = (folder & 255).toString(16).padStart(2, '0');
+    return `${this.#dir}${sep}tmp${sep}${name}${sep}${process.pid}-${this.#tmpCount++}`;
+  }
+
+  /** A path for a value that is written by itself: in the folder with the number of its own. */
+  newTmpOf(name: string): string {
+    return this.newTmp(Number.parseInt(name.slice(0, 2), 16));
   }
 }

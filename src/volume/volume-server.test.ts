@@ -224,6 +224,35 @@ describe('moving values between two volumes', () => {
     await target.close();
     await rm(otherDir, { recursive: true });
   });
+
+  test('a value that was replaced after it was read for a move is not removed at its end', async () => {
+    const client = new VolumeClient(base);
+    const pulled = async (): Promise<void> => {
+      for await (const _ of client.batchRead(['small', 'large', 'moved', 'gone'].map(utf8)));
+    };
+    for (const key of ['small', 'large', 'moved', 'gone'])
+      await client.put(utf8(key), Buffer.from('old'), { contentType: 'a/b', version: 1_025 });
+    await pulled();
+    await client.put(utf8('small'), Buffer.from('new'), { contentType: 'a/b', version: 2_049 });
+    const large = Buffer.alloc(2_000_000, 'new');
+    await client.put(utf8('large'), large, { contentType: 'a/b', version: 2_049 });
+    const otherDir = await mkdtemp(join(tmpdir(), 'keyfleet-source-'));
+    const source = await startVolumeServer({ path: otherDir, port: 0 });
+    const sourceClient = new VolumeClient(`http://127.0.0.1:${source.port}`);
+    await sourceClient.put(utf8('moved'), Buffer.from('new'), { contentType: 'a/b', version: 2_048 });
+    await client.batchPull(`http://127.0.0.1:${source.port}`, [{ key: utf8('moved'), version: 2_049 }]);
+    const upTo = (version: number) => ['small', 'large', 'moved', 'gone'].map((key) => ({ key: utf8(key), upToVersion: version }));
+    expect(await client.batchDelete(upTo(1_025))).toBe(1);
+    expect((await client.head(utf8('large')))?.sizeBytes).toBe(large.length);
+    for (const key of ['small', 'moved']) expect(await (await fetch(`${base}/get/${key}`)).text(), key).toBe('new');
+    await pulled();
+    expect(await client.batchDelete(upTo(2_049))).toBe(3);
+    expect(await client.batchDelete(upTo(2_049))).toBe(0);
+    await client.put(utf8('gone'), Buffer.from('again'), { contentType: 'a/b', version: 7 });
+    expect(await client.batchDelete(upTo(1_025))).toBe(1);
+    await Promise.all([client.close(), sourceClient.close(), source.close()]);
+    await rm(otherDir, { recursive: true });
+  });
 });
 
 describe('a master that has a successor', () => {
