@@ -9,6 +9,7 @@ import type { KeyspacePolicy } from '../shard/policy.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Transport } from '../transport/transport.ts';
 import { checkedModule } from './checked-module.ts';
+import type { AnyHook } from './cluster/cluster-hooks.ts';
 import { ClusterNode } from './cluster/cluster-node.ts';
 import type { ClusterView } from './cluster/cluster-view.ts';
 import type { AnyModule } from './cluster/hosted-shard.ts';
@@ -44,6 +45,8 @@ export interface ClusterHostOptions {
   readonly maxKeyBytes?: number | undefined;
   /** As `openStore` has it. Default: false. */
   readonly checkModules?: boolean | undefined;
+  /** Hooks by keyspace, see {@link KeyspaceOptions.hook}: given here, they miss nothing that this node runs before the keyspace is registered. */
+  readonly hooks?: Readonly<Record<string, AnyHook>> | undefined;
   /** The release that this node runs, for the others to see. */
   readonly release?: string;
   readonly onBackgroundError?: ((error: Error) => void) | undefined;
@@ -107,6 +110,7 @@ export class ClusterHost implements StoreHost {
         ...(weight === undefined ? {} : { weight }),
         ...(replication === undefined ? {} : { replication }),
         ...(release === undefined ? {} : { release }),
+        ...(options.hooks === undefined ? {} : { hooks: options.hooks }),
         ...(options.maxValueBytes === undefined ? {} : { maxValueBytes: options.maxValueBytes }),
         ...(options.maxKeyBytes === undefined ? {} : { maxKeyBytes: options.maxKeyBytes }),
         ...(onBackgroundError === undefined ? {} : { onBackgroundError }),

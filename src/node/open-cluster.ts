@@ -31,7 +31,8 @@ export async function openCluster<const Definitions extends KeyspaceDefinitions 
   const storage = given ?? (await openStorage({ dir: dir ?? './keyfleet-data', durability }));
   let host: ClusterHost;
   try {
-    host = await ClusterHost.open({ ...rest, storage });
+    const hooks = Object.entries(keyspaces ?? {}).flatMap(([name, { hook }]) => (hook ? [[name, hook] as const] : []));
+    host = await ClusterHost.open({ hooks: Object.fromEntries(hooks), ...rest, storage });
   } catch (error) {
     await storage.close();
     throw error;

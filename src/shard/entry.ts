@@ -34,8 +34,8 @@ export type EntryCommand<Command> =
   | { readonly kind: 'command-many'; readonly key: Bytes; readonly command: Command; readonly request?: RequestId }
   /** Sessions not used since `beforeMs` have expired. */
   | { readonly kind: 'expire-sessions'; readonly beforeMs: number }
-  /** The keyspace's hook has been told of all entries up to this one. */
-  | { readonly kind: 'hook-done'; readonly seq: number }
+  /** The keyspace's hook has been told of all entries up to this one, of this shard or of `shard`, which it took over. */
+  | { readonly kind: 'hook-done'; readonly seq: number; readonly shard?: number }
   /** Removes those of `keys` that have expired by the entry's time. */
   | { readonly kind: 'expire-keys'; readonly keys: readonly Bytes[] }
   /** Leaves all records behind and goes on in the empty table `table`. */
@@ -79,6 +79,7 @@ export const KIND_HOOK_DONE = 7;
 export const KIND_DIGEST_MARK = 8;
 export const KIND_DIGEST = 9;
 export const KIND_LOAD = 10;
+export const KIND_HOOK_DONE_OF = 11;
 
 export function encodeEntryHeader(entry: Omit<Entry<unknown>, 'commands'>): Bytes {
   const { kind = 'grounded', basis = 0, serial = 0 } = entry;
@@ -126,8 +127,7 @@ export function hashCommand<Command>(hash: ChainHash, command: EntryCommand<Comm
       hashClear(hash, command.table);
       return;
     case 'hook-done':
-      hash.addByte(KIND_HOOK_DONE);
-      hash.add(f64Bytes(command.seq));
+      hash.add(hookDoneBytes(command.seq, command.shard));
       return;
     case 'expire-sessions':
       hashExpireSessions(hash, command.beforeMs);
@@ -219,7 +219,7 @@ export function bodyOf<Command>(command: EntryCommand<Command>, codec: ValueCode
     case 'clear':
       return concatBytes(Uint8Array.of(KIND_CLEAR), u32Bytes(command.table));
     case 'hook-done':
-      return concatBytes(Uint8Array.of(KIND_HOOK_DONE), f64Bytes(command.seq));
+      return hookDoneBytes(command.seq, command.shard);
     case 'expire-sessions':
       return concatBytes(Uint8Array.of(KIND_EXPIRE_SESSIONS), f64Bytes(command.beforeMs));
     case 'digest-mark':
@@ -230,6 +230,11 @@ export function bodyOf<Command>(command: EntryCommand<Command>, codec: ValueCode
     case 'control':
       return encodeControl(command.control);
   }
+}
+
+function hookDoneBytes(seq: number, shard: number | undefined): Bytes {
+  if (shard === undefined) return concatBytes(Uint8Array.of(KIND_HOOK_DONE), f64Bytes(seq));
+  return concatBytes(Uint8Array.of(KIND_HOOK_DONE_OF), u32Bytes(shard), f64Bytes(seq));
 }
 
 function loadBytes(load: LoadCommand): Bytes {
@@ -280,6 +285,9 @@ export function decodeEntry<Command>(bytes: Bytes, codec: ValueCodec<Command>): 
       commands.push({ kind: kind === KIND_COMMAND ? 'command' : 'command-many', key, command, ...(request ? { request } : {}) });
     } else if (kind === KIND_HOOK_DONE) {
       commands.push({ kind: 'hook-done', seq: reader.f64() });
+    } else if (kind === KIND_HOOK_DONE_OF) {
+      const shard = reader.u32();
+      commands.push({ kind: 'hook-done', seq: reader.f64(), shard });
     } else if (kind === KIND_EXPIRE_SESSIONS) {
       commands.push({ kind: 'expire-sessions', beforeMs: reader.f64() });
     } else if (kind === KIND_EXPIRE_KEYS) {

@@ -290,6 +290,34 @@ export function hookOutboxKey(keyspaceId: number, shardId: number, seq: number):
   return systemKey('o', place);
 }
 
+/** What of one shard waits, up to entry `uptoSeq`. */
+export function shardOutboxRange(
+  keyspaceId: number,
+  shardId: number,
+  uptoSeq = Number.MAX_SAFE_INTEGER,
+): { readonly from: Bytes; readonly to: Bytes } {
+  return { from: hookOutboxKey(keyspaceId, shardId, 0), to: hookOutboxKey(keyspaceId, shardId, uptoSeq + 1) };
+}
+
+/** Says that shard `heir` took over `shardId`, whose hook has not been told of all. */
+export function hookHeirKey(keyspaceId: number, heir: number, shardId: number): Bytes {
+  return systemKey('h', concatBytes(tableStart(keyspaceId), tableStart(heir), tableStart(shardId)));
+}
+
+/** The shards of which {@link hookHeirKey} says so, of one heir. */
+export function hookHeirRange(keyspaceId: number, heir: number): { readonly from: Bytes; readonly to: Bytes } {
+  const from = systemKey('h', concatBytes(tableStart(keyspaceId), tableStart(heir)));
+  return { from, to: behindPrefix(from) };
+}
+
+export function hookHeir(storageKey: Bytes): number {
+  return readU32(storageKey, 9);
+}
+
+export function hookHeirShard(storageKey: Bytes): number {
+  return readU32(storageKey, 13);
+}
+
 export function hookOutboxPlace(storageKey: Bytes): { readonly shard: number; readonly seq: number } {
   return { shard: readU32(storageKey, 9), seq: readU32(storageKey, 13) * 0x1_0000_0000 + readU32(storageKey, 17) };
 }

@@ -32,8 +32,16 @@ export function told<Reply>(outcome: Outcome<Reply>): Reply {
 
 /** What became of an entry from a log. */
 export type Applied<Reply> =
-  /** `replies` has one for each command; an Error for one that failed, and undefined for those that answer nobody. */
-  | { readonly kind: 'applied'; readonly replies: readonly (Reply | Error | undefined)[]; readonly control?: ControlOutcome }
+  /**
+   * `replies` has one for each command; an Error for one that failed, and undefined for those that answer nobody. `changed`: whether it wrote
+   * something; a request that failed has written that in its session.
+   */
+  | {
+      readonly kind: 'applied';
+      readonly replies: readonly (Reply | Error | undefined)[];
+      readonly changed: readonly boolean[];
+      readonly control?: ControlOutcome;
+    }
   /** Of a leader that has been replaced, or behind another entry than it was meant for: in the log, and without effect. */
   | { readonly kind: 'stale' }
   /** Not the entry behind the last one: entries are missing, or it was run before. */

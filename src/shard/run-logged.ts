@@ -27,7 +27,7 @@ export function runLogged<Value, Command, Reply, Query, Answer>(
         machine.expireSessions(command.beforeMs);
         return undefined;
       case 'hook-done':
-        machine.hookDone(command.seq);
+        machine.hookDone(command.seq, command.shard);
         return undefined;
       case 'expire-keys':
         machine.expireKeys(command.keys);

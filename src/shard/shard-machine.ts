@@ -22,7 +22,6 @@ import type { RecordDuties } from './shard-record.ts';
 import { encodeShardState, type ShardState } from './shard-state.ts';
 import type { ShardStorage } from './shard-storage.ts';
 import { SlotCounts } from './slot-counts.ts';
-import type { ValueModule } from './value-module.ts';
 
 // A shard: a deterministic state machine over a range of a keyspace. It is fed in one of two ways, which run the same code:
 //
@@ -37,8 +36,6 @@ import type { ValueModule } from './value-module.ts';
 export class ShardMachine<Value, Command, Reply, Query, Answer> {
   readonly #options: ShardMachineOptions<Value, Command, Reply, Query, Answer>;
   readonly #storage: ShardStorage;
-  readonly #module: ValueModule<Value, Command, Reply, Query, Answer>;
-  readonly #positionOf: (key: Bytes) => number;
   readonly #runner: ModuleRunner<Value, Command, Reply, Query, Answer>;
   readonly #sessions: Sessions<Reply>;
   readonly #draft: EntryDraft<Command>;
@@ -61,8 +58,6 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     const { storage, module, positionOf, state, maxValueBytes, keyspaceId = 0, slotShift, counts, onGarbage, onEntry } = options;
     this.#options = options;
     this.#storage = storage;
-    this.#module = module;
-    this.#positionOf = positionOf;
     this.#state = { ...state };
     this.#draft = new EntryDraft(module.commandCodec, onEntry !== undefined);
     if (slotShift !== undefined) {
@@ -212,7 +207,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
 
   #once(command: OnceCommand<Command>, position: number, run: () => Ran<Reply>): Reply {
     const { kind, key, request } = command;
-    const body = this.#module.commandCodec.encode(command.command);
+    const body = this.#options.module.commandCodec.encode(command.command);
     const fingerprint = fingerprintOf(kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY, key, body);
     const clock = { nowMs: this.#entryNowMs, expiredBeforeMs: this.#state.sessionsExpiredBeforeMs };
     const savepoint = this.#storage.savepoint();
@@ -251,12 +246,12 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     this.#draft.add({ kind: 'expire-sessions', beforeMs });
   }
 
-  /** The hook has been told of all entries up to `seq`: whoever leads next goes on behind it. Adds that to the open entry. */
-  hookDone(seq: number): void {
+  /** The hook has been told of all entries up to `seq`, of this shard or of one that it took over: whoever leads next goes on behind it. */
+  hookDone(seq: number, shard = this.#state.id): void {
     this.#begin();
-    this.#storage.put(hookCursorKey(this.#state.id), f64Bytes(seq));
+    this.#storage.put(hookCursorKey(shard), f64Bytes(seq));
     this.#wrote = true;
-    this.#draft.add({ kind: 'hook-done', seq });
+    this.#draft.add({ kind: 'hook-done', seq, ...(shard === this.#state.id ? {} : { shard }) });
   }
 
   /** Removes those of `keys` that have expired, and adds that to the open entry. Returns how many. @throws what the storage throws. */
@@ -266,7 +261,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     let count = 0;
     try {
       for (const key of keys) {
-        const position = this.#positionOf(key);
+        const position = this.#options.positionOf(key);
         if (position < this.#from || position >= this.#to) continue;
         if (!this.#runner.expire(this.#state, this.#entryNowMs, key, position)) continue;
         count++;
@@ -409,6 +404,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     const savepoint = this.#storage.savepoint();
     const stale = standing === 'void';
     const replies: (Reply | Error | undefined)[] = [];
+    const changed: boolean[] = [];
     this.#open = true;
     // For a frozen shard time stands still, so that whoever takes it over finds the same behind whichever of its later entries.
     this.#entryNowMs = stale || before.status === 'frozen' ? before.nowMs : Math.max(entry.nowMs, before.nowMs);
@@ -419,12 +415,16 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
         this.#state.epoch = entry.epoch;
         this.#state.leader = entry.kind === 'resign' ? '' : entry.leader;
         this.#state.leaderSeq = seq;
-        if (control) return { kind: 'applied', replies, control: this.#close(control) };
-        for (const command of entry.commands) replies.push(runLogged(this, this.#positionOf, command));
+        if (control) return { kind: 'applied', replies, changed, control: this.#close(control) };
+        for (const command of entry.commands) {
+          this.#wrote = false;
+          replies.push(runLogged(this, this.#options.positionOf, command));
+          changed.push(this.#wrote);
+        }
       }
       // A log's entry counts even when it changed nothing.
       this.#close();
-      return stale ? { kind: 'stale' } : { kind: 'applied', replies };
+      return stale ? { kind: 'stale' } : { kind: 'applied', replies, changed };
     } catch (error) {
       this.#storage.rollback(savepoint);
       this.abandonEntry();
@@ -474,7 +474,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
 
   /** @throws KF_SHARD_MOVED. */
   #servedPosition(key: Bytes): number {
-    const position = this.#positionOf(key);
+    const position = this.#options.positionOf(key);
     if (position < this.#from || position >= this.#to) throw this.#elsewhere(position);
     return position;
   }

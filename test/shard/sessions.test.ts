@@ -355,8 +355,8 @@ describe('replicas', () => {
       request: { clientId: ANNA, requestSeq: 1, ackedBelow: 0 },
     };
     const entry = () => ({ epoch: 1, leader: 'n1', prevHash: machine.state.hash, nowMs: 10, commands: [command, command] });
-    expect(machine.applyEntry(entry(), 1)).toEqual({ kind: 'applied', replies: [1, 1] });
-    expect(machine.applyEntry(entry(), 2)).toEqual({ kind: 'applied', replies: [1, 1] });
+    expect(machine.applyEntry(entry(), 1)).toEqual({ kind: 'applied', replies: [1, 1], changed: [true, false] });
+    expect(machine.applyEntry(entry(), 2)).toEqual({ kind: 'applied', replies: [1, 1], changed: [false, false] });
     expect(value()).toBe(1);
   });
 });

@@ -264,7 +264,7 @@ describe('a shard fed from a log', () => {
   test('runs entries in order and reports a gap without touching anything', () => {
     const machine = plainMachine(new MemoryStorage());
     const first = entryAt(machine.state.hash);
-    expect(machine.applyEntry(first, 1)).toEqual({ kind: 'applied', replies: [{ done: true, previous: undefined }] });
+    expect(machine.applyEntry(first, 1)).toEqual({ kind: 'applied', replies: [{ done: true, previous: undefined }], changed: [true] });
     expect(machine.applyEntry(first, 1)).toEqual({ kind: 'gap', expectedSeq: 2 });
     expect(machine.applyEntry(entryAt(machine.state.hash), 3)).toEqual({ kind: 'gap', expectedSeq: 2 });
     expect(machine.state.applied).toBe(1);
@@ -297,7 +297,11 @@ describe('a shard fed from a log', () => {
       { kind: 'command' as const, key: utf8('k'), command: plain.set(utf8('v')) },
     ];
     const outcome = machine.applyEntry({ ...entryAt(machine.state.hash), commands }, 1);
-    expect(outcome).toEqual({ kind: 'applied', replies: [expect.any(KeyfleetError), { done: true, previous: undefined }] });
+    expect(outcome).toEqual({
+      kind: 'applied',
+      replies: [expect.any(KeyfleetError), { done: true, previous: undefined }],
+      changed: [false, true],
+    });
   });
 
   test('leaves no trace of an entry that its own storage could not take', () => {

@@ -346,7 +346,7 @@ describe('a step of a split or of a merge', () => {
     const { epoch, leader, hash: prevHash, applied } = parent.state;
     const commands = [upper, lower].map((name) => ({ kind: 'command' as const, key: utf8(name), command: plain.set(utf8('new')) }));
     const outcome = parent.applyEntry({ epoch, leader, prevHash, nowMs: 1_000, commands }, applied + 1);
-    expect(outcome).toEqual({ kind: 'applied', replies: [moved, { done: true, previous: utf8(lower.slice(4)) }] });
+    expect(outcome).toEqual({ kind: 'applied', replies: [moved, { done: true, previous: utf8(lower.slice(4)) }], changed: [false, true] });
   });
 
   test('of a merge freezes the right shard for good once the left one has committed, and not if that has cancelled', () => {
@@ -393,7 +393,7 @@ describe('a step of a split or of a merge', () => {
     expect(apply(left, ofLeft.at(-1)!)).toEqual({ kind: 'waits', shard: 2, seq: 3 });
     expect(dump(twin)).toEqual(before);
     for (const entry of ofRight.slice(0, 3)) apply(right, entry);
-    expect(apply(left, ofLeft.at(-1)!)).toEqual({ kind: 'applied', replies: [], control: 'done' });
+    expect(apply(left, ofLeft.at(-1)!)).toEqual({ kind: 'applied', replies: [], changed: [], control: 'done' });
     expect(fromUtf8(left.query(utf8(upper), murmur3Position(utf8(upper)), plain.get(), 1_000).value!)).toBe('late write');
     expect(left.state.keyCount).toBe(100);
   });

@@ -4,6 +4,7 @@ import { type KeyspaceRecord, mapOf } from '../../shard/meta/meta-records.ts';
 import type { KeyspacePolicy } from '../../shard/policy.ts';
 import type { RequestId } from '../../shard/request-id.ts';
 import type { ValueModule } from '../../shard/value-module.ts';
+import { tellingSink } from '../answer-teller.ts';
 import type { KeyspaceBackup } from '../backup/range-reading.ts';
 import type {
   AskOptions,
@@ -49,6 +50,8 @@ export interface KeyspaceSurroundings {
   readonly listen: (listener: (key: Bytes | undefined) => void) => () => void;
   readonly watch: (keys: readonly Bytes[], listener: () => void) => () => void;
   readonly backups: BackupSurroundings;
+  /** Told of each query that was answered to a client of this node. */
+  readonly onAnswer?: ((key: Bytes, query: never, answer: unknown) => void) | undefined;
 }
 
 /** A keyspace whose shards are on the nodes of a cluster; any node takes any request. */
@@ -86,7 +89,9 @@ export class ClusterKeyspace<Value, Command, Reply, Query, Answer> implements Ke
 
   ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number, options: AskOptions = {}): void {
     if (this.#isRefused(key, sink, token)) return;
-    this.#send('query', key, this.scheme.position(key), query, sink, token, options);
+    const tell = this.#world.onAnswer;
+    const told = tell ? tellingSink(sink, (answer) => tell(key, query as never, answer)) : sink;
+    this.#send('query', key, this.scheme.position(key), query, told, token, options);
   }
 
   submitMany(

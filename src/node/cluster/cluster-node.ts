@@ -7,10 +7,12 @@ import type { KeyspacePolicy } from '../../shard/policy.ts';
 import { positionScheme, shardStarts } from '../../shard/position-scheme.ts';
 import { DEFAULT_TIMING } from '../../shard/replica/timing.ts';
 import type { Handler } from '../../transport/transport.ts';
+import { answerTeller } from '../answer-teller.ts';
 import { GroupCommit } from '../group-commit.ts';
 import { SnapshotSource } from '../snapshot-transfer.ts';
 import { checkKeyspace, DEFAULT_SHARD_COUNT, type KeyspaceOptions } from '../store-node.ts';
 import { CallServer } from './call-server.ts';
+import { type AnyHook, ClusterHooks } from './cluster-hooks.ts';
 import { ClusterKeyspace } from './cluster-keyspace.ts';
 import type { ClusterNodeOptions } from './cluster-options.ts';
 import { type ClusterView, shardStatsOf, type ViewSources, viewOf } from './cluster-view.ts';
@@ -64,6 +66,7 @@ export class ClusterNode {
   readonly #duties: ShardDuties;
   readonly #sweeper: ShardSweeper;
   readonly #handOver: HandOver;
+  readonly #hooks: ClusterHooks;
   readonly #leaders: LeaderWatch;
   readonly #modules = new Map<string, AnyModule>();
   readonly #keyspaces = new Map<number, ClusterKeyspace<never, never, unknown, never, unknown>>();
@@ -107,6 +110,8 @@ export class ClusterNode {
       onGarbage: () => this.#sweeper.garbage.note(),
       onError: this.#onError,
     };
+    this.#hooks = new ClusterHooks({ storage, clock, shards: () => this.#host.all(), onError: this.#onError });
+    for (const [name, hook] of Object.entries(options.hooks ?? {})) this.#hooks.give(name, hook);
     const members = new KnownMembers(transport, () => this.#view, this.#onError);
     this.#meta = new MetaReplica({
       world,
@@ -128,6 +133,7 @@ export class ClusterNode {
           this.#router.kick(shard.id);
           this.#duties.kick();
         },
+        ran: (...ran) => this.#hooks.ran(...ran),
         leaderChanged: (shard) => this.#noteLeader(shard),
         opened: (shard) => {
           this.#noteLeader(shard);
@@ -206,12 +212,12 @@ export class ClusterNode {
 
   /**
    * Serves a keyspace, and makes it first if there is none of that name.
-   * @throws KF_BAD_KEYSPACE, KF_BAD_POLICY, KF_KEYSPACE_MISMATCH, KF_NOT_SUPPORTED for a hook, KF_NO_NODES, KF_UNAVAILABLE, KF_OUTCOME_UNKNOWN: then it may be done again.
+   * @throws KF_BAD_KEYSPACE, KF_BAD_POLICY, KF_KEYSPACE_MISMATCH, KF_BAD_OPTION for a hook, KF_NO_NODES, KF_UNAVAILABLE, KF_OUTCOME_UNKNOWN: then it may be done again.
    */
   async registerKeyspace<V, C, R, Q, A>(name: string, options: KeyspaceOptions<V, C, R, Q, A>): Promise<ClusterKeyspace<V, C, R, Q, A>> {
     const { module, scheme = 'hash', shards: count = DEFAULT_SHARD_COUNT, policy = {}, hook } = options;
     checkKeyspace(name, count);
-    if (hook) throw new KeyfleetError('KF_NOT_SUPPORTED', `keyspace ${name}: hooks are told on one machine only, for now`);
+    if (hook) this.#hooks.give(name, hook as AnyHook);
     this.#modules.set(module.name, module as unknown as AnyModule);
     const starts = shardStarts(positionScheme(scheme), count);
     const { keyspace } = await this.#client.run<KeyspaceReply>({ kind: 'register', name, module: module.name, scheme, starts, policy });
@@ -251,6 +257,7 @@ export class ClusterNode {
       throw new KeyfleetError('KF_MODULE_MISSING', `keyspace ${name} has value module ${record.module}, which this node was not given`);
     }
     const { clock, maxKeyBytes = 512 * MIB } = this.#options;
+    const hook = this.#hooks.of(name);
     const made = new ClusterKeyspace<never, never, unknown, never, unknown>(keyspace, {
       clock,
       router: this.#router,
@@ -262,6 +269,7 @@ export class ClusterNode {
         return current ? shardStatsOf(current, this.#sources) : [];
       },
       clearTable: async () => (await this.#client.run<KeyspaceReply>({ kind: 'clear', name })).keyspace.table,
+      ...(hook?.onQueryAnswered ? { onAnswer: answerTeller(name, hook, this.#onError) } : {}),
       listen: (listener) => this.#listeners.listen(record.id, listener),
       watch: (keys, listener) => this.#listeners.watch(record.id, keys, listener),
       backups: {
@@ -370,6 +378,7 @@ export class ClusterNode {
     if (this.#isStopped) return;
     this.#controller.stop();
     this.#duties.stop();
+    this.#hooks.stop();
     this.#sweeper.stop();
     this.#leaders.stop();
     if (graceful) await this.#handOver.giveAll();
@@ -440,6 +449,7 @@ export class ClusterNode {
     this.#options.clock.atTurnEnd(() => {
       this.#router.kick(shard.id);
       this.#duties.kick();
+      this.#hooks.kick();
       if (shard.id === META_SHARD_ID) this.#heartbeat.kick();
     });
   }

@@ -4,6 +4,7 @@ import type { ReplicaLimits, ReplicaTiming } from '../../shard/replica/timing.ts
 import type { Storage } from '../../storage/storage.ts';
 import type { Transport } from '../../transport/transport.ts';
 import type { NodeClock } from '../node-clock.ts';
+import type { AnyHook } from './cluster-hooks.ts';
 import type { AnyModule } from './hosted-shard.ts';
 
 export interface ClusterNodeOptions {
@@ -19,6 +20,8 @@ export interface ClusterNodeOptions {
   readonly logs: ShardLogs;
   /** A node is given only keyspaces whose value module it has; registering one adds its module. */
   readonly modules?: readonly AnyModule[];
+  /** What the leaders of a keyspace's shards tell the world, by its name: to be known before its shards run entries. */
+  readonly hooks?: Readonly<Record<string, AnyHook>>;
   /** What fails together; replicas of a shard are in different ones if there are enough. */
   readonly zone?: string;
   /** Its share of the shards, relative to that of others. Default: 1, or as before. */

@@ -6,6 +6,7 @@ import type { ControlCommand, ControlOutcome } from '../../shard/control-command
 import type { Entry } from '../../shard/entry.ts';
 import { stateKey } from '../../shard/key-layout.ts';
 import type { StoppedReplica } from '../../shard/meta/lost-log.ts';
+import type { Applied } from '../../shard/outcome.ts';
 import type { PositionScheme } from '../../shard/position-scheme.ts';
 import { NotLeaderError } from '../../shard/replica/not-leader-error.ts';
 import { DEFAULT_LIMITS, type ReplicaLimits, type ReplicaTiming } from '../../shard/replica/timing.ts';
@@ -80,7 +81,7 @@ export interface HostedShardOptions {
   readonly onCaughtUp?: () => void;
   readonly onWaitsFor?: (shard: number, seq: number) => void;
   /** Told of each entry that has been run with effect, inside the batch of its effects. */
-  readonly onRan?: (entry: Entry<unknown>, seq: number) => void;
+  readonly onRan?: (entry: Entry<unknown>, seq: number, applied: Applied<unknown> & { readonly kind: 'applied' }) => void;
   /** It has what it needs, from the storage or from another node, and reads its log from now on. */
   readonly onOpened?: () => void;
   /** It has gone on in another table than `table`, inside the batch of that. */
@@ -324,14 +325,15 @@ export class HostedShard {
           for (const peer of this.#options.peers()) this.#world.urge(peer, this.id);
         },
         wantSnapshot: () => clock.atTurnEnd(() => this.#bring()),
-        ran: (entry, seq, { control }) => {
+        ran: (entry, seq, applied) => {
+          const { control } = applied;
           const [first] = entry.commands;
           if (control && first?.kind === 'control') onStepped?.(first.control, control);
           if (machine.state.table !== table) {
             this.#options.onCleared?.(table, machine.state.range);
             table = machine.state.table;
           }
-          onRan?.(entry, seq);
+          onRan?.(entry, seq, applied);
         },
         caughtUp: () => clock.atTurnEnd(() => this.#options.onCaughtUp?.()),
         waitsFor: (shard, seq) => this.#options.onWaitsFor?.(shard, seq),

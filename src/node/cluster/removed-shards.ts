@@ -1,5 +1,18 @@
 import { type Bytes, concatBytes, fromUtf8, utf8 } from '../../base/bytes.ts';
-import { behindPrefix, hookCursorKey, positionStart, sessionRange, stateKey, systemKey, tableStart } from '../../shard/key-layout.ts';
+import {
+  behindPrefix,
+  hookCursorKey,
+  hookHeir,
+  hookHeirKey,
+  hookHeirRange,
+  hookHeirShard,
+  positionStart,
+  sessionRange,
+  shardOutboxRange,
+  stateKey,
+  systemKey,
+  tableStart,
+} from '../../shard/key-layout.ts';
 import { expiryOf } from '../../shard/replica/shard-data.ts';
 import { decodeShardState, type PositionRange, type ShardState } from '../../shard/shard-state.ts';
 import { removeCounts } from '../../shard/slot-counts.ts';
@@ -17,6 +30,8 @@ interface Note {
   readonly range: PositionRange;
   /** The sessions of its keys go too. */
   readonly sessions: boolean;
+  /** So does what its hook was not told, unless another shard here is its heir. */
+  readonly hookOf?: number;
 }
 
 const NOTES = systemKey('r', new Uint8Array(0));
@@ -42,7 +57,7 @@ export class RemovedShards {
   left(state: ShardState, keyspaceId: number): void {
     const { id, table, range } = state;
     this.givenUp(id);
-    this.#note(id, { keyspaceId, table, range, sessions: true });
+    this.#note(id, { keyspaceId, table, range, sessions: true, hookOf: id });
   }
 
   /** A shard's state goes, and its records become another's. Joins the open batch. */
@@ -80,7 +95,7 @@ export class RemovedShards {
   }
 
   /** The next keys to remove. */
-  #doomed({ keyspaceId, table, range, sessions }: Note): Bytes[] {
+  #doomed({ keyspaceId, table, range, sessions, hookOf }: Note): Bytes[] {
     const present = [...this.stored()];
     const doomed: Bytes[] = [];
     const sameTable = present.filter((state) => state.table === table).map((state) => state.range);
@@ -101,7 +116,26 @@ export class RemovedShards {
         doomed.push(key);
       if (doomed.length >= SLICE) return doomed;
     }
+    if (hookOf !== undefined && present.every(({ id }) => id !== hookOf))
+      doomed.push(...this.#untold(keyspaceId, hookOf, SLICE - doomed.length));
     return doomed;
+  }
+
+  /** What the hook of a shard that is not here was not told, and of those that it took over; but for those of which a shard here is the heir. */
+  #untold(keyspaceId: number, shard: number, limit: number): Bytes[] {
+    const heirs = hookHeirRange(keyspaceId, shard);
+    const untold: Bytes[] = [];
+    const inherited = new Set<number>();
+    const all = { from: hookHeirKey(keyspaceId, 0, 0), to: hookHeirKey(keyspaceId + 1, 0, 0) };
+    for (const { key } of this.#storage.scan(all)) if (hookHeir(key) !== shard) inherited.add(hookHeirShard(key));
+    const own = [...this.#storage.scan(heirs)].map(({ key }) => key);
+    for (const from of [shard, ...own.map(hookHeirShard)]) {
+      if (inherited.has(from)) continue;
+      for (const { key } of this.#storage.scan({ ...shardOutboxRange(keyspaceId, from), limit: Math.max(1, limit - untold.length) }))
+        untold.push(key);
+      if (untold.length >= limit) return untold;
+    }
+    return [...untold, ...own];
   }
 }
 

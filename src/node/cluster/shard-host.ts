@@ -6,7 +6,7 @@ import { type KeyspaceRecord, META_SHARD_ID, mapOf } from '../../shard/meta/meta
 import { positionScheme } from '../../shard/position-scheme.ts';
 import { encodeShardState, newShardState, type PositionRange } from '../../shard/shard-state.ts';
 import type { SlotCounts } from '../../shard/slot-counts.ts';
-import { type AnyModule, HostedShard, type ShardKeyspace, type ShardSurroundings } from './hosted-shard.ts';
+import { type AnyModule, HostedShard, type HostedShardOptions, type ShardKeyspace, type ShardSurroundings } from './hosted-shard.ts';
 import type { MetaView } from './meta-view.ts';
 import type { RemovedShards } from './removed-shards.ts';
 
@@ -14,6 +14,8 @@ import type { RemovedShards } from './removed-shards.ts';
 
 export interface HostEvents {
   readonly stepped: (shard: HostedShard, step: ControlCommand, outcome: ControlOutcome) => void;
+  /** An entry has been run with effect; the batch of its effects is open. */
+  readonly ran: (shard: HostedShard, ...entry: Parameters<NonNullable<HostedShardOptions['onRan']>>) => void;
   readonly leaderChanged: (shard: HostedShard) => void;
   readonly opened: (shard: HostedShard) => void;
   readonly caughtUp: (shard: HostedShard) => void;
@@ -153,6 +155,7 @@ export class ShardHost {
         if (step.kind === 'split-mark' && born) this.#born.set(step.child, born.counts);
         this.#events.stepped(shard, step, outcome);
       },
+      onRan: (...entry) => this.#events.ran(shard, ...entry),
       onLeaderChanged: () => this.#events.leaderChanged(shard),
       onWaitsFor: (other) => this.#waits(shard, other),
       onCaughtUp: () => this.#events.caughtUp(shard),

@@ -1,12 +1,22 @@
 import type { Bytes } from '../../base/bytes.ts';
-import { expiryKey, parseStorageKey, positionStart, RECORD, readU32, sessionRange } from '../key-layout.ts';
+import {
+  expiryKey,
+  hookHeirRange,
+  hookHeirShard,
+  parseStorageKey,
+  positionStart,
+  RECORD,
+  readU32,
+  sessionRange,
+  shardOutboxRange,
+} from '../key-layout.ts';
 import { decodeRecordHeader, type RecordHeader } from '../record.ts';
 import type { PositionRange } from '../shard-state.ts';
-import type { ShardStorage } from '../shard-storage.ts';
+import type { ShardReader, ShardStorage } from '../shard-storage.ts';
 import { countsRange } from '../slot-counts.ts';
 
-// All that a storage holds of a shard, but for its state: its counts by slot, its records with their cells, its sessions, each in a range of keys; and
-// the order in which its records expire, which follows from them.
+// All that a storage holds of a shard, but for its state: its counts by slot, its records with their cells, its sessions, what its hook has not been told,
+// each in a range of keys; and the order in which its records expire, which follows from them.
 
 export interface KeyRange {
   readonly from: Bytes;
@@ -17,9 +27,17 @@ export interface KeyRange {
 export function dataRanges(
   shard: { readonly id: number; readonly table: number; readonly range: PositionRange },
   keyspaceId: number,
+  reader: ShardReader,
 ): readonly KeyRange[] {
   const { id, table, range } = shard;
-  return [countsRange(id), ...recordRanges(table, range, keyspaceId)];
+  return [countsRange(id), ...recordRanges(table, range, keyspaceId), ...hookRanges(id, keyspaceId, reader)];
+}
+
+/** What the hook of a shard has not been told yet, that of the shards included which it took over. */
+export function hookRanges(id: number, keyspaceId: number, reader: ShardReader): readonly KeyRange[] {
+  const heirs = hookHeirRange(keyspaceId, id);
+  const taken = [...reader.scan(heirs)].map(({ key }) => hookHeirShard(key));
+  return [heirs, ...[id, ...taken].map((shard) => shardOutboxRange(keyspaceId, shard))];
 }
 
 /** Records, cells and sessions at the positions of `range`. */

@@ -33,7 +33,7 @@ export class SnapshotReader {
       throw new KeyfleetError('KF_SHARD_FAULTED', `shard ${shard}: there is no sound copy here`);
     this.state = state;
     this.#reader = reader;
-    this.#ranges = dataRanges(state, keyspaceId);
+    this.#ranges = dataRanges(state, keyspaceId, reader);
     this.#chunkBytes = chunkBytes;
     this.#from = this.#ranges[0]!.from;
   }
@@ -95,7 +95,7 @@ export class SnapshotWriter {
   constructor(storage: ShardStorage, state: ShardState, keyspaceId: number) {
     this.#storage = storage;
     this.#state = state;
-    this.#ranges = dataRanges(state, keyspaceId);
+    this.#ranges = dataRanges(state, keyspaceId, storage);
   }
 
   /** Says that what is here is no sound copy from now on. @throws what the storage throws. */
