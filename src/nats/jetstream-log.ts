@@ -90,8 +90,12 @@ async function findOrMake(manager: JetStreamManager, log: LogStream, create: boo
   try {
     return await manager.streams.add(streamConfig(log));
   } catch (error) {
-    // Somebody else has just made it, as we do or otherwise.
-    if (codeOf(error) === STREAM_NAME_IN_USE) return manager.streams.info(log.name);
+    if (codeOf(error) !== STREAM_NAME_IN_USE) throw unavailable(log.name, error);
+  }
+  // Somebody else has just made it, as we do or otherwise.
+  try {
+    return await manager.streams.info(log.name);
+  } catch (error) {
     throw unavailable(log.name, error);
   }
 }

@@ -130,6 +130,28 @@ describe.each(NATS_SERVERS)('$name', ({ binary, isHere }) => {
       await expect(open({ name: 'a.b' })).rejects.toMatchObject({ code: 'KF_BAD_OPTION' });
     });
 
+    test('a server that does not answer is KF_UNAVAILABLE at every step of opening', async () => {
+      // Without JetStream, so that it can be played.
+      const other = await NatsServers.start(binary, 1, 'jetstream: disabled');
+      const plain = await other.connect();
+      const refuse = (code: number): string => JSON.stringify({ error: { code: 400, err_code: code, description: 'no' } });
+      // There is none; it cannot be made; there is one, made by somebody else.
+      const script = [refuse(10059), refuse(10058), undefined];
+      for (let answered = 0; answered < script.length; answered++) {
+        const left = script.slice(0, answered);
+        const playing = plain.subscribe('$JS.API.STREAM.*.played', {
+          callback: (_, message) => {
+            const answer = left.shift();
+            if (answer !== undefined) message.respond(answer);
+          },
+        });
+        const opening = jetStreamLog({ connection: plain, name: 'played', timeoutMs: 200 });
+        await expect(opening).rejects.toMatchObject({ code: 'KF_UNAVAILABLE', retryable: true });
+        playing.unsubscribe();
+      }
+      await other.stop();
+    });
+
     test('says which servers put writes at risk, and goes on with them only when told to', async () => {
       const known = await natsRisks(connection, { monitors: servers.monitors });
       if (binary.startsWith('/usr/')) {
