@@ -10,8 +10,8 @@ type Read = (args: readonly CommandArg[]) => Promise<ReplyValue>;
 type Decide = (read: Read) => Promise<readonly (readonly CommandArg[])[] | undefined>;
 
 /**
- * WATCH, what `run` reads, then MULTI … EXEC with what it answers, on a connection of its own; again when somebody else was quicker, or the keys have moved
- * meanwhile.
+ * WATCH, what `run` reads, then MULTI … EXEC with what it answers, on a connection of its own; again when somebody else was quicker, when the keys have moved
+ * meanwhile, or when the lease to send was late.
  */
 export async function watchAndRun(core: PoolCore, keys: readonly Key[], run: Decide, attempts: number): Promise<ReplyValue[] | undefined> {
   if (keys.length === 0) throw new KeyfleetError('KF_BAD_COMMAND', 'watch() needs a key');
@@ -28,18 +28,21 @@ async function attemptOnce(core: PoolCore, keys: readonly Key[], run: Decide): P
   const server = (await core.moving?.homeOf?.(keys)) ?? core.oneServer('WATCH', keys);
   const { name } = core.links[server]!;
   let isMoved = false;
+  /** The lease was late in the middle: EXEC has not gone out, and the next attempt waits for the lease. */
+  let isLate = false;
   const own = core.takePrivate(server, {
     onMoved: () => {
       isMoved = true;
     },
   });
   core.privates.stand(own, keys.map(argBytes));
-  const ask: Read = (args) =>
+  const checkLease = (): void => {
+    if (core.moving?.maySend !== false) return;
+    isLate = true;
+    throw noLease();
+  };
+  const send: Read = (args) =>
     new Promise((resolve, reject) => {
-      if (core.moving?.maySend === false) {
-        reject(noLease());
-        return;
-      }
       own.connection.send(
         encodeRequest(args),
         {
@@ -53,6 +56,10 @@ async function attemptOnce(core: PoolCore, keys: readonly Key[], run: Decide): P
         undefined,
       );
     });
+  const ask: Read = async (args) => {
+    checkLease();
+    return send(args);
+  };
   try {
     await ask(['WATCH', ...keys]);
     const commands = await run(ask);
@@ -64,13 +71,16 @@ async function attemptOnce(core: PoolCore, keys: readonly Key[], run: Decide): P
     if (isMoved || place < 0 || (home !== undefined && home !== place)) return 'again';
     for (const command of commands) core.checkOn(place, command);
     core.privates.stand(own, touched.map(argBytes));
+    checkLease();
+    // All of it or nothing.
     const answers = await Promise.all([
-      ask(['MULTI']),
-      ...commands.map((command) => ask(command).catch((error: unknown) => error)),
-      ask(['EXEC']),
+      send(['MULTI']),
+      ...commands.map((command) => send(command).catch((error: unknown) => error)),
+      send(['EXEC']),
     ]);
     return (answers.at(-1) as ReplyValue[] | null) ?? 'again';
   } catch (error) {
+    if (isLate) return 'again';
     // The connection was ended under it, before EXEC: whoever confirms a change of the map waits for what was sent.
     if (isMoved && error instanceof KeyfleetError && error.code === 'KF_BACKEND_DOWN') return 'again';
     throw error;

@@ -80,4 +80,25 @@ describe.runIf(hasRedis)('a client of the library, while a server joins', () => 
       rmSync(dir, { recursive: true, force: true });
     }
   });
+
+  test.each([2, 3, 5])('begins a transaction again when its lease is late at step %i', async (step) => {
+    servers = await startRedisServers(1);
+    const pool = createPool({ servers: servers.map(({ address }) => `${address}:1 s`) });
+    let looks = 0;
+    pool.joinMoves({
+      pull: () => Promise.resolve(),
+      get maySend() {
+        return ++looks !== step;
+      },
+    });
+    try {
+      const raise = () =>
+        pool.watch(['count'], async (read) => [['SET', 'count', String(Number((await read(['GET', 'count'])) ?? 0) + 1)]]);
+      expect(await raise()).toEqual(['OK']);
+      expect(looks).toBeGreaterThan(5);
+      expect(await pool.get('count')).toBe('1');
+    } finally {
+      pool.close();
+    }
+  });
 });
