@@ -24,7 +24,8 @@ export class ExactWorker {
   readonly #texts = new Map<string, string | undefined>();
   readonly #lists = new Map<string, string[]>();
   readonly #sets = new Map<string, Set<string>>();
-  readonly #expiring = new Map<string, number>();
+  /** When keys expire, at the earliest and at the latest: the server's time counts from some moment between question and answer. */
+  readonly #expiring = new Map<string, { readonly fromMs: number; readonly toMs: number }>();
   #serial = 0;
 
   constructor(name: string, send: Send, random: () => number) {
@@ -96,18 +97,19 @@ export class ExactWorker {
       }
       default: {
         // Alive well before its time, gone well after it: what lies between is the clock's.
-        const endsMs = this.#expiring.get(key);
+        const ends = this.#expiring.get(key);
         const nowMs = Date.now();
-        if (endsMs === undefined || nowMs > endsMs + 200) {
-          if (endsMs !== undefined) await this.#read('GET', key, [], '');
+        if (ends === undefined || nowMs > ends.toMs + 200) {
+          if (ends !== undefined) await this.#read('GET', key, [], '');
           const lifeMs = 300 + Math.floor(this.#random() * 600);
           this.#expiring.delete(key);
+          const setMs = Date.now();
           const reply = await this.#try('SET', key, ['x', 'PX', lifeMs], true);
-          if (reply !== undefined) this.#expiring.set(key, Date.now() + lifeMs);
-        } else if (nowMs < endsMs - 250) {
+          if (reply !== undefined) this.#expiring.set(key, { fromMs: setMs + lifeMs, toMs: Date.now() + lifeMs });
+        } else if (nowMs < ends.fromMs - 250) {
           const reply = await this.#try('GET', key, [], false);
-          if (reply !== undefined && textOf(reply) !== 'x' && Date.now() < endsMs - 50)
-            this.#wrong(`GET ${key}: gone ${endsMs - Date.now()} ms before its time`);
+          if (reply !== undefined && textOf(reply) !== 'x' && Date.now() < ends.fromMs - 50)
+            this.#wrong(`GET ${key}: gone ${ends.fromMs - Date.now()} ms before its time`);
         }
       }
     }
