@@ -112,13 +112,14 @@ const at = (values: readonly number[], share: number): string => {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))]!.toFixed(2).padStart(8);
 };
 const line = (name: string, values: readonly number[]): string =>
-  `${name.padEnd(44)} ${at(values, 0.5)} ${at(values, 0.99)} ${at(values, 1)}   of ${values.length}`;
+  `${name.padEnd(46)} ${at(values, 0.5)} ${at(values, 0.99)} ${at(values, 1)}   of ${values.length}`;
 console.log(
   `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown'}, Node ${process.version}; ${showCount(keyCount)} keys, 100-byte values, 1 to ${MOST} shards and back, ${rounds} times`,
 );
 console.log(`${showCount(answered / seconds)} commands/s meanwhile, ${IN_FLIGHT} in flight, fsynced; checksum ${keyCount}`);
-console.log(`milliseconds${' '.repeat(38)}p50      p99      max`);
+console.log(`milliseconds${' '.repeat(40)}p50      p99      max`);
 console.log(line('turn of the event loop, a split', turns['split']!));
+console.log(line('the same without the first, whose code is cold', turns['split']!.slice(1)));
 console.log(line('turn of the event loop, a merge', turns['merge']!));
 console.log(line('its processor time, a split', works['split']!));
 console.log(line('its processor time, a merge', works['merge']!));
