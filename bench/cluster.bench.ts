@@ -4,6 +4,8 @@
 //   1 shard        clients in the process of the node that leads it
 //   16 shards      clients in all three processes, each asking for what its node leads; in flight: all together
 //   16, any node   clients in one process, asking for all keys: two of three requests are carried to another node over NATS
+//   RESP, leader   clients in a process of their own, 16 connections with a pipeline each, to the door of the node that leads the 1 shard; SET and GET
+//   RESP, other    the same at a node that does not lead it: it carries each request to the one that does
 //   etcd           three members, a client in a process of its own on the member that leads, gRPC over 4 HTTP/2 connections
 //
 // A command is answered when most nats-servers have its entry on disk and so has the leader's own journal. Everything shares the cores of one machine.
@@ -22,11 +24,16 @@ import { natsTransport } from '../src/nats/nats-transport.ts';
 import { ClusterNode } from '../src/node/cluster/index.ts';
 import type { ReadMode, ReplySink } from '../src/node/keyspace-handle.ts';
 import { SystemClock } from '../src/node/node-clock.ts';
+import { startRespServer } from '../src/resp/server.ts';
 import { plain, plainBytes } from '../src/shard/plain-bytes.ts';
+import { createRedisModule } from '../src/shard/redis/redis-module.ts';
 import { openStorage } from '../src/storage/lmdb.ts';
 import { NatsServers, waitFor } from '../test/nats/nats-servers.ts';
 import { EtcdClient, EtcdMembers } from './peers/etcd.ts';
+import { pumpRequests } from './resp-pump.ts';
 
+const DOORS = ['RESP, leader', 'RESP, other'] as const;
+const CONNECTIONS = 16;
 const OPS = ['set', 'lease', 'barrier', 'local'] as const;
 type Op = (typeof OPS)[number];
 
@@ -47,7 +54,12 @@ interface Run {
   readonly onlyLed: boolean;
 }
 
-type Order = Run | { readonly kind: 'register'; readonly keyspace: string; readonly shards: number } | { readonly kind: 'end' };
+type Order =
+  | Run
+  | { readonly kind: 'register'; readonly keyspace: string; readonly shards: number }
+  /** Opens a door for Redis clients, to a keyspace of one shard. */
+  | { readonly kind: 'door' }
+  | { readonly kind: 'end' };
 
 interface Rate {
   readonly done: number;
@@ -92,6 +104,13 @@ async function node({ urls, index, dir, keyCount }: NodeOptions): Promise<void> 
     return keys.filter((key) => users.where(key).isHere).length;
   }
 
+  async function openDoor(): Promise<{ readonly port: number; readonly leads: boolean }> {
+    const keyspace = await cluster.registerKeyspace('door', { module: createRedisModule(), scheme: 'redis', shards: 1 });
+    await waitFor('the leader that should be', async () => keyspace.shardStats().every(({ leader, replicas }) => leader === replicas?.[0]));
+    const { address } = await startRespServer({ keyspace, port: 0, info: { version: 'bench', typeOf: () => 'string' } });
+    return { port: address.port, leads: keyspace.where(keys[0]!).isHere };
+  }
+
   function run({ keyspace, op, inFlight, seconds, onlyLed }: Run): Promise<Rate> {
     const users = cluster.keyspace(keyspace) as unknown as Awaited<
       ReturnType<typeof cluster.registerKeyspace<Uint8Array, object, object, object, object>>
@@ -107,6 +126,7 @@ async function node({ urls, index, dir, keyCount }: NodeOptions): Promise<void> 
 
   process.on('message', async (order: Order) => {
     if (order.kind === 'register') process.send!({ led: await register(order.keyspace, order.shards) });
+    if (order.kind === 'door') process.send!(await openDoor());
     if (order.kind === 'run') process.send!(await run(order));
     if (order.kind === 'end') {
       await cluster.stop();
@@ -211,9 +231,36 @@ async function main(): Promise<void> {
   };
   try {
     if (wanted('etcd')) await benchEtcd(dir, { seconds, keyCount, inFlights, ops, note });
-    if (['1 shard', '16 shards', '16, any node'].some(wanted)) await benchNodes();
+    if (['1 shard', '16 shards', '16, any node', ...DOORS].some(wanted)) await benchNodes();
   } finally {
     rmSync(dir, { recursive: true, force: true });
+  }
+
+  async function benchDoors(
+    children: readonly ChildProcess[],
+    tell: (child: ChildProcess, order: Order) => Promise<{ readonly port: number; readonly leads: boolean }>,
+  ): Promise<void> {
+    const doors = await Promise.all(children.map((child) => tell(child, { kind: 'door' })));
+    const keys = keysOf(keyCount).map((key) => Buffer.from(key));
+    const value = Buffer.from(newValue());
+    const part = (bytes: Buffer): Buffer => Buffer.concat([Buffer.from(`$${bytes.length}\r\n`), bytes, Buffer.from('\r\n')]);
+    const sets = keys.map((key) => Buffer.concat([Buffer.from('*3\r\n$3\r\nSET\r\n'), part(key), part(value)]));
+    const gets = keys.map((key) => Buffer.concat([Buffer.from('*2\r\n$3\r\nGET\r\n'), part(key)]));
+    const ok = { begins: '+', bytes: '+OK\r\n'.length };
+    const found = { begins: '$', bytes: part(value).length };
+    const { port } = doors.find(({ leads }) => leads)!;
+    await pumpRequests({ port, requests: sets, answer: ok, inFlight: 256, connections: CONNECTIONS, count: keys.length });
+    for (const name of DOORS.filter(wanted)) {
+      const at = name === 'RESP, leader' ? port : doors.find(({ leads }) => !leads)!.port;
+      for (const op of ops.filter((one) => one === 'set' || one === 'lease'))
+        for (const inFlight of inFlights) {
+          const [requests, answer] = op === 'set' ? [sets, ok] : [gets, found];
+          const cpu = process.cpuUsage();
+          const { done, perSecond } = await pumpRequests({ port: at, requests, answer, inFlight, connections: CONNECTIONS, seconds });
+          const { user, system } = process.cpuUsage(cpu);
+          note(name, op, inFlight, [{ done, failed: 0, perSecond, cpuUs: (user + system) / Math.max(1, done), rssBytes: 0 }]);
+        }
+    }
   }
 
   async function benchNodes(): Promise<void> {
@@ -262,6 +309,7 @@ async function main(): Promise<void> {
             }
         }
       }
+      if (DOORS.some(wanted)) await benchDoors(children, tell);
     } finally {
       await Promise.all(
         children.map((child) => {

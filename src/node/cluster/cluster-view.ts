@@ -134,7 +134,10 @@ export function shardViewsOf(record: KeyspaceRecord, { meta, host, router, repor
         status: state?.status ?? 'faulted',
         leads: hosted.leads,
         isBringingData: hosted.isBringingData,
-        beliefs: beliefsOf(hosted),
+        // Words are made for those who read them: doors look at the view ten times a second.
+        get beliefs() {
+          return beliefsOf(hosted);
+        },
       },
     };
   });
