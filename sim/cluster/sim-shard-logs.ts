@@ -42,9 +42,10 @@ export class SimLogs {
   }
 
   /** The id of the log that begins behind `basis`, made unless it is there. */
-  make(shard: number, generation: number, basis: LogBasis): string {
+  make({ shard, generation, basis, isFirstFinal = false }: MakeLogOptions): string {
     const known = this.get(shard, generation);
     const found = known && this.identity(known);
+    if (found && isFirstFinal) return found.id;
     if (found?.basis?.seq === basis.seq && found.basis.hash === basis.hash) return found.id;
     this.delete(shard, generation);
     return this.identity(this.create(shard, generation, basis)).id;
@@ -88,8 +89,14 @@ export class SimShardLogs implements ShardLogs {
     });
   }
 
-  make({ shard, generation, basis }: MakeLogOptions): Promise<string> {
-    return this.#ask('make-log', () => this.#options.logs.make(shard, generation, basis));
+  make(options: MakeLogOptions): Promise<string> {
+    return this.#ask('make-log', () => this.#options.logs.make(options));
+  }
+
+  generations(shard: number): Promise<readonly number[]> {
+    return this.#ask('list-logs', () =>
+      [...this.#options.logs.all.keys()].flatMap((name) => (name.startsWith(`${shard}.`) ? [Number(name.split('.')[1])] : [])),
+    );
   }
 
   delete(shard: number, generation: number): Promise<void> {

@@ -31,7 +31,7 @@ http:
 log:
   level: warn
   format: json
-cluster: { name: shop, node: n-1, zone: rack-2, weight: 2.5, replication: 5, advertise: db.example, redirect: always }
+cluster: { name: shop, node: n-1, zone: rack-2, weight: 2.5, replication: 5, advertise: db.example, redirect: always, acceptMetaLoss: true }
 nats:
   servers: [nats://a:4222, 'nats://b:4222,nats://c:4222']
   monitors: http://a:8222
@@ -74,6 +74,7 @@ nats:
       natsCreds: 'nats.creds',
       natsReplicas: 3,
       allowUnsafeNats: true,
+      acceptMetaLoss: true,
     });
     expect(Object.keys(settings).length).toBe(SETTINGS.length);
   });

@@ -18,7 +18,7 @@ const shard = (id: number, replicas: readonly string[], leader: string | null = 
   lag: {},
 });
 const report = (change: Partial<ClusterReport> = {}): ClusterReport => ({
-  ...{ cluster: 'shop', node: 'a', metaLeader: 'a', replication: 3, unready: null, risks: [] },
+  ...{ cluster: 'shop', node: 'a', metaLeader: 'a', metaLost: null, replication: 3, unready: null, risks: [] },
   nodes: [node('a'), node('b'), node('c')],
   keyspaces: [{ name: 'default', shards: [shard(1, ['a', 'b', 'c']), shard(2, ['b', 'c', 'a'])], workflows: [] }],
   ...change,
@@ -66,6 +66,10 @@ describe('what doctor makes of a cluster', () => {
     expect(waiting.find(({ level }) => level === 'wrong')?.advice).toContain('keyfleet shard recover 1 --accept-loss');
     expect(said(findings(without([], true)), 'wrong')).toEqual(['default: shard 1: its log is lost, and no node has a sound copy']);
     expect(said(waiting, 'fine')).toEqual(['3 nodes are up, 3 copies of each shard']);
+    const metaLost = { sinceMs: 0, waitsFor: ['c'], hasNoCopy: false };
+    expect(said(of({ metaLost, metaLeader: null }), 'wrong')).toEqual([
+      'the meta shard: its log is lost; it goes on when c can say what was written last',
+    ]);
   });
 
   test('too few zones, several releases, a copy that lags, a workflow that hangs, unsafe NATS servers: risks', () => {

@@ -1,5 +1,5 @@
 import { showBytes, showDuration } from '../base/units.ts';
-import type { ClusterReport } from '../http/cluster-admin.ts';
+import type { ClusterReport, LostReport } from '../http/cluster-admin.ts';
 import type { StatusReport } from '../http/status.ts';
 import { lostText } from './nodes.ts';
 
@@ -72,12 +72,13 @@ export function checkCluster(report: ClusterReport, answers: readonly NodeAnswer
   return [...checkNodes(report, answers), ...checkShards(report), ...checkWorkflows(report, nowMs), ...checkRisks(report)];
 }
 
-function checkNodes({ nodes, replication, metaLeader, unready }: ClusterReport, answers: readonly NodeAnswer[]): Finding[] {
+function checkNodes({ nodes, replication, metaLeader, metaLost, unready }: ClusterReport, answers: readonly NodeAnswer[]): Finding[] {
   const findings: Finding[] = [];
   const members = nodes.filter(({ status }) => status !== 'left');
   const up = members.filter(({ status }) => status === 'up');
   if (unready !== null) findings.push({ level: 'wrong', what: unready, advice: 'look at its log; are the NATS servers up?' });
-  if (metaLeader === null) {
+  if (metaLost) findings.push(lostFinding('the meta shard', 0, metaLost));
+  else if (metaLeader === null) {
     const advice = 'nodes cannot join and shards cannot move; are most NATS servers up?';
     findings.push({ level: 'wrong', what: 'nobody leads the meta shard', advice });
   }
@@ -126,17 +127,7 @@ function checkShards({ node, keyspaces, nodes, replication }: ClusterReport): Fi
   const wanted = Math.min(replication, live.size);
   for (const { name, shards } of keyspaces) {
     const named = (list: readonly { readonly id: number }[]): string => list.map(({ id }) => id).join(', ');
-    for (const { id, lost } of shards) {
-      if (!lost) continue;
-      const advice = lost.hasNoCopy
-        ? 'restore its keys from a backup'
-        : `start them; if they are gone for good, give up what only they have: keyfleet shard recover ${id} --accept-loss`;
-      findings.push({
-        level: 'wrong',
-        what: `${name}: shard ${id}: ${lostText(lost)}`,
-        ...(lost.waitsFor.length > 0 || lost.hasNoCopy ? { advice } : {}),
-      });
-    }
+    for (const { id, lost } of shards) if (lost) findings.push(lostFinding(`${name}: shard ${id}`, id, lost));
     const leaderless = shards.filter(({ leader, lost }) => leader === null && !lost);
     if (leaderless.length > 0) {
       const seen = leaderless.flatMap(({ id, here }) => (here === null ? [] : [`; ${node}, shard ${id}: ${here}`]));
@@ -160,6 +151,14 @@ function checkShards({ node, keyspaces, nodes, replication }: ClusterReport): Fi
       findings.push({ level: 'fine', what: `${name}: ${shards.length} shards, each led and copied` });
   }
   return findings;
+}
+
+function lostFinding(whose: string, id: number, lost: LostReport): Finding {
+  const what = `${whose}: ${lostText(lost)}`;
+  if (lost.hasNoCopy) return { level: 'wrong', what, advice: 'restore its keys from a backup' };
+  if (lost.waitsFor.length === 0) return { level: 'wrong', what };
+  const advice = `start them; if they are gone for good, give up what only they have: keyfleet shard recover ${id} --accept-loss`;
+  return { level: 'wrong', what, advice };
 }
 
 function checkWorkflows({ keyspaces }: ClusterReport, nowMs: number): Finding[] {

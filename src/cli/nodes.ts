@@ -50,10 +50,11 @@ export function lostText({ waitsFor, hasNoCopy }: LostReport): string {
 }
 
 /** What is not as it should be. */
-function troubles({ nodes, keyspaces, replication }: ClusterReport): string[] {
+function troubles({ nodes, keyspaces, replication, metaLost }: ClusterReport): string[] {
   const up = new Set(nodes.filter(({ status }) => status === 'up' || status === 'draining').map(({ id }) => id));
   const wanted = Math.min(replication, nodes.filter(({ status }) => status !== 'left').length);
-  return keyspaces.flatMap(({ name, shards }) => {
+  const ofMeta = metaLost ? [`meta shard (0): ${lostText(metaLost)}`] : [];
+  const ofShards = keyspaces.flatMap(({ name, shards }) => {
     const leaderless = shards.filter(({ leader, lost }) => !lost && (leader === null || !up.has(leader))).map(({ id }) => id);
     const thin = shards.filter(({ replicas }) => replicas.filter((id) => up.has(id)).length < wanted).map(({ id }) => id);
     return [
@@ -62,4 +63,5 @@ function troubles({ nodes, keyspaces, replication }: ClusterReport): string[] {
       ...(thin.length > 0 ? [`keyspace ${name}: fewer than ${wanted} copies on nodes that are up of shard ${thin.join(', ')}`] : []),
     ];
   });
+  return [...ofMeta, ...ofShards];
 }

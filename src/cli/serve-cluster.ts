@@ -22,7 +22,9 @@ const WILDCARDS = ['0.0.0.0', '::', '*', ''];
 /** What the settings say of a cluster; undefined: a store on one machine. @throws KF_USAGE for settings that do not go together. */
 export function clusterOptions(
   settings: ServeSettings,
-): Pick<OpenClusterOptions<KeyspaceDefinitions>, 'cluster' | 'node' | 'nats' | 'zone' | 'weight' | 'replication'> | undefined {
+):
+  | Pick<OpenClusterOptions<KeyspaceDefinitions>, 'cluster' | 'node' | 'nats' | 'zone' | 'weight' | 'replication' | 'acceptMetaLoss'>
+  | undefined {
   const { cluster, node, nats, zone, weight, replication } = settings;
   if (cluster === undefined) {
     const stray = OF_CLUSTERS.find((name) => settings[name] !== undefined) ?? (nats.length > 0 ? 'nats' : undefined);
@@ -43,6 +45,7 @@ export function clusterOptions(
     zone,
     weight,
     replication,
+    acceptMetaLoss: settings.acceptMetaLoss,
     nats: {
       servers: nats,
       monitors: settings.natsMonitors,

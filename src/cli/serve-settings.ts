@@ -34,6 +34,7 @@ export interface ServeSettings {
   readonly natsCreds: string | undefined;
   readonly natsReplicas: number | undefined;
   readonly allowUnsafeNats: boolean;
+  readonly acceptMetaLoss: boolean;
   readonly zone: string | undefined;
   readonly weight: number | undefined;
   readonly replication: number | undefined;
@@ -235,6 +236,14 @@ export const SETTINGS: readonly Setting[] = [
     key: 'nats.allowUnsafe',
     flag: '--allow-unsafe-nats',
     help: 'serve though acknowledged writes are at risk with these NATS servers',
+    parse: yesNo,
+    fallback: false,
+  },
+  {
+    name: 'acceptMetaLoss',
+    key: 'cluster.acceptMetaLoss',
+    flag: '--accept-meta-loss',
+    help: "should the meta shard's log be lost: go on without nodes that are gone for good",
     parse: yesNo,
     fallback: false,
   },

@@ -1,4 +1,4 @@
-import type { ShardView } from '../node/cluster/cluster-view.ts';
+import type { LostView, ShardView } from '../node/cluster/cluster-view.ts';
 import type { ClusterHost } from '../node/cluster-host.ts';
 import type { Workflow } from '../shard/meta/shard-map.ts';
 
@@ -9,6 +9,8 @@ export interface ClusterReport {
   readonly node: string;
   /** The node that leads the meta shard; null: nobody for now, as far as this one knows. */
   readonly metaLeader: string | null;
+  /** The log of the meta shard is lost, and has not begun anew, as far as this node knows. */
+  readonly metaLost: LostReport | null;
   /** Copies that each shard is to have. */
   readonly replication: number;
   /** Why this node takes no requests yet; null: it does. */
@@ -96,12 +98,13 @@ export function nodeClusterAdmin(host: ClusterHost): ClusterAdmin {
 }
 
 function reportOf(host: ClusterHost, unready: string | undefined): ClusterReport {
-  const { cluster, nodeId, metaLeader, replication, nodes, keyspaces } = host.view();
+  const { cluster, nodeId, metaLeader, metaLost, replication, nodes, keyspaces } = host.view();
   const all = keyspaces.flatMap(({ shards }) => shards);
   return {
     cluster,
     node: nodeId,
     metaLeader: metaLeader ?? null,
+    metaLost: metaLost ? lostReport(metaLost) : null,
     replication,
     unready: unready ?? null,
     nodes: nodes.map(({ id, status, zone, weight, release, addresses, sinceMs, isSelf }) => ({
@@ -119,6 +122,6 @@ function replicaReport({ id, generation, lost, leader, replicas, applied, durabl
   return { id, generation, lost: lost ? lostReport(lost) : null, leader: leader ?? null, replicas, lag, here: here?.beliefs ?? null };
 }
 
-function lostReport({ sinceMs, verdict }: NonNullable<ShardView['lost']>): LostReport {
+function lostReport({ sinceMs, verdict }: LostView): LostReport {
   return { sinceMs, waitsFor: verdict.kind === 'waits' ? verdict.nodes : [], hasNoCopy: verdict.kind === 'nothing' };
 }

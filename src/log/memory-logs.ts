@@ -30,8 +30,16 @@ export class MemoryLogs implements ShardLogs {
     return new MemoryClusterLog(name, kept ?? this.#make(name, undefined), this.#maxEntryBytes);
   }
 
-  async make({ shard, generation, basis }: MakeLogOptions): Promise<string> {
+  async generations(shard: number): Promise<readonly number[]> {
+    const generations: number[] = [];
+    for (const name of this.#kept.keys())
+      if (name.startsWith(nameOf(shard, ''))) generations.push(Number(name.slice(nameOf(shard, '').length)));
+    return generations;
+  }
+
+  async make({ shard, generation, basis, isFirstFinal = false }: MakeLogOptions): Promise<string> {
     const kept = this.#kept.get(nameOf(shard, generation));
+    if (kept && isFirstFinal) return kept.id;
     if (kept?.basis?.seq === basis.seq && kept.basis.hash === basis.hash) return kept.id;
     await this.delete(shard, generation);
     return this.#make(nameOf(shard, generation), basis).id;
@@ -114,7 +122,7 @@ class MemoryClusterLog implements ClusterLog {
   }
 }
 
-function nameOf(shard: number, generation: number): string {
+function nameOf(shard: number, generation: number | ''): string {
   return `${shard} generation ${generation}`;
 }
 

@@ -33,9 +33,13 @@ export interface MakeLogOptions {
   readonly shard: number;
   readonly generation: number;
   readonly basis: LogBasis;
+  /** One that is there already is left, whatever it begins behind. */
+  readonly isFirstFinal?: boolean;
 }
 
 export interface ShardLogs {
+  /** The generations of a shard's log that there are. @throws KF_UNAVAILABLE. */
+  generations(shard: number): Promise<readonly number[]>;
   /**
    * @throws KF_LOG_LOST when there is none and none was to be made: a log that was lost must not come back empty. KF_UNAVAILABLE, and it may be tried again.
    */

@@ -80,6 +80,18 @@ export async function jetStreamLog(options: JetStreamLogOptions): Promise<JetStr
   return new JetStreamLog({ connection, manager, reader, name, timeoutMs, identity: identityOf(found) });
 }
 
+/** Of all streams that there are. @throws KF_UNAVAILABLE. */
+export async function streamNames(connection: NatsConnection, timeoutMs = 5_000): Promise<string[]> {
+  try {
+    const manager = await jetstreamManager(connection, { timeout: timeoutMs, checkAPI: false });
+    const names: string[] = [];
+    for await (const name of manager.streams.names()) names.push(name);
+    return names;
+  } catch (error) {
+    throw unavailable('names', error);
+  }
+}
+
 async function findOrMake(manager: JetStreamManager, log: LogStream, create: boolean): Promise<StreamInfo> {
   try {
     return await manager.streams.info(log.name);
@@ -92,8 +104,8 @@ async function findOrMake(manager: JetStreamManager, log: LogStream, create: boo
   } catch (error) {
     if (codeOf(error) !== STREAM_NAME_IN_USE) throw unavailable(log.name, error);
   }
-  // Somebody else has just made it, as we do or otherwise.
   try {
+    // Somebody else has just made it, as we do or otherwise; or is about to, and it is not found yet.
     return await manager.streams.info(log.name);
   } catch (error) {
     throw unavailable(log.name, error);

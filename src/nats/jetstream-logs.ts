@@ -3,7 +3,7 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import { KeyfleetError } from '../base/errors.ts';
 import type { ClusterLog, MakeLogOptions, OpenLogOptions, ShardLogs } from '../log/shard-logs.ts';
 import type { LogBasis } from '../shard/meta/shard-map.ts';
-import { type JetStreamLog, type JetStreamLogOptions, jetStreamLog } from './jetstream-log.ts';
+import { type JetStreamLog, type JetStreamLogOptions, jetStreamLog, streamNames } from './jetstream-log.ts';
 import { WatchedLog } from './watched-log.ts';
 
 export interface JetStreamLogsOptions {
@@ -44,11 +44,16 @@ export function jetStreamLogs(options: JetStreamLogsOptions): ShardLogs {
       const log = await jetStreamLog(optionsOf(shard, generation, create));
       return new WatchedLog(log, { fromSeq });
     },
-    async make({ shard, generation, basis }: MakeLogOptions): Promise<string> {
-      const found = await find(shard, generation);
+    async generations(shard) {
+      const begin = `keyfleet-${cluster}-${shard}-g`;
+      const names = await streamNames(connection, timeoutMs);
+      return names.flatMap((name) => (name.startsWith(begin) ? [Number(name.slice(begin.length))] : []));
+    },
+    async make({ shard, generation, basis, isFirstFinal = false }: MakeLogOptions): Promise<string> {
+      const found = isFirstFinal ? undefined : await find(shard, generation);
       if (found && !isBehind(found, basis)) await found.delete();
       const log = await jetStreamLog({ ...optionsOf(shard, generation, true), basis });
-      if (isBehind(log, basis)) return log.id;
+      if (isFirstFinal || isBehind(log, basis)) return log.id;
       throw new KeyfleetError('KF_UNAVAILABLE', `another node makes stream ${log.name}`, { retryable: true });
     },
     async delete(shard, generation) {

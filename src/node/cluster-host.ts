@@ -41,6 +41,8 @@ export interface ClusterHostOptions {
   readonly weight?: number | undefined;
   /** Copies of each shard, for a new cluster. Default: 3. */
   readonly replication?: number | undefined;
+  /** @see ClusterNodeOptions */
+  readonly acceptMetaLoss?: boolean | undefined;
   readonly maxValueBytes?: number | undefined;
   readonly maxKeyBytes?: number | undefined;
   /** As `openStore` has it. Default: false. */
@@ -106,6 +108,7 @@ export class ClusterHost implements StoreHost {
         clock: new SystemClock(),
         transport,
         logs: jetStreamLogs({ connection, cluster, replicas }),
+        acceptMetaLoss: options.acceptMetaLoss ?? false,
         ...(zone === undefined ? {} : { zone }),
         ...(weight === undefined ? {} : { weight }),
         ...(replication === undefined ? {} : { replication }),

@@ -200,7 +200,7 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
    * The log is lost: this replica stays where it is for good, and answers local reads alone. True: until now it led, and its lease runs, so that
    * nobody else has led since its last entry.
    */
-  seal(why: KeyfleetError): boolean {
+  seal(): boolean {
     if (this.#isOver) return false;
     let ledByLease = false;
     const sink = {
@@ -213,7 +213,8 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
     this.look(() => undefined, sink, 0);
     const wasLed = ledByLease;
     this.#isSealed = true;
-    this.#end(why);
+    // Who has not been sent off may be asked elsewhere: the log may be gone because another shard has taken this one over.
+    this.#end(this.#sealed());
     return wasLed;
   }
 

@@ -16,6 +16,10 @@ export class LateLogs implements ShardLogs {
     return new LateLog(await this.#logs.open(options), () => this.lateMs);
   }
 
+  generations(shard: number): Promise<readonly number[]> {
+    return this.#logs.generations(shard);
+  }
+
   make(options: MakeLogOptions): Promise<string> {
     return this.#logs.make(options);
   }

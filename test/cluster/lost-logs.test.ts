@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { utf8 } from '../../src/base/bytes.ts';
+import type { KeyfleetError } from '../../src/base/errors.ts';
 import type { ClusterNode } from '../../src/node/cluster/cluster-node.ts';
+import type { ClusterNodeOptions } from '../../src/node/cluster/cluster-options.ts';
 import { add, type Counters, InProcessCluster, read, waitFor } from './in-process-cluster.ts';
 
 const KEYS = 40;
@@ -12,8 +14,8 @@ describe('a shard whose log is lost', () => {
   let added: number;
   afterEach(() => cluster.stopAll());
 
-  const start = async (id: string): Promise<ClusterNode> => {
-    const node = await cluster.start(id, { heartbeatMs: 50, downAfterMs: 500 });
+  const start = async (id: string, options: Partial<ClusterNodeOptions> = {}): Promise<ClusterNode> => {
+    const node = await cluster.start(id, { heartbeatMs: 50, downAfterMs: 500, ...options });
     counters.set(id, await cluster.counters(node, { shards: 2 }));
     return node;
   };
@@ -39,11 +41,16 @@ describe('a shard whose log is lost', () => {
   const busy = (id: string): { stop(): Promise<number> } => {
     let stopped = false;
     const counts = new Map<string, number>();
+    const told = new Set<string>();
     let requestSeq = 0;
     const once = (key: string, seq: number): Promise<number> =>
       new Promise((resolve, reject) => {
         const request = { clientId: utf8(`busy on ${id}`), requestSeq: seq, ackedBelow: seq };
-        const sink = { settled: (_: number, reply: number) => resolve(reply), failed: (_: number, error: Error) => reject(error) };
+        const failed = (_: number, error: Error): void => {
+          told.add((error as KeyfleetError).code);
+          reject(error);
+        };
+        const sink = { settled: (_: number, reply: number) => resolve(reply), failed };
         counters.get(id)!.submit(utf8(key), { kind: 'add', by: 1 }, sink, 0, request);
       });
     const running = (async () => {
@@ -62,6 +69,8 @@ describe('a shard whose log is lost', () => {
       stop: async () => {
         stopped = true;
         await running;
+        // It is not theirs to mend.
+        expect([...told]).not.toContain('KF_LOG_LOST');
         for (const [key, count] of counts) expect([key, await read(counters.get(id)!, key)]).toEqual([key, count]);
         return requestSeq;
       },
@@ -132,5 +141,52 @@ describe('a shard whose log is lost', () => {
     await expect(b!.acceptLoss(1)).rejects.toMatchObject({ code: 'KF_LOG_NOT_LOST' });
     await addAll('a', 'c');
     for (let i = 0; i < KEYS; i++) expect(await read(counters.get('c')!, `key ${i}`)).toBe(added);
+  });
+
+  test('goes on when all logs are lost at once, that of the meta shard too; an empty node begins no second cluster', async () => {
+    await startAll('a', 'b', 'c');
+    await addAll('a', 'b', 'c');
+    const works = ['a', 'c'].map(busy);
+    for (const id of [0, 1, 2]) await cluster.logs.delete(id, 1);
+    await waitFor(
+      'new logs',
+      () => cluster.nodes.get('b')!.view().metaLost === undefined && shards().every(({ generation }) => generation === 2),
+    );
+    await addAll('a', 'b', 'c');
+    for (const work of works) expect(await work.stop()).toBeGreaterThan(0);
+    // Again, and nobody leads: all members are needed.
+    for (const id of ['a', 'b', 'c']) await cluster.stop(id, false);
+    for (const id of [0, 1, 2]) await cluster.logs.delete(id, 2);
+    const starting = ['a', 'b', 'd'].map((id) => start(id));
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    expect(cluster.logs.has(0, 1) || cluster.logs.has(0, 3)).toBe(false);
+    expect(cluster.errors.some(({ message }) => message.includes('it goes on when c can say'))).toBe(true);
+    await Promise.all([...starting, start('c')]);
+    await waitFor('new logs', () => cluster.logs.has(0, 3) && shards().every(({ generation, lost }) => generation === 3 && !lost));
+    expect(
+      cluster.nodes
+        .get('d')!
+        .view()
+        .nodes.map(({ id }) => id),
+    ).toEqual(['a', 'b', 'c', 'd']);
+    await addAll('a', 'b', 'c', 'd');
+  });
+
+  test('goes on without members that are gone for good, when somebody says so of the meta shard', async () => {
+    await startAll('a', 'b', 'c');
+    await addAll('a', 'b', 'c');
+    for (const id of ['a', 'b', 'c']) await cluster.stop(id, false);
+    await cluster.logs.delete(0, 1);
+    await start('a', { acceptMetaLoss: true });
+    await waitFor('a node that can be removed', () =>
+      cluster.nodes
+        .get('a')!
+        .remove('b')
+        .then(() => true),
+    );
+    await addAll('a');
+    await start('c');
+    await addAll('a', 'c');
+    await expect(cluster.nodes.get('c')!.acceptLoss(0)).rejects.toMatchObject({ code: 'KF_LOG_NOT_LOST' });
   });
 });

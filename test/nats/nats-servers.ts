@@ -130,6 +130,14 @@ ${options}
     await exited;
   }
 
+  /** Kills all, takes away what these had on disk, and starts all again. */
+  async wipe(indexes: readonly number[]): Promise<void> {
+    await Promise.all(this.#servers.map((_, index) => this.kill(index)));
+    for (const index of indexes) rmSync(join(this.#dir, this.#servers[index]!.name), { recursive: true, force: true });
+    for (let index = 0; index < this.#servers.length; index++) this.startOne(index);
+    await this.ready();
+  }
+
   /** The others hear nothing of it any more, nor it of them, until {@link rejoin}. */
   isolate(index: number): void {
     for (const link of this.#linksOf(index)) link.cut();

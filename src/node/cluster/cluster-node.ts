@@ -27,6 +27,7 @@ import { KnownMembers } from './known-members.ts';
 import { LargeAnswers, requestWhole } from './large-answers.ts';
 import { LeaderWatch } from './leader-watch.ts';
 import { MetaClient } from './meta-client.ts';
+import { MetaLogRecovery } from './meta-log-recovery.ts';
 import { META_KEYSPACE, MetaReplica } from './meta-replica.ts';
 import type { MetaView } from './meta-view.ts';
 import { checkFormat } from './node-format.ts';
@@ -53,6 +54,7 @@ export class ClusterNode {
   readonly #options: ClusterNodeOptions;
   readonly #commits: GroupCommit;
   readonly #meta: MetaReplica;
+  readonly #metaLog: MetaLogRecovery;
   readonly #view: MetaView;
   readonly #host: ShardHost;
   readonly #router: CallRouter;
@@ -112,14 +114,19 @@ export class ClusterNode {
     };
     this.#hooks = new ClusterHooks({ storage, clock, shards: () => this.#host.all(), onError: this.#onError });
     for (const [name, hook] of Object.entries(options.hooks ?? {})) this.#hooks.give(name, hook);
-    const members = new KnownMembers(transport, () => this.#view, this.#onError);
+    const members = new KnownMembers({ self: nodeId, transport, logs, meta: () => this.#view, onError: this.#onError });
     this.#meta = new MetaReplica({
       world,
       peers: () => members.others(),
       onRegistered: (record) => this.#host.begin(record),
       onChanged: () => this.#metaChanged(),
       onLeaderChanged: () => this.#noteLeader(this.#meta.shard),
+      mayMakeLog: () => members.mayBegin(),
+      onLogLost: () => this.#metaLog.found(),
+      onReplaced: (shard) => this.#host.add(shard),
     });
+    const { acceptMetaLoss: acceptsLoss = false } = options;
+    this.#metaLog = new MetaLogRecovery({ self: nodeId, clock, transport, logs, meta: this.#meta, acceptsLoss, onError: this.#onError });
     this.#view = this.#meta.view;
     const removed = new RemovedShards(storage, (shard) => this.#host.get(shard)?.keyspace.id);
     this.#host = new ShardHost({
@@ -179,6 +186,7 @@ export class ClusterNode {
       onNews: this.#onError,
     });
     this.#host.add(this.#meta.shard);
+    this.#meta.recall();
   }
 
   /**
@@ -300,7 +308,10 @@ export class ClusterNode {
   get #sources(): ViewSources {
     const { nodeId, cluster } = this;
     const { reports } = this.#heartbeat;
-    return { nodeId, cluster, meta: this.#view, host: this.#host, router: this.#router, reports, nowMs: this.#options.clock.now().monoMs };
+    return {
+      ...{ nodeId, cluster, meta: this.#view, metaLost: this.#metaLog.lost, host: this.#host, router: this.#router, reports },
+      nowMs: this.#options.clock.now().monoMs,
+    };
   }
 
   /** The splits, merges and moves of a keyspace. @throws KF_NO_KEYSPACE. */
@@ -338,6 +349,7 @@ export class ClusterNode {
 
   /** A shard whose log is lost goes on with what can be reached of it: the rest is given up. @throws KF_NO_SHARD, KF_LOG_NOT_LOST, KF_UNAVAILABLE. */
   async acceptLoss(shard: number): Promise<void> {
+    if (shard === META_SHARD_ID) return this.#metaLog.acceptLoss();
     const record = this.keyspaceRecords().find(({ shards }) => shards.some(({ id }) => id === shard));
     if (!record) throw new KeyfleetError('KF_NO_SHARD', `the cluster has no shard ${shard}`);
     await this.#client.run({ kind: 'change-map', name: record.name, change: { kind: 'accept-loss', shard } });
@@ -384,6 +396,7 @@ export class ClusterNode {
     if (graceful) await this.#handOver.giveAll();
     this.#isStopped = true;
     this.#heartbeat.stop();
+    this.#metaLog.stop();
     this.#router.stop();
     await this.#host.stop();
     this.#source.stop();
@@ -438,6 +451,7 @@ export class ClusterNode {
       ranges: this.#ranges,
       large: this.#large,
       meta: this.#view,
+      metaLog: this.#metaLog,
     });
   }
 

@@ -29,6 +29,8 @@ export interface ClusterNodeOptions {
   readonly addresses?: NodeAddresses;
   /** Of Keyfleet, for `status`. */
   readonly release?: string;
+  /** Should the log of the meta shard be lost: goes on without the members that cannot be reached, and gives up what only they have. Default: false. */
+  readonly acceptMetaLoss?: boolean;
   /** How many replicas a shard is to have, of a new cluster. Default: 3. */
   readonly replication?: number;
   readonly timing?: Partial<ReplicaTiming>;

@@ -19,6 +19,8 @@ export interface ClusterView {
   readonly cluster: string;
   /** The node that leads the meta shard. */
   readonly metaLeader: string | undefined;
+  /** The log of the meta shard is lost, as far as this node knows; how it can go on. */
+  readonly metaLost: LostView | undefined;
   readonly replication: number;
   readonly nodes: readonly NodeView[];
   readonly keyspaces: readonly KeyspaceView[];
@@ -49,7 +51,7 @@ export interface ShardView {
   /** The id of its log, once it is known. */
   readonly log: string | undefined;
   /** Its log is lost; how it can go on. */
-  readonly lost: (LostLog & { readonly verdict: LostLogVerdict }) | undefined;
+  readonly lost: LostView | undefined;
   readonly leader: string | undefined;
   readonly epoch: number;
   /** As its leader last reported. */
@@ -74,11 +76,14 @@ export interface ShardView {
     | undefined;
 }
 
+export type LostView = LostLog & { readonly verdict: LostLogVerdict };
+
 /** What a view is made of. */
 export interface ViewSources {
   readonly nodeId: string;
   readonly cluster: string;
   readonly meta: MetaView;
+  readonly metaLost: LostView | undefined;
   readonly host: ShardHost;
   readonly router: CallRouter;
   readonly reports: ClusterReports;
@@ -87,12 +92,13 @@ export interface ViewSources {
 }
 
 export function viewOf(sources: ViewSources): ClusterView {
-  const { nodeId, cluster, meta, router, reports, nowMs } = sources;
+  const { nodeId, cluster, meta, metaLost, router, reports, nowMs } = sources;
   const { nodes, replication } = meta.cluster;
   return {
     nodeId,
     cluster,
-    metaLeader: router.leaderOf(META_SHARD_ID),
+    metaLeader: metaLost ? undefined : router.leaderOf(META_SHARD_ID),
+    metaLost,
     replication,
     nodes: nodes.map((node) => {
       const heardMs = reports.heardMs(node.id);

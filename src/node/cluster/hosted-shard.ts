@@ -79,6 +79,8 @@ export interface HostedShardOptions {
   readonly onLeaderChanged?: () => void;
   /** It has read its log to the end for the first time. */
   readonly onCaughtUp?: () => void;
+  /** Whether its log may be made when there is none, beyond what the shard itself knows. Default: yes. */
+  readonly mayMakeLog?: () => Promise<boolean>;
   readonly onWaitsFor?: (shard: number, seq: number) => void;
   /** Told of each entry that has been run with effect, inside the batch of its effects. */
   readonly onRan?: (entry: Entry<unknown>, seq: number, applied: Applied<unknown> & { readonly kind: 'applied' }) => void;
@@ -129,6 +131,7 @@ export class HostedShard {
   /** Its log was not found: it has stopped. Whether it led by a lease until then. */
   #sealed: { readonly ledByLease: boolean } | undefined;
   #isCalledLost = false;
+  #stopping: Promise<StoppedReplica> | undefined;
   #lostReport: LostLogReport | undefined;
 
   constructor(world: ShardSurroundings, options: HostedShardOptions) {
@@ -152,7 +155,23 @@ export class HostedShard {
   setLog(id: string | undefined, isLost: boolean): void {
     this.#logId = id;
     if (this.#log && !this.#sealed && id !== undefined && this.#log.id !== id) this.#foundLost(true);
-    if (isLost && !this.#isCalledLost) this.#stopForGood();
+    if (isLost) this.stopForGood().catch(this.#world.onError);
+  }
+
+  /** Where it is: what it has stored, durable or not. */
+  position(): StoppedReplica {
+    const { applied: seq = 0, hash, logGeneration = 1, status } = this.#stored() ?? {};
+    const at = hash && status !== 'faulted' ? { at: { generation: logGeneration, seq, hash: toHex(hash) } } : {};
+    return { shard: this.id, generation: this.generation, ledByLease: this.#sealed?.ledByLease ?? false, ...at };
+  }
+
+  /**
+   * Its log is lost: what this replica has is all that it will ever have of it. Fulfilled when that is durable.
+   * @throws what the storage throws.
+   */
+  stopForGood(): Promise<StoppedReplica> {
+    this.#stopping ??= this.#stopForGood();
+    return this.#stopping;
   }
 
   /** Undefined: nothing is known against its log. */
@@ -252,7 +271,8 @@ export class HostedShard {
     if (logGeneration > this.generation)
       throw new KeyfleetError('KF_UNAVAILABLE', `shard ${this.id}: this node has not heard of its log yet`);
     // An empty one in the place of one that had entries would be a beginning without what was acknowledged.
-    const create = applied === 0 && this.generation === 1 && logGeneration === 1 && this.#logId === undefined;
+    const isNew = applied === 0 && this.generation === 1 && logGeneration === 1 && this.#logId === undefined;
+    const create = isNew && ((await this.#options.mayMakeLog?.()) ?? true);
     const log = await this.#world.logs.open({ shard: this.id, generation: this.generation, create, fromSeq: applied + 1 });
     if (this.#isStopped || this.#isCalledLost) {
       await log.close();
@@ -355,12 +375,12 @@ export class HostedShard {
   }
 
   #seal(): void {
-    this.#sealed ??= { ledByLease: this.#driver?.seal(new KeyfleetError('KF_LOG_LOST', `the log of shard ${this.id} is lost`)) ?? false };
+    this.#sealed ??= { ledByLease: this.#driver?.seal() ?? false };
     const stored = this.#stored();
     // Local reads go on.
     if (this.#driver || !stored || stored.status === 'faulted') return;
     this.#serve(new LostLog(), stored);
-    (this.#driver as AnyDriver | undefined)?.seal(new KeyfleetError('KF_LOG_LOST', `the log of shard ${this.id} is lost`));
+    (this.#driver as AnyDriver | undefined)?.seal();
   }
 
   #makeSure(left: number): void {
@@ -402,24 +422,20 @@ export class HostedShard {
     this.#options.onLogLost?.();
   }
 
-  /** The meta shard says that the log is lost: what this replica has is all that it will ever have of it. */
-  #stopForGood(): void {
-    const { commits, storage, onError } = this.#world;
+  async #stopForGood(): Promise<StoppedReplica> {
+    const { commits, storage } = this.#world;
     this.#isCalledLost = true;
     this.#cancelRetry();
     this.#fetch?.stop();
     this.#fetch = undefined;
     this.#seal();
-    const state = this.#stored();
-    const { applied: seq = 0, hash, logGeneration = 1, status } = state ?? {};
-    const at = hash && status !== 'faulted' ? { at: { generation: logGeneration, seq, hash: toHex(hash) } } : {};
-    const stopped = { shard: this.id, generation: this.generation, ledByLease: this.#sealed?.ledByLease ?? false, ...at };
+    const stopped = this.position();
     // What is reported here, the news that the log is lost included, must not be forgotten by a crash.
     commits.commit();
-    storage.whenDurable(storage.committed).then(() => {
-      this.#lostReport = { shard: this.id, generation: this.generation, stopped };
-      this.#options.onLogLost?.();
-    }, onError);
+    await storage.whenDurable(storage.committed);
+    this.#lostReport = { shard: this.id, generation: this.generation, stopped };
+    this.#options.onLogLost?.();
+    return stopped;
   }
 
   /** Takes the data from another node, and goes on from there. */

@@ -1,40 +1,62 @@
 import { isKeyfleetError } from '../../base/errors.ts';
+import type { ShardLogs } from '../../log/shard-logs.ts';
+import { META_SHARD_ID } from '../../shard/meta/meta-records.ts';
 import { ANYONE, type Transport } from '../../transport/transport.ts';
 import { requestWhole } from './large-answers.ts';
 import type { MetaView } from './meta-view.ts';
 import { MEMBERS } from './node-messages.ts';
 import { decodeJson } from './reports.ts';
 
-const TIMEOUT_MS = 5_000;
+const ASK_MS = 5_000;
 
-/** The other nodes of a cluster; a new one, which knows nobody, asks whoever hears it. */
+export interface KnownMembersOptions {
+  readonly self: string;
+  readonly transport: Transport;
+  readonly logs: ShardLogs;
+  readonly meta: () => MetaView;
+  readonly onError: (error: Error) => void;
+}
+
+/** Who else is in the cluster, as far as this node knows or somebody tells it. */
 export class KnownMembers {
-  readonly #transport: Transport;
-  readonly #meta: () => MetaView;
-  readonly #onError: (error: Error) => void;
-  /** Those that somebody has named, before this node knows them itself. */
+  readonly #options: KnownMembersOptions;
+  /** Those whom somebody has named, before this node knows them itself. */
   #found: readonly string[] = [];
 
-  constructor(transport: Transport, meta: () => MetaView, onError: (error: Error) => void) {
-    this.#transport = transport;
-    this.#meta = meta;
-    this.#onError = onError;
+  constructor(options: KnownMembersOptions) {
+    this.#options = options;
   }
 
+  /** The other nodes; a new one, which knows nobody, asks whoever hears it. */
   others(): readonly string[] {
-    const known = this.#meta().cluster.nodes.flatMap(({ id, status }) => (status === 'left' ? [] : [id]));
+    const { self, meta } = this.#options;
+    const known = meta().cluster.nodes.flatMap(({ id, status }) => (status === 'left' ? [] : [id]));
     if (known.length === 0) this.#ask();
-    return [...known, ...this.#found].filter((id) => id !== this.#transport.self);
+    return [...known, ...this.#found].filter((id) => id !== self);
+  }
+
+  /**
+   * There is no log of the meta shard, and nobody who answers knows a cluster that has lost it: this node, which has nothing, may begin one.
+   * @throws KF_UNAVAILABLE, KF_NODE_SILENT when that cannot be known now.
+   */
+  async mayBegin(): Promise<boolean> {
+    if ((await this.#options.logs.generations(META_SHARD_ID)).length > 0) return false;
+    try {
+      await this.#askAnyone();
+    } catch (error) {
+      if (!isKeyfleetError(error) || error.code !== 'KF_NODE_UNREACHABLE') throw error;
+    }
+    return this.#found.every((id) => id === this.#options.self);
   }
 
   #ask(): void {
-    requestWhole(this.#transport, ANYONE, MEMBERS, new Uint8Array(0), TIMEOUT_MS)
-      .then((answer) => {
-        this.#found = decodeJson<string[]>(answer);
-      })
-      .catch((error: unknown) => {
-        if (!isKeyfleetError(error)) throw error;
-        this.#onError(error);
-      });
+    this.#askAnyone().catch((error: unknown) => {
+      if (!isKeyfleetError(error)) throw error;
+      this.#options.onError(error);
+    });
+  }
+
+  async #askAnyone(): Promise<void> {
+    this.#found = decodeJson<string[]>(await requestWhole(this.#options.transport, ANYONE, MEMBERS, new Uint8Array(0), ASK_MS));
   }
 }

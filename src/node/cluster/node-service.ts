@@ -6,6 +6,7 @@ import type { CallServer } from './call-server.ts';
 import { CALLS } from './forwarder.ts';
 import { HEARTBEAT, type Heartbeat } from './heartbeat.ts';
 import type { LargeAnswers } from './large-answers.ts';
+import { META_LOG, type MetaLogRecovery } from './meta-log-recovery.ts';
 import type { MetaView } from './meta-view.ts';
 import {
   CLAIM,
@@ -33,12 +34,13 @@ export interface NodeServiceParts {
   readonly ranges: RangeSource;
   readonly large: LargeAnswers;
   readonly meta: MetaView;
+  readonly metaLog: MetaLogRecovery;
 }
 
 const NOTHING: Bytes = new Uint8Array(0);
 
 /** Answers the requests of other nodes, each by the part that it is for. */
-export function nodeService({ nodeId, calls, host, heartbeat, source, ranges, large, meta }: NodeServiceParts): Handler {
+export function nodeService({ nodeId, calls, host, heartbeat, source, ranges, large, meta, metaLog }: NodeServiceParts): Handler {
   return async ({ from, method, payload }) => {
     switch (method) {
       case CALLS:
@@ -64,6 +66,8 @@ export function nodeService({ nodeId, calls, host, heartbeat, source, ranges, la
         return NOTHING;
       case PING:
         return NOTHING;
+      case META_LOG:
+        return large.wrap(await metaLog.heard(payload));
       case MEMBERS:
         return large.wrap(encodeJson(meta.cluster.nodes.filter(({ status }) => status !== 'left').map(({ id }) => id)));
       default: {
