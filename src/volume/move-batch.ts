@@ -183,7 +183,10 @@ export class BatchMoves {
     const isComplete = places.length > 0 && places.every((number) => held.includes(number));
     const volumes = isComplete ? places : held;
     const version = arrived === undefined ? current.version : Math.max(current.version, movedVersion(copied.version));
-    const outdated = held.filter((number) => !volumes.includes(number)).map((volume) => ({ volume, key, version: current.version }));
+    // The copy that has just arrived is among them when the value was to go elsewhere meanwhile.
+    const outdated = held
+      .filter((number) => !volumes.includes(number))
+      .map((volume) => ({ volume, key, version: volume === arrived ? version : current.version }));
     this.#master.ledger.refer(current, { ...current, volumes, version });
     return { isComplete, outdated };
   }

@@ -10,7 +10,7 @@ beforeEach(async () => {
   fleet = new Fleet();
   for (let index = 0; index < 2; index++) await fleet.addVolume();
   await fleet.start();
-  await Promise.all(names(COUNT).map((key) => fleet.put(key, `value of ${key}`)));
+  await fleet.putAll(names(COUNT), (key) => `value of ${key}`);
 });
 afterEach(() => fleet.close());
 
@@ -63,7 +63,7 @@ describe.each(['suspected', 'copied', 'referred', 'cleared'] as const)('a master
     const { reached, onStep } = frozenAt(step, 1);
     await fleet.start({ moves: { concurrency: 1, bytesPerSecond: undefined, onStep } });
     await reached;
-    await Promise.all(names(COUNT).map((key) => fleet.put(key, `newer ${key}`)));
+    await fleet.putAll(names(COUNT), (key) => `newer ${key}`);
     expect((await fleet.delete('key 5')).status).toBe(200);
     fleet.storage = fleet.storage.crash();
     await fleet.start();
@@ -71,6 +71,25 @@ describe.each(['suspected', 'copied', 'referred', 'cleared'] as const)('a master
     for (const key of names(COUNT)) expect(await fleet.get(key)).toBe(key === 'key 5' ? 404 : `newer ${key}`);
     const files = await Promise.all([0, 1, 2].map((index) => fleet.filesOn(index)));
     expect(files.reduce((sum, count) => sum + count)).toBe(COUNT - 1);
+  });
+});
+
+describe('a volume that is to go again', () => {
+  test.each(['suspected', 'copied', 'referred'] as const)('when a batch for it is %s keeps no copy', async (step) => {
+    await fleet.stopMaster();
+    await fleet.addVolume();
+    let drained = false;
+    const onStep = async (done: MoveStep): Promise<void> => {
+      if (done !== step || drained) return;
+      drained = true;
+      expect((await fleet.admin('volumes/drain', { volume: '3' })).status).toBe(200);
+    };
+    await fleet.start({ moves: { concurrency: 1, bytesPerSecond: undefined, onStep } });
+    await fleet.master!.mover.settled();
+    expect(drained).toBe(true);
+    await expectAll();
+    const files = await Promise.all([0, 1, 2].map((index) => fleet.filesOn(index)));
+    expect([files[0]! + files[1]!, files[2]]).toEqual([COUNT, 0]);
   });
 });
 

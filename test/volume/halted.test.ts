@@ -77,7 +77,7 @@ describe('what a pass brings to its end', () => {
     await fleet.addVolume();
     await fleet.start();
     const keys = names(300);
-    await Promise.all(keys.map((key) => fleet.put(key, 'one')));
+    await fleet.putAll(keys, () => 'one');
     const { master, mover } = fleet.master!;
     for (const key of keys) {
       const metakey = master.metakeys.get(Buffer.from(key))!;
@@ -93,7 +93,7 @@ describe('what a pass brings to its end', () => {
     for (let index = 0; index < 2; index++) await fleet.addVolume();
     await fleet.start({ replicas: 2 });
     const keys = names(300);
-    await Promise.all(keys.map((key) => fleet.put(key, 'one')));
+    await fleet.putAll(keys, () => 'one');
     await fleet.stopMaster();
     const asked = vi.spyOn(VolumeClient.prototype, 'batchDelete');
     await fleet.start({ replicas: 1 });
