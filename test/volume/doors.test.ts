@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { writeVolumeList } from '../../src/volume/volume-config.ts';
 import { startVolumeServer } from '../../src/volume/volume-server.ts';
-import { Fleet } from './fleet.ts';
+import { eventually, Fleet } from './fleet.ts';
 
 let fleet: Fleet;
 beforeEach(async () => {
@@ -123,17 +123,22 @@ describe('bodies and connections', () => {
     const { port } = fleet.master!;
     const chunked = { 'transfer-encoding': 'chunked' };
     expect((await raw(port, { method: 'PUT', path: '/set/k', headers: chunked, body: 'whole' })).status).toBe(200);
+    const { master, mover } = fleet.master!;
+    const written = async (): Promise<number> =>
+      (await Promise.all(fleet.dirs.map((dir) => readdir(join(dir, 'tmp'), { recursive: true })))).flat().filter((name) => name.length > 2)
+        .length;
     for (const head of ['Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'Content-Length: 9000000\r\n\r\nhalf']) {
       const socket = connect(port, '127.0.0.1');
       socket.on('error', () => {});
       socket.write(`PUT /set/k HTTP/1.1\r\nHost: 127.0.0.1\r\n${head}`);
-      await new Promise((resolve) => setTimeout(resolve, 150));
+      await eventually(async () => (await written()) === 2, 30_000);
       socket.destroy();
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      await eventually(async () => (await written()) === 0 && !master.hasUnfinished, 30_000);
     }
+    await eventually(async () => mover.progress.keysFailed === 0, 30_000);
     expect(await fleet.get('k')).toBe('whole');
-    expect([await fleet.filesOn(0), await fleet.filesOn(1), fleet.master!.mover.progress.keysFailed]).toEqual([1, 1, 0]);
-  });
+    expect([await fleet.filesOn(0), await fleet.filesOn(1)]).toEqual([1, 1]);
+  }, 60_000);
 
   test('a volume that dies in the middle of a value cuts the answer short, visibly', async () => {
     await fleet.start();

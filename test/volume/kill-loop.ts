@@ -22,7 +22,14 @@ type Possible = readonly (string | undefined)[];
  * Four volumes and a master under writers with exact expectations, while volumes are drained and taken back and processes are killed.
  * Everything read must be possible; at the end every key is read, and the files of all volumes are counted.
  */
-export async function killLoop(options: { readonly seed: number; readonly seconds: number; readonly keys: number }): Promise<KillReport> {
+export async function killLoop(options: {
+  readonly seed: number;
+  readonly keys: number;
+  /** At most so long. */
+  readonly seconds: number;
+  /** Not longer than until so much has happened. */
+  readonly enough?: { readonly kills: number; readonly answered: number; readonly moves: number };
+}): Promise<KillReport> {
   const prng = new Prng(options.seed);
   const dir = await mkdtemp(join(tmpdir(), 'keyfleet-kill-'));
   const { volumes, master, url, addresses } = await makeFleet(dir, 4);
@@ -94,7 +101,9 @@ export async function killLoop(options: { readonly seed: number; readonly second
       ),
     );
     const untilMs = Date.now() + options.seconds * 1_000;
-    while (Date.now() < untilMs) {
+    const { kills = Infinity, answered = Infinity, moves = Infinity } = options.enough ?? {};
+    const isEnough = (): boolean => counts.kills >= kills && counts.answered >= answered && counts.moves >= moves;
+    while (Date.now() < untilMs && !isEnough()) {
       const drained = prng.pick(addresses);
       const moved = await request('/admin/volumes/drain', { method: 'POST', body: JSON.stringify({ volume: drained }) });
       if (moved?.ok) counts.moves++;

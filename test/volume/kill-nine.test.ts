@@ -9,10 +9,10 @@ afterAll(() => console.log(`volumes kill -9: seed ${seed}`));
 
 describe('killing masters and volumes while values move', () => {
   test('loses no answered write and brings back no answered delete', async () => {
-    const report = await killLoop({ seed, seconds: 20, keys: 60 });
+    const report = await killLoop({ seed, seconds: 90, keys: 60, enough: { kills: 10, answered: 150, moves: 3 } });
     expect(report.wrong).toEqual([]);
-    expect(report.kills).toBeGreaterThan(3);
-    expect(report.answered).toBeGreaterThan(50);
-    expect(report.moves).toBeGreaterThan(0);
-  }, 120_000);
+    expect(report.kills).toBeGreaterThanOrEqual(10);
+    expect(report.answered).toBeGreaterThanOrEqual(150);
+    expect(report.moves).toBeGreaterThanOrEqual(3);
+  }, 240_000);
 });
