@@ -143,6 +143,18 @@ describe('a snapshot', () => {
     expect(dump(to)).toEqual(before);
   });
 
+  test('is not given while the giver does not know of which keyspace the shard is: its sessions would be missing', () => {
+    const { clock } = testClock();
+    const storage = new MemoryStorage();
+    fill(storage, 'giver', 3);
+    let keyspaceId: number | undefined;
+    const commits = new GroupCommit(storage, clock.atTurnEnd);
+    const source = new SnapshotSource({ storage, commits, clock, keyspaceIdOf: () => keyspaceId });
+    expect(source.answer('taker', { shard: SHARD, transfer: 1, index: 0 })).toBeUndefined();
+    keyspaceId = 0;
+    expect(source.answer('taker', { shard: SHARD, transfer: 1, index: 0 })).toMatchObject({ shard: SHARD, index: 0 });
+  });
+
   test('of no later entry than its taker has is left alone, and the next peer is asked', () => {
     const { clock, pass } = testClock();
     const stores = { behind: new MemoryStorage(), ahead: new MemoryStorage(), taker: new MemoryStorage() };

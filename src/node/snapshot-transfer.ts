@@ -50,7 +50,7 @@ export class SnapshotSource {
   readonly #storage: Storage;
   readonly #commits: GroupCommit;
   readonly #clock: NodeClock;
-  readonly #keyspaceIdOf: (shard: number) => number;
+  readonly #keyspaceIdOf: (shard: number) => number | undefined;
   readonly #chunkBytes: number;
   /** By asker and shard. */
   readonly #sendings = new Map<string, Sending>();
@@ -59,7 +59,8 @@ export class SnapshotSource {
     readonly storage: Storage;
     readonly commits: GroupCommit;
     readonly clock: NodeClock;
-    readonly keyspaceIdOf: (shard: number) => number;
+    /** Undefined while this node does not know what a shard is a part of: then it can give no sessions, and gives nothing. */
+    readonly keyspaceIdOf: (shard: number) => number | undefined;
     /** How much goes into one chunk. Default: 256 KiB. */
     readonly chunkBytes?: number;
   }) {
@@ -81,13 +82,14 @@ export class SnapshotSource {
       if (index === known.last.index + 1) known.last = this.#next(known.reader, request);
       return index === known.last.index ? known.last : undefined;
     }
-    if (index !== 0) return undefined;
+    const keyspaceId = this.#keyspaceIdOf(shard);
+    if (index !== 0 || keyspaceId === undefined) return undefined;
     known?.snapshot.release();
     this.#sendings.delete(name);
     this.#commits.commit();
     const snapshot = this.#storage.snapshot();
     try {
-      const reader = new SnapshotReader(snapshot, shard, this.#keyspaceIdOf(shard), this.#chunkBytes);
+      const reader = new SnapshotReader(snapshot, shard, keyspaceId, this.#chunkBytes);
       const last = { ...this.#next(reader, request), state: encodeShardState(reader.state) };
       this.#sendings.set(name, { transfer, reader, snapshot, last, usedMs: this.#clock.now().monoMs });
       return last;

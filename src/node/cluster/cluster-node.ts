@@ -158,7 +158,7 @@ export class ClusterNode {
       storage,
       commits: this.#commits,
       clock,
-      keyspaceIdOf: (shard) => this.#host.get(shard)?.keyspace.id ?? 0,
+      keyspaceIdOf: (shard) => this.#host.get(shard)?.keyspace.id,
     });
     this.#ranges = new RangeSource(storage, this.#commits, clock);
     const { heartbeatMs: everyMs = 500, downAfterMs = 5_000 } = options;
