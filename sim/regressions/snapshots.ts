@@ -22,6 +22,8 @@ export const snapshotScenarios: readonly Scenario[] = [
       await count(stage, leader, KEY, 3);
       const had = stage.stateOf(leader, SHARD)!.applied;
       stage.machine(leader).setDiskFull(true);
+      // It knows of its entry only what it reads.
+      stage.world.faults.order('append-answer-lost', `${leader} ${SHARD}.1`);
       const told = stage.add(leader, KEY);
       const log = stage.cluster.logs.get(SHARD, 1)!;
       await stage.until('the log has forgotten the entry', () => log.truncatedUpto > had);

@@ -120,9 +120,8 @@ export class Stage {
 
   /** Adds 1 to a counter, at a node. The answer, when it comes: the sum, or a code. */
   add(name: string, key: string): { readonly answer: string | undefined } {
-    return this.#ask(name, (process, sink) =>
-      process.submit({ kind: 'command', key: utf8(key), command: { kind: 'add', amount: 1 } }, sink),
-    );
+    const command = { kind: 'command', key: utf8(key), command: { kind: 'add', amount: 1 } } as const;
+    return this.#ask(name, (process, sink) => process.submit(command, sink));
   }
 
   /** Adds 1, and waits for the answer. @throws when it is none. */

@@ -302,7 +302,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
       if (!next) break;
       this.#run(next.entry, seq, next.bytes, next, now);
     }
-    if (this.#pipeline.proposals.some((one) => one.fate === 'appended')) this.#read();
+    // While the storage takes nothing there is nothing to read for.
+    if (!this.#stalled && this.#pipeline.proposals.some((one) => one.fate === 'appended')) this.#read();
   }
 
   #run(entry: Entry<Command>, seq: number, bytes: Bytes, own: Proposal<Command> | undefined, now: Instant): void {
