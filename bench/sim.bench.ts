@@ -15,6 +15,8 @@ const { values: flags } = parseArgs({
 const seeds = Number(flags.seeds ?? (flags.large ? 60 : 2));
 const seconds = Number(flags.seconds ?? (flags.large ? 60 : 5));
 let checksum = 0;
+// As `npm run sim` does with many seeds.
+Error.stackTraceLimit = 0;
 
 async function measure(name: string, run: (seed: number) => Promise<SimulationResult>): Promise<void> {
   await run(1);

@@ -77,8 +77,15 @@ export class SimClient {
     const settle = (action: () => void): void => {
       if (isSettled) return;
       isSettled = true;
+      timeout.action = undefined;
       action();
     };
+    const timeout = scheduler.after(request.kind === 'query' ? queryTimeoutMs : commandTimeoutMs, 'client-timeout', () =>
+      settle(() => {
+        this.#leader = scheduler.chance.pick(nodeNames);
+        this.#lost(assignment, id);
+      }),
+    );
     const sink: ReplySink<string> = {
       settled: (_token, text) =>
         settle(() => {
@@ -97,12 +104,6 @@ export class SimClient {
     } else {
       port.command(this.#name, target, commandOf(assignment, id), id !== undefined, sink);
     }
-    scheduler.after(request.kind === 'query' ? queryTimeoutMs : commandTimeoutMs, 'client-timeout', () =>
-      settle(() => {
-        this.#leader = scheduler.chance.pick(nodeNames);
-        this.#lost(assignment, id);
-      }),
-    );
   }
 
   /** An answered request needs no session any more. It may all the same arrive once more: then it must get the same answer, or none. */
@@ -186,15 +187,16 @@ export class SimReader {
     const settle = (text: string | undefined): void => {
       if (isSettled) return;
       isSettled = true;
+      timeout.action = undefined;
       this.#open--;
       if (text === undefined) assignment.dropped();
       else assignment.answered(text);
     };
+    const timeout = scheduler.after(queryTimeoutMs, 'client-timeout', () => settle(undefined));
     port.query(this.#name, target, assignment.request, chance.below(2) === 0 ? 'barrier' : 'lease', {
       settled: (_token, text) => settle(text),
       failed: () => settle(undefined),
     });
-    scheduler.after(queryTimeoutMs, 'client-timeout', () => settle(undefined));
   }
 }
 

@@ -3,7 +3,7 @@ import type { NodeClock } from '../src/node/node-clock.ts';
 import type { Instant } from '../src/shard/replica/host.ts';
 import { MemoryStorage } from '../src/storage/memory.ts';
 import type { Faults } from './faults.ts';
-import type { Scheduler } from './scheduler.ts';
+import type { Scheduler, SimEvent } from './scheduler.ts';
 
 // A machine with a clock, a disk and at most one process, which stands still, dies and comes back. What the process does, it does in steps: one for
 // each thing that reaches it. A step takes no time, unless a pause falls into it: then everything that the step has not yet done comes that much later,
@@ -84,9 +84,9 @@ export class SimMachine<Process> {
     if (!this.#process) this.#process = this.#world.boot(this);
   }
 
-  /** Something has reached the machine: the process, if there is one, deals with it when it runs. */
+  /** Something has just reached the machine, by an event of the world: the process, if there is one, deals with it in a step, or when it runs again. */
   receive(label: string, action: () => void): void {
-    this.later(label, 0, action);
+    if (this.#process) this.#step(label, action);
   }
 
   /** Counts the processes that it has had. */
@@ -95,8 +95,8 @@ export class SimMachine<Process> {
   }
 
   /** Calls `action` in a step of its own after `delayMs` of the world's time, in the process of that life or never. */
-  later(label: string, delayMs: number, action: () => void, life = this.#life): void {
-    this.#world.scheduler.after(delayMs + this.#lag, label, () => {
+  later(label: string, delayMs: number, action: () => void, life = this.#life): SimEvent {
+    return this.#world.scheduler.after(delayMs + this.#lag, label, () => {
       if (this.#life === life && this.#process) this.#step(label, action);
     });
   }
@@ -187,14 +187,17 @@ export class SimMachine<Process> {
       },
       after: (ms, callback) => {
         let isOff = false;
-        this.later('timer', ms / this.clockRate, () => {
+        const event = this.later('timer', ms / this.clockRate, () => {
           if (!isOff) callback();
         });
         return () => {
           isOff = true;
+          event.action = undefined;
         };
       },
-      atTurnEnd: (callback) => this.later('turn-end', 0, callback),
+      atTurnEnd: (callback) => {
+        this.later('turn-end', 0, callback);
+      },
     };
   }
 

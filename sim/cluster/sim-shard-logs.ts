@@ -108,7 +108,7 @@ export class SimShardLogs implements ShardLogs {
     const { scheduler, faults, machine } = this.#options;
     const delayMs = (): number => 0.5 + scheduler.chance.unit() * 5 + (faults.strikes('slow-log', 20) ? scheduler.chance.below(1_500) : 0);
     return new Promise((resolve, reject) => {
-      const tell = (action: () => void): void => machine.later(label, delayMs(), action, this.#life);
+      const tell = (action: () => void): void => void machine.later(label, delayMs(), action, this.#life);
       const unreachable = (): void => reject(new KeyfleetError('KF_UNAVAILABLE', 'the log cannot be reached', { retryable: true }));
       if (machine.logIsCutOff) {
         tell(unreachable);

@@ -62,7 +62,7 @@ export class SimTransport implements Transport {
         });
       const cancel = this.#machine.clock.after(timeoutMs, () => fail(silent(to, timeoutMs)));
       const { self } = this;
-      const nobody = (): void => this.#machine.later('nobody', this.#network.delayMs(), () => fail(unreachable(to)));
+      const nobody = (): void => void this.#machine.later('nobody', this.#network.delayMs(), () => fail(unreachable(to)));
       this.#network.send(
         self,
         to,

@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import type { Hunt } from '../simulation.ts';
 import { bundleWithEdits } from './bundle.ts';
-import { MUTANTS } from './mutants.ts';
+import { CLUSTER_MUTANTS, MUTANTS, optionsOf } from './mutants.ts';
 
 // npm run sim -- --mutants [--first SEED] [--seeds N] [--only TEXT]: how many seeds it takes to find each seeded bug.
 
@@ -13,7 +14,6 @@ const { values: flags } = parseArgs({
     mutants: { type: 'boolean' },
     first: { type: 'string', default: '1' },
     seeds: { type: 'string', default: '200' },
-    seconds: { type: 'string', default: '30' },
     hunt: { type: 'string' },
     only: { type: 'string', default: '' },
   },
@@ -26,9 +26,9 @@ interface Report {
 }
 
 /** What the simulator says of the bundle. It fails when it finds something, and says so all the same. */
-function run(bundle: string, hunt: string): Promise<Report> {
-  const { first, seeds, seconds } = flags;
-  const options = ['--json', '--first', first, '--seeds', seeds, '--seconds', seconds, '--hunt', hunt];
+function run(bundle: string, hunt: Hunt | 'cluster'): Promise<Report> {
+  const { first, seeds } = flags;
+  const options = ['--json', '--first', first, '--seeds', seeds, ...optionsOf({ hunt })];
   return new Promise((resolve) => {
     execFile(process.execPath, [bundle, ...options], (_error, stdout, stderr) => {
       const last = /^seed (\d+) at commit .* FAILED:? (.*)$/m.exec(stderr);
@@ -46,11 +46,11 @@ function run(bundle: string, hunt: string): Promise<Report> {
 const scratch = mkdtempSync(join(dirname(fileURLToPath(import.meta.url)), 'mutants-'));
 let missed = 0;
 try {
-  for (const [index, mutant] of MUTANTS.entries()) {
+  for (const [index, mutant] of [...MUTANTS, ...CLUSTER_MUTANTS].entries()) {
     if (!mutant.name.includes(flags.only)) continue;
     const bundle = join(scratch, `${index}.mjs`);
     await bundleWithEdits({ ...mutant, entry: 'sim/main.ts', outfile: bundle });
-    const { seeds, failed } = await run(bundle, flags.hunt ?? mutant.hunt);
+    const { seeds, failed } = await run(bundle, (flags.hunt as Hunt | undefined) ?? mutant.hunt);
     if (!failed) missed++;
     const [firstLine] = (failed?.failure ?? '').split('\n');
     console.log(

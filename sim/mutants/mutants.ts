@@ -15,12 +15,19 @@ export interface Mutant {
   /** What goes wrong. */
   readonly why: string;
   readonly edits: readonly Edit[];
-  /** Which runs are after bugs of its kind. */
-  readonly hunt: Hunt;
+  /** Which runs are after bugs of its kind; `cluster`: those of a whole one. */
+  readonly hunt: Hunt | 'cluster';
   /** Where to begin: near a seed that finds it, so that the test is quick. */
   readonly firstSeed: number;
   /** It is found in so many seeds from there on. */
   readonly withinSeeds: number;
+  /** How it is told, if that matters. */
+  readonly foundAs?: RegExp;
+}
+
+/** What the simulator is told to run a mutant. */
+export function optionsOf({ hunt }: Pick<Mutant, 'hunt'>): readonly string[] {
+  return hunt === 'cluster' ? ['--cluster', '--seconds', '20'] : ['--hunt', hunt, '--seconds', '30'];
 }
 
 const LEADERSHIP = 'src/shard/leadership.ts';
@@ -298,6 +305,104 @@ export const MUTANTS: readonly Mutant[] = [
     ],
     hunt: 'disasters',
     firstSeed: 6,
+    withinSeeds: 60,
+  },
+  {
+    name: 'a follower leaves commands out',
+    why: 'it has run the same entries as the others, and does not have what they have: comparing digests shows it',
+    edits: [
+      {
+        file: REPLICA,
+        find: 'applied = this.#machine.applyEntry(entry, seq, bytes);',
+        replace:
+          'const left = !own && seq % 20 === 0 && entry.commands.every((one) => one.kind === "command");\n' +
+          '      applied = this.#machine.applyEntry(left ? { ...entry, commands: [] } : entry, seq, bytes);',
+      },
+    ],
+    hunt: 'nothing',
+    firstSeed: 2,
+    withinSeeds: 60,
+    foundAs: /most replicas have something else than this one/,
+  },
+];
+
+/** Bugs of splits, merges and moves, which need a whole cluster. */
+export const CLUSTER_MUTANTS: readonly Mutant[] = [
+  {
+    name: 'sessions not moved with a split',
+    why: 'the child runs again what its parent had run',
+    edits: [
+      {
+        file: 'src/shard/shard-machine.ts',
+        find: 'this.#sessions = new Sessions({ storage, keyspaceId,',
+        replace: 'this.#sessions = new Sessions({ storage, keyspaceId: keyspaceId + (state.phase === "born" ? 1_000 : 0),',
+      },
+    ],
+    hunt: 'cluster',
+    firstSeed: 2,
+    withinSeeds: 60,
+  },
+  {
+    name: 'a merge loses the sessions of its right shard',
+    why: 'the left one runs again what the right one had run',
+    edits: [
+      {
+        file: 'src/shard/shard-control.ts',
+        find: '  state.nowMs = Math.max(state.nowMs, right.nowMs);\n',
+        replace:
+          '  state.nowMs = Math.max(state.nowMs, right.nowMs);\n' +
+          '  for (const { key } of [1, 2, 3, 4, 5].flatMap((one) => [...storage.scan(sessionRange(one, right.range))])) storage.delete(key);\n',
+      },
+      {
+        file: 'src/shard/shard-control.ts',
+        find: "import { stateKey } from './key-layout.ts';",
+        replace: "import { sessionRange, stateKey } from './key-layout.ts';",
+      },
+    ],
+    hunt: 'cluster',
+    firstSeed: 41,
+    withinSeeds: 60,
+  },
+  {
+    name: 'a parent goes on behind the cut',
+    why: "what it runs for keys of its child is nobody's",
+    edits: [
+      {
+        file: 'src/shard/shard-machine.ts',
+        find: "this.#to = status === 'serving' ? range.to : range.from;",
+        replace: "this.#to = status === 'serving' ? Math.max(range.to, this.#to ?? 0) : range.from;",
+      },
+    ],
+    hunt: 'cluster',
+    firstSeed: 2,
+    withinSeeds: 60,
+  },
+  {
+    name: 'a move is done before its node has caught up',
+    why: 'the node that had the data gives them away, and who is to have them does not yet',
+    edits: [
+      {
+        file: 'src/shard/meta/workflow-step.ts',
+        find: 'return report?.joins === op && report.isCaughtUp;',
+        replace: 'return report !== undefined || sight.isLive(node);',
+      },
+    ],
+    hunt: 'cluster',
+    firstSeed: 18,
+    withinSeeds: 60,
+  },
+  {
+    name: 'what moved away is removed with what is here',
+    why: 'a shard came back under another number, and its records go',
+    edits: [
+      {
+        file: 'src/node/cluster/removed-shards.ts',
+        find: 'for (const { from, to } of without(range, sameTable)) {',
+        replace: 'for (const { from, to } of sameTable.length < 0 ? [] : [range]) {',
+      },
+    ],
+    hunt: 'cluster',
+    firstSeed: 5,
     withinSeeds: 60,
   },
 ];
