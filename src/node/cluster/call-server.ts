@@ -50,11 +50,17 @@ export class CallServer {
       const leader = isKeyfleetError(error) && error.code === 'KF_NOT_LEADER' ? this.#router.leaderOf(shard) : undefined;
       tell({ kind: 'failed', error, leader: leader ?? '' });
     };
+    const { kind, key, request, read, ack, minSeq } = call;
     const options = {
-      ...call,
+      kind,
       keyspace,
+      key,
       position,
       body,
+      request,
+      read,
+      ack,
+      minSeq,
       sink: {
         settled: (_: number, reply: unknown) => tell({ kind: 'done', reply: replyCodec.encode(reply) }),
         failed: (_: number, error: Error) => fail(error),
