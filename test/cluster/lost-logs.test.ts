@@ -4,6 +4,7 @@ import type { KeyfleetError } from '../../src/base/errors.ts';
 import type { ClusterNode } from '../../src/node/cluster/cluster-node.ts';
 import type { ClusterNodeOptions } from '../../src/node/cluster/cluster-options.ts';
 import { add, type Counters, InProcessCluster, read, waitFor } from './in-process-cluster.ts';
+import { LateLogs } from './late-logs.ts';
 
 const KEYS = 40;
 
@@ -91,6 +92,28 @@ describe('a shard whose log is lost', () => {
       shards().every(({ durable, applied }) => Object.keys(durable).length === 3 && Object.values(durable).every((seq) => seq === applied)),
     );
     expect(shards().every(({ id }) => !cluster.logs.has(id, 1) && !cluster.logs.has(id, 2))).toBe(true);
+  });
+
+  test('tells nobody that its log is lost whose request was not sent yet: it is served when the next one has begun', async () => {
+    cluster = new InProcessCluster();
+    counters = new Map();
+    const late = new LateLogs(cluster.logs);
+    await start('a', { logs: late });
+    await add(counters.get('a')!, 'key 0');
+    // More than go on their way at a time.
+    late.lateMs = 300;
+    for (const { id } of shards()) await cluster.logs.delete(id, 1);
+    const told: Promise<string>[] = [];
+    for (let i = 0; i < 100; i++) {
+      told.push(
+        add(counters.get('a')!, `key ${i}`).then(
+          () => 'done',
+          (error: KeyfleetError) => error.code,
+        ),
+      );
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect((await Promise.all(told)).filter((one) => one !== 'done' && one !== 'KF_OUTCOME_UNKNOWN')).toEqual([]);
   });
 
   test('does not wait for who is away when its leader found the loss while its lease ran', async () => {
