@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { jetstreamManager } from '@nats-io/jetstream';
 import { Prng } from '../../src/base/prng.ts';
 import { showDuration } from '../../src/base/units.ts';
 import { findNatsServer } from '../../src/nats/find-server.ts';
@@ -217,6 +218,19 @@ function faultsOf(cluster: ClusterProcesses, chance: Prng, smallDir: string | un
         await nats.ready();
       },
     },
+    {
+      name: 'a stream is deleted',
+      weight: 1,
+      run: async () => {
+        const connection = await nats.connect();
+        const manager = await jetstreamManager(connection);
+        const names: string[] = [];
+        for await (const name of manager.streams.names()) names.push(name);
+        if (names.length > 0) await manager.streams.delete(names[chance.below(names.length)]!);
+        await connection.close();
+      },
+    },
+    { name: 'all nats-servers lose all that they have', weight: 1, run: () => nats.wipe([0, 1, 2]) },
     { name: 'a shard is split', weight: 2, run: async () => keyfleet('split', await shard(), '--keyspace', 'ledger') },
     { name: 'two shards are merged', weight: 2, run: async () => keyfleet('merge', await shard(), '--keyspace', 'ledger') },
     {
