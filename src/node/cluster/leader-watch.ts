@@ -64,9 +64,9 @@ export class LeaderWatch {
   }
 }
 
-/** Somebody leads it as far as this node can know, or nobody is to. */
+/** Somebody leads it as far as this node can know, or nobody is to. A node that is brought a shard knows nothing of it yet. */
 function isWell({ driver }: HostedShard, patienceMs: number): boolean {
-  if (!driver) return false;
+  if (!driver) return true;
   const beliefs = driver.beliefs();
   return (beliefs.status !== 'serving' && beliefs.status !== 'frozen') || isLed(beliefs, patienceMs);
 }
