@@ -47,6 +47,11 @@ export class ByteWriter {
     return this.u32(bytes.length).bytes(bytes);
   }
 
+  /** Begins anew. */
+  clear(): void {
+    this.#at = 0;
+  }
+
   /** All of it, in bytes of their own. */
   finish(): Uint8Array {
     return this.#out.slice(0, this.#at);

@@ -22,6 +22,7 @@ import type { CallOptions } from './call.ts';
 import type { CallKind } from './call-wire.ts';
 import { type BackupSurroundings, ClusterBackup } from './cluster-backup.ts';
 import type { ShardKeyspace } from './hosted-shard.ts';
+import type { WatchedPlace } from './key-watches.ts';
 import type { LookAnswer, LookRequest } from './look.ts';
 import type { CallRouter } from './router.ts';
 
@@ -48,7 +49,7 @@ export interface KeyspaceSurroundings {
   readonly shardStats: () => readonly ShardStats[];
   readonly clearTable: () => Promise<number>;
   readonly listen: (listener: (key: Bytes | undefined) => void) => () => void;
-  readonly watch: (keys: readonly Bytes[], listener: () => void) => () => void;
+  readonly watch: (keys: readonly Bytes[], place: (key: Bytes) => WatchedPlace, listener: () => void) => Promise<() => void>;
   readonly backups: BackupSurroundings;
   /** Told of each query that was answered to a client of this node. */
   readonly onAnswer?: ((key: Bytes, query: never, answer: unknown) => void) | undefined;
@@ -164,8 +165,14 @@ export class ClusterKeyspace<Value, Command, Reply, Query, Answer> implements Ke
     return this.#world.listen(listener);
   }
 
-  watch(keys: readonly Bytes[], listener: () => void): () => void {
-    return this.#world.watch(keys, listener);
+  watch(keys: readonly Bytes[], listener: () => void): Promise<() => void> {
+    const place = (key: Bytes): WatchedPlace => {
+      const { router } = this.#world;
+      const shard = router.shardAt(this.#keyspace, this.scheme.position(key));
+      if (shard === undefined) return { leader: undefined };
+      return router.isHere(shard) ? 'here' : { leader: router.leaderOf(shard) };
+    };
+    return this.#world.watch(keys, place, listener);
   }
 
   /** Shard by shard: while it goes on, some are empty and some are not yet. Fulfilled when all are. @throws KF_UNAVAILABLE; then it may be done again. */

@@ -23,6 +23,7 @@ import { Heartbeat } from './heartbeat.ts';
 import type { AnyModule, HostedShard, ShardKeyspace, ShardSurroundings } from './hosted-shard.ts';
 import { joinCluster } from './joining.ts';
 import { KeyListeners } from './key-listeners.ts';
+import { KeyWatches } from './key-watches.ts';
 import { KnownMembers } from './known-members.ts';
 import { LargeAnswers, requestWhole } from './large-answers.ts';
 import { LeaderWatch } from './leader-watch.ts';
@@ -72,7 +73,8 @@ export class ClusterNode {
   readonly #leaders: LeaderWatch;
   readonly #modules = new Map<string, AnyModule>();
   readonly #keyspaces = new Map<number, ClusterKeyspace<never, never, unknown, never, unknown>>();
-  readonly #listeners: KeyListeners;
+  readonly #listeners = new KeyListeners();
+  readonly #watches: KeyWatches;
   #addresses: NodeAddresses;
   readonly #timeoutMs: number;
   #isJoined = false;
@@ -84,7 +86,7 @@ export class ClusterNode {
     this.cluster = cluster;
     this.#options = options;
     this.#timeoutMs = requestTimeoutMs;
-    this.#listeners = new KeyListeners(clock);
+    this.#watches = new KeyWatches({ clock, transport, listeners: this.#listeners });
     this.#addresses = options.addresses ?? {};
     for (const module of options.modules ?? []) this.#modules.set(module.name, module);
     this.#commits = new GroupCommit(storage, (callback) => clock.atTurnEnd(callback));
@@ -147,7 +149,10 @@ export class ClusterNode {
           this.#duties.kick();
         },
         caughtUp: () => this.#heartbeat.kick(),
-        keyChanged: (keyspaceId, key) => this.#listeners.changed(keyspaceId, key),
+        keyChanged: (keyspaceId, key) => {
+          this.#listeners.changed(keyspaceId, key);
+          this.#watches.changed(keyspaceId, key);
+        },
         logLost: () => this.#heartbeat.kick(),
       },
     });
@@ -279,7 +284,7 @@ export class ClusterNode {
       clearTable: async () => (await this.#client.run<KeyspaceReply>({ kind: 'clear', name })).keyspace.table,
       ...(hook?.onQueryAnswered ? { onAnswer: answerTeller(name, hook, this.#onError) } : {}),
       listen: (listener) => this.#listeners.listen(record.id, listener),
-      watch: (keys, listener) => this.#listeners.watch(record.id, keys, listener),
+      watch: (keys, place, listener) => this.#watches.watch(record.id, keys, place, listener),
       backups: {
         self: this.nodeId,
         clock,
@@ -397,6 +402,7 @@ export class ClusterNode {
     this.#isStopped = true;
     this.#heartbeat.stop();
     this.#metaLog.stop();
+    this.#watches.stop();
     this.#router.stop();
     await this.#host.stop();
     this.#source.stop();
@@ -449,6 +455,7 @@ export class ClusterNode {
       heartbeat: this.#heartbeat,
       source: this.#source,
       ranges: this.#ranges,
+      watches: this.#watches,
       large: this.#large,
       meta: this.#view,
       metaLog: this.#metaLog,

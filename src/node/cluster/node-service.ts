@@ -5,6 +5,7 @@ import type { SnapshotSource } from '../snapshot-transfer.ts';
 import type { CallServer } from './call-server.ts';
 import { CALLS } from './forwarder.ts';
 import { HEARTBEAT, type Heartbeat } from './heartbeat.ts';
+import { CHANGED, type KeyWatches, WATCH } from './key-watches.ts';
 import type { LargeAnswers } from './large-answers.ts';
 import { META_LOG, type MetaLogRecovery } from './meta-log-recovery.ts';
 import type { MetaView } from './meta-view.ts';
@@ -32,6 +33,7 @@ export interface NodeServiceParts {
   readonly heartbeat: Heartbeat;
   readonly source: SnapshotSource;
   readonly ranges: RangeSource;
+  readonly watches: KeyWatches;
   readonly large: LargeAnswers;
   readonly meta: MetaView;
   readonly metaLog: MetaLogRecovery;
@@ -40,7 +42,8 @@ export interface NodeServiceParts {
 const NOTHING: Bytes = new Uint8Array(0);
 
 /** Answers the requests of other nodes, each by the part that it is for. */
-export function nodeService({ nodeId, calls, host, heartbeat, source, ranges, large, meta, metaLog }: NodeServiceParts): Handler {
+export function nodeService(parts: NodeServiceParts): Handler {
+  const { nodeId, calls, host, heartbeat, source, ranges, watches, large, meta, metaLog } = parts;
   return async ({ from, method, payload }) => {
     switch (method) {
       case CALLS:
@@ -56,6 +59,11 @@ export function nodeService({ nodeId, calls, host, heartbeat, source, ranges, la
         return large.wrap(encodeSnapshotAnswer(source.answer(from, decodeSnapshotRequest(payload))));
       case RANGE:
         return large.wrap(await ranges.answer(from, payload));
+      case WATCH:
+        return watches.asked(from, payload);
+      case CHANGED:
+        watches.heard(payload);
+        return NOTHING;
       case HEARTBEAT:
         return large.wrap(heartbeat.heard(payload));
       case CLAIM:

@@ -80,6 +80,11 @@ export class CallRouter {
     return this.#host.get(shard)?.leads ?? false;
   }
 
+  /** This node has a replica of it that runs its log. */
+  isHere(shard: number): boolean {
+    return this.#host.get(shard)?.driver !== undefined;
+  }
+
   /** Who leads a shard, as far as this node knows. */
   leaderOf(shard: number): string | undefined {
     if (this.leadsHere(shard)) return this.#self;
