@@ -65,6 +65,7 @@ export function clusterAdvice(error: unknown, settings: ServeSettings): unknown 
     KF_NATS_UNREACHABLE: 'start the NATS servers, or correct --nats (`keyfleet up` starts everything on one machine)',
     KF_NATS_REFUSED: 'give --nats-user and --nats-password-file, or --nats-creds',
     KF_NATS_UNSAFE: '`keyfleet nats config` writes a safe configuration; --allow-unsafe-nats serves all the same',
+    KF_NODE_INCOMPATIBLE: 'start it with the release that the other nodes run (`keyfleet nodes`)',
     KF_OTHER_CLUSTER: 'give this node its own --dir',
   };
   const more = advice[error.code];

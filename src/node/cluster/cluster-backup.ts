@@ -6,8 +6,10 @@ import type { Transport } from '../../transport/transport.ts';
 import type { KeyspaceBackup, LoadState, RangeReading } from '../backup/range-reading.ts';
 import type { NodeClock } from '../node-clock.ts';
 import type { LoadRequest } from './call.ts';
+import { SINCE } from './cluster-options.ts';
 import type { ShardKeyspace } from './hosted-shard.ts';
 import type { LookAnswer } from './look.ts';
+import type { MetaView } from './meta-view.ts';
 import { FetchedRange, type RangeSource } from './range-transfer.ts';
 import type { CallRouter } from './router.ts';
 import { mappedShardAt } from './routes.ts';
@@ -20,6 +22,7 @@ export interface BackupSurroundings {
   readonly transport: Transport;
   readonly router: CallRouter;
   readonly host: ShardHost;
+  readonly meta: MetaView;
   readonly source: RangeSource;
 }
 
@@ -88,6 +91,7 @@ export class ClusterBackup implements KeyspaceBackup {
   }
 
   async loadStates(): Promise<readonly LoadState[]> {
+    this.#mustSpeakOfIt();
     const states: LoadState[] = [];
     for (let at = 0; at < 0x1_0000_0000; ) {
       const { range, keyCount, loadId, isLoading } = await this.#look(at);
@@ -97,7 +101,8 @@ export class ClusterBackup implements KeyspaceBackup {
     return states;
   }
 
-  restoreStep(position: number, load: LoadCommand): Promise<LoadReply> {
+  async restoreStep(position: number, load: LoadCommand): Promise<LoadReply> {
+    this.#mustSpeakOfIt();
     const request: LoadRequest = { position, load };
     return this.#request('load', position, request) as Promise<LoadReply>;
   }
@@ -108,6 +113,15 @@ export class ClusterBackup implements KeyspaceBackup {
 
   shardIndexAt(position: number): number {
     return this.#world.router.shardAt(this.#keyspace, position) ?? 0;
+  }
+
+  /** @throws KF_NODE_INCOMPATIBLE while there are nodes of a release that could not read the entries. */
+  #mustSpeakOfIt(): void {
+    const { meta } = this.#world;
+    if (meta.speaks(SINCE.restore)) return;
+    const old = meta.cluster.nodes.filter(({ status, protocol }) => status !== 'left' && protocol.max < SINCE.restore).map(({ id }) => id);
+    const who = `node ${old.join(', ')} of an earlier release could not read what a restore writes`;
+    throw new KeyfleetError('KF_NODE_INCOMPATIBLE', `${who}: start all nodes with this release first`);
   }
 
   #look(position: number): Promise<LookAnswer> {

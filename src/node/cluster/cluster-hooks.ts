@@ -38,6 +38,8 @@ export interface ClusterHooksOptions {
   readonly storage: Storage;
   readonly clock: NodeClock;
   readonly shards: () => Iterable<HostedShard>;
+  /** All nodes know what the leader logs of a shard that it took over; until then that waits. */
+  readonly mayTellInherited: () => boolean;
   readonly onError: (error: Error) => void;
 }
 
@@ -233,8 +235,8 @@ class ShardTeller {
   async #tellPage(): Promise<boolean> {
     const { storage } = this.#options;
     const { id: keyspaceId, module } = this.shard.keyspace;
-    const taken = [...storage.scan(hookHeirRange(keyspaceId, this.shard.id))].map(({ key }) => hookHeirShard(key));
-    for (const from of [...taken, this.shard.id]) {
+    const heirs = this.#options.mayTellInherited() ? storage.scan(hookHeirRange(keyspaceId, this.shard.id)) : [];
+    for (const from of [...[...heirs].map(({ key }) => hookHeirShard(key)), this.shard.id]) {
       const page = [...storage.scan({ ...shardOutboxRange(keyspaceId, from), limit: PAGE })];
       if (page.length === 0) continue;
       // Whoever has been replaced without knowing it yet tells nothing.

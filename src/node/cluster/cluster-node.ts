@@ -14,7 +14,7 @@ import { checkKeyspace, DEFAULT_SHARD_COUNT, type KeyspaceOptions } from '../sto
 import { CallServer } from './call-server.ts';
 import { type AnyHook, ClusterHooks } from './cluster-hooks.ts';
 import { ClusterKeyspace } from './cluster-keyspace.ts';
-import type { ClusterNodeOptions } from './cluster-options.ts';
+import { type ClusterNodeOptions, SINCE } from './cluster-options.ts';
 import { type ClusterView, shardStatsOf, type ViewSources, viewOf } from './cluster-view.ts';
 import { ClusterWorkflows } from './cluster-workflows.ts';
 import { Controller } from './controller.ts';
@@ -114,7 +114,13 @@ export class ClusterNode {
       onGarbage: () => this.#sweeper.garbage.note(),
       onError: this.#onError,
     };
-    this.#hooks = new ClusterHooks({ storage, clock, shards: () => this.#host.all(), onError: this.#onError });
+    this.#hooks = new ClusterHooks({
+      storage,
+      clock,
+      shards: () => this.#host.all(),
+      mayTellInherited: () => this.#view.speaks(SINCE.inheritedHooks),
+      onError: this.#onError,
+    });
     for (const [name, hook] of Object.entries(options.hooks ?? {})) this.#hooks.give(name, hook);
     const members = new KnownMembers({ self: nodeId, transport, logs, meta: () => this.#view, onError: this.#onError });
     this.#meta = new MetaReplica({
@@ -149,10 +155,7 @@ export class ClusterNode {
           this.#duties.kick();
         },
         caughtUp: () => this.#heartbeat.kick(),
-        keyChanged: (keyspaceId, key) => {
-          this.#listeners.changed(keyspaceId, key);
-          this.#watches.changed(keyspaceId, key);
-        },
+        keyChanged: (keyspaceId, key) => this.#watches.changed(keyspaceId, key),
         logLost: () => this.#heartbeat.kick(),
       },
     });
@@ -168,7 +171,11 @@ export class ClusterNode {
     this.#ranges = new RangeSource(storage, this.#commits, clock);
     const { heartbeatMs: everyMs = 500, downAfterMs = 5_000 } = options;
     const parts = { self: nodeId, clock, transport, meta: this.#view, host: this.#host, router: this.#router, client: this.#client };
-    this.#heartbeat = new Heartbeat({ ...parts, everyMs, onReport: () => this.#onReport() });
+    const onReport = (): void => {
+      this.#router.learn(this.#heartbeat.reports);
+      this.#controller.kick();
+    };
+    this.#heartbeat = new Heartbeat({ ...parts, everyMs, onReport });
     const { reports } = this.#heartbeat;
     this.#controller = new Controller({ ...parts, reports, logs, everyMs, downAfterMs, onError: this.#onError });
     this.#handOver = new HandOver(parts);
@@ -291,6 +298,7 @@ export class ClusterNode {
         transport: this.#options.transport,
         router: this.#router,
         host: this.#host,
+        meta: this.#view,
         source: this.#ranges,
       },
     });
@@ -371,7 +379,7 @@ export class ClusterNode {
     while (holds() && !this.#isStopped) {
       const others = this.#view.cluster.nodes.some(({ id, status }) => id !== this.nodeId && status === 'up');
       if (!others) throw new KeyfleetError('KF_NODE_IN_USE', `node ${this.nodeId} cannot leave: no other node is up`);
-      await this.#pause(LEAVE_LOOK_MS);
+      await new Promise<void>((resolve) => void this.#options.clock.after(LEAVE_LOOK_MS, resolve));
     }
     await this.remove(this.nodeId);
   }
@@ -473,20 +481,6 @@ export class ClusterNode {
       this.#hooks.kick();
       if (shard.id === META_SHARD_ID) this.#heartbeat.kick();
     });
-  }
-
-  #onReport(): void {
-    for (const { shards } of this.#view.keyspaces.values()) {
-      for (const { id } of shards) {
-        if (this.#host.get(id)?.driver) continue;
-        for (const [node, report] of this.#heartbeat.reports.ofShard(id)) if (report.leads) this.#router.hints.note(id, node, report.epoch);
-      }
-    }
-    this.#controller.kick();
-  }
-
-  #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => this.#options.clock.after(ms, resolve));
   }
 
   readonly #onError = (error: Error): void => {

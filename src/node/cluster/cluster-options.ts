@@ -1,5 +1,5 @@
 import type { ShardLogs } from '../../log/shard-logs.ts';
-import type { NodeAddresses } from '../../shard/meta/node-record.ts';
+import type { NodeAddresses, ProtocolRange } from '../../shard/meta/node-record.ts';
 import type { ReplicaLimits, ReplicaTiming } from '../../shard/replica/timing.ts';
 import type { Storage } from '../../storage/storage.ts';
 import type { Transport } from '../../transport/transport.ts';
@@ -31,6 +31,8 @@ export interface ClusterNodeOptions {
   readonly release?: string;
   /** Should the log of the meta shard be lost: goes on without the members that cannot be reached, and gives up what only they have. Default: false. */
   readonly acceptMetaLoss?: boolean;
+  /** Default: {@link PROTOCOL}. Another is for tests of clusters of several releases. */
+  readonly protocol?: ProtocolRange;
   /** How many replicas a shard is to have, of a new cluster. Default: 3. */
   readonly replication?: number;
   readonly timing?: Partial<ReplicaTiming>;
@@ -51,5 +53,18 @@ export interface ClusterNodeOptions {
   readonly onBackgroundError?: (error: Error) => void;
 }
 
-/** What nodes and log entries of this release are written in. */
-export const PROTOCOL = { min: 1, max: 1 } as const;
+/**
+ * The forms of requests between nodes, log entries and records that this release reads and writes; which of them are in use, the meta shard says
+ * (docs/cluster.md). Each form that older releases cannot read has a row here.
+ */
+export const PROTOCOL = { min: 1, max: 2 } as const;
+
+/** From which protocol on something may be used. */
+export const SINCE = {
+  /** Entries of kind `load`, and states of shards with the id of a restore. */
+  restore: 2,
+  /** `hook-done` of a shard that was taken over. */
+  inheritedHooks: 2,
+  /** `log-lost` and `log-begun-anew` in the meta shard, and states of shards with the generation of their log. */
+  logGenerations: 2,
+} as const;

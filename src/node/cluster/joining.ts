@@ -10,7 +10,7 @@ const RETRY_MS = 500;
 
 /** Makes a node known to the cluster, or begins the cluster with it; tries until it is so, or is refused. */
 export async function joinCluster(parts: {
-  readonly options: Pick<ClusterNodeOptions, 'nodeId' | 'release' | 'zone' | 'weight' | 'replication'>;
+  readonly options: Pick<ClusterNodeOptions, 'nodeId' | 'release' | 'protocol' | 'zone' | 'weight' | 'replication'>;
   readonly addresses: () => NodeAddresses;
   readonly clock: NodeClock;
   readonly client: MetaClient;
@@ -20,11 +20,11 @@ export async function joinCluster(parts: {
   readonly onError: (error: Error) => void;
 }): Promise<void> {
   const { options, addresses, clock, client, meta, timeoutMs, isStopped, onError } = parts;
-  const { nodeId: id, release = '', zone, weight, replication } = options;
+  const { nodeId: id, release = '', protocol = PROTOCOL, zone, weight, replication } = options;
   while (true) {
     try {
       const node: JoiningNode = {
-        ...{ id, release, protocol: PROTOCOL, addresses: addresses() },
+        ...{ id, release, protocol, addresses: addresses() },
         ...(zone === undefined ? {} : { zone }),
         ...(weight === undefined ? {} : { weight }),
       };

@@ -74,8 +74,9 @@ export class KeyWatches {
     };
   }
 
-  /** A replica that this node leads has run a change; undefined: of all keys. */
+  /** A replica here has run a change; undefined: of all keys. Whoever listens here hears of it at once, other nodes when this turn is over. */
   changed(keyspaceId: number, key: Bytes | undefined): void {
+    this.#listeners.changed(keyspaceId, key);
     if (this.#told.size === 0) return;
     const { monoMs } = this.#clock.now();
     if (key === undefined) {

@@ -3,6 +3,7 @@ import type { ShardLogs } from '../../log/shard-logs.ts';
 import { basisOfLostLog, type LostLogVerdict } from '../../shard/meta/lost-log.ts';
 import type { KeyspaceRecord } from '../../shard/meta/meta-records.ts';
 import type { MapChange, MappedShard } from '../../shard/meta/shard-map.ts';
+import { SINCE } from './cluster-options.ts';
 import type { MetaClient } from './meta-client.ts';
 import type { MetaView } from './meta-view.ts';
 import type { ClusterReports } from './reports.ts';
@@ -32,7 +33,8 @@ export class LogRecovery {
   /** Takes the steps that are due in one keyspace. @throws what the meta shard throws. */
   async advance(name: string): Promise<void> {
     const record = this.#options.meta.keyspaces.get(name);
-    if (!record) return;
+    // A node of an earlier release would not know what it is told.
+    if (!record || !this.#options.meta.speaks(SINCE.logGenerations)) return;
     await this.#noteIds(record);
     for (const shard of record.shards) {
       if (shard.lost) await this.#recover(name, shard);

@@ -1,6 +1,7 @@
 import { META_TABLE } from '../../shard/key-layout.ts';
 import { EMPTY_CLUSTER } from '../../shard/meta/cluster-command.ts';
 import type { AllocatorRecord, KeyspaceRecord, NodesRecord } from '../../shard/meta/meta-records.ts';
+import { FIRST_PROTOCOL } from '../../shard/meta/node-record.ts';
 import { metaModule } from '../../shard/meta-module.ts';
 import type { StorageReader } from '../../storage/storage.ts';
 import { RecordScanner } from '../record-scan.ts';
@@ -26,6 +27,11 @@ export class MetaView {
   get cluster(): NodesRecord {
     this.#look();
     return this.#cluster;
+  }
+
+  /** All nodes know the forms of that protocol, see SINCE in cluster-options.ts: they may be used. */
+  speaks(since: number): boolean {
+    return (this.cluster.protocol ?? FIRST_PROTOCOL) >= since;
   }
 
   /** Shards from this number on may be there, and are not known here yet. */

@@ -8,6 +8,7 @@ import { Forwarder } from './forwarder.ts';
 import type { HostedShard, ShardKeyspace } from './hosted-shard.ts';
 import { beliefsOf } from './leader-watch.ts';
 import type { MetaView } from './meta-view.ts';
+import type { ClusterReports } from './reports.ts';
 import { LeaderHints, mappedShardAt } from './routes.ts';
 import type { ShardHost } from './shard-host.ts';
 
@@ -91,6 +92,16 @@ export class CallRouter {
     // What was forgotten because it did not answer still leads, as long as a replica of our own knows of nobody else.
     const leader = this.hints.of(shard)?.leader || this.#host.get(shard)?.state?.leader;
     return leader === '' || leader === this.#self ? undefined : leader;
+  }
+
+  /** Nodes have said what they lead: news of the shards of which no replica here tells. */
+  learn(reports: ClusterReports): void {
+    for (const { shards } of this.#meta.keyspaces.values()) {
+      for (const { id } of shards) {
+        if (this.#host.get(id)?.driver) continue;
+        for (const [node, report] of reports.ofShard(id)) if (report.leads) this.hints.note(id, node, report.epoch);
+      }
+    }
   }
 
   /** The shard that has a position: as the map says, and beyond it the shards that are here, which know of splits and merges before the map does. */

@@ -3,7 +3,7 @@ import { KeyfleetError } from '../../base/errors.ts';
 import type { LogName } from './hosting.ts';
 import { changeMap, type KeyspaceRecord, type MetaContext, mapOf, NODES_KEY, type NodesRecord, nodesOf, ofKind } from './meta-records.ts';
 import { type MoveLimits, nextMoves } from './next-moves.ts';
-import { changedNodes, type HeldShard, type NodeCommand } from './node-record.ts';
+import { changedNodes, FIRST_PROTOCOL, type HeldShard, type NodeCommand, raisedProtocol } from './node-record.ts';
 import { placeShards, replicationOf } from './placement.ts';
 import type { MapChange } from './shard-map.ts';
 
@@ -53,8 +53,11 @@ export function runCluster(ctx: MetaContext, command: ClusterCommand): ClusterRe
       );
     }
     default: {
-      const nodes = changedNodes(before.nodes, command, { nowMs: ctx.nowMs, held: () => heldShards(ctx, before) });
-      return stored(ctx, before, nodes === before.nodes ? before : { ...before, nodes });
+      const spoken = before.protocol ?? FIRST_PROTOCOL;
+      const nodes = changedNodes(before.nodes, command, { nowMs: ctx.nowMs, protocol: spoken, held: () => heldShards(ctx, before) });
+      const protocol = raisedProtocol(nodes, spoken);
+      const raised = protocol === spoken ? {} : { protocol };
+      return stored(ctx, before, nodes === before.nodes && protocol === spoken ? before : { ...before, nodes, ...raised });
     }
   }
 }

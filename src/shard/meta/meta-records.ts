@@ -40,6 +40,8 @@ export interface NodesRecord {
   readonly kind: 'nodes';
   /** In order of id; those too that have left. */
   readonly nodes: readonly NodeRecord[];
+  /** The forms of requests and of log entries that are in use; absent: the first. */
+  readonly protocol?: number;
   /** How many replicas a shard is to have, if there are so many nodes. */
   readonly replication: number;
   /** The keyspaces of the cluster, in the order in which they were registered. */

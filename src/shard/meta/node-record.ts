@@ -88,10 +88,15 @@ export interface HeldShard {
 export function changedNodes(
   nodes: readonly NodeRecord[],
   command: NodeCommand,
-  context: { readonly nowMs: number; readonly held: () => Iterable<HeldShard> },
+  context: {
+    readonly nowMs: number;
+    /** The forms that the cluster speaks, see {@link raisedProtocol}. */
+    readonly protocol: number;
+    readonly held: () => Iterable<HeldShard>;
+  },
 ): readonly NodeRecord[] {
   const { nowMs } = context;
-  if (command.kind === 'node-join') return joined(nodes, command.node, nowMs);
+  if (command.kind === 'node-join') return joined(nodes, command.node, context);
   const node = nodeOf(nodes, command.id);
   switch (command.kind) {
     case 'node-set': {
@@ -124,16 +129,16 @@ export function changedNodes(
   }
 }
 
-/** The forms that all nodes know; undefined when there are none. Nodes speak the highest. */
-export function commonProtocol(nodes: readonly NodeRecord[]): ProtocolRange | undefined {
-  let min = 0;
-  let max = Number.POSITIVE_INFINITY;
-  for (const { protocol, status } of nodes) {
-    if (status === 'left') continue;
-    min = Math.max(min, protocol.min);
-    max = Math.min(max, protocol.max);
-  }
-  return min <= max ? { min, max } : undefined;
+/** What a cluster speaks that was begun before releases said so. */
+export const FIRST_PROTOCOL = 1;
+
+/**
+ * What a cluster of these nodes speaks that spoke `protocol`: the highest that all of them know, those that are down included, and never less than
+ * before, for what has been written stays. So it rises when the last node is of the new release, and a node that does not know it is refused from then on.
+ */
+export function raisedProtocol(nodes: readonly NodeRecord[], protocol: number): number {
+  const present = nodes.filter(({ status }) => status !== 'left');
+  return present.length === 0 ? protocol : Math.max(protocol, Math.min(...present.map((node) => node.protocol.max)));
 }
 
 /** @throws KF_UNKNOWN_NODE. */
@@ -143,7 +148,11 @@ export function nodeOf(nodes: readonly NodeRecord[], id: string): NodeRecord {
   return node;
 }
 
-function joined(nodes: readonly NodeRecord[], joining: JoiningNode, nowMs: number): readonly NodeRecord[] {
+function joined(
+  nodes: readonly NodeRecord[],
+  joining: JoiningNode,
+  { nowMs, protocol: spoken }: { readonly nowMs: number; readonly protocol: number },
+): readonly NodeRecord[] {
   const { id, release, protocol, addresses } = joining;
   const known = nodes.find((one) => one.id === id && one.status !== 'left');
   const others = nodes.filter((one) => one.id !== id);
@@ -163,11 +172,11 @@ function joined(nodes: readonly NodeRecord[], joining: JoiningNode, nowMs: numbe
     sinceMs: since.sinceMs,
     joinedMs: known?.joinedMs ?? nowMs,
   });
-  const common = commonProtocol(others);
-  if (common && !commonProtocol([...others, node])) {
+  // A cluster that has begun with nobody speaks what its first node does.
+  if (others.some((one) => one.status !== 'left') && (spoken < protocol.min || spoken > protocol.max)) {
     throw new KeyfleetError(
       'KF_NODE_INCOMPATIBLE',
-      `node ${id} of release ${release} knows protocols ${protocol.min} to ${protocol.max}, the cluster needs one of ${common.min} to ${common.max}`,
+      `node ${id} of release ${release || 'unknown'} knows protocols ${protocol.min} to ${protocol.max}, and the cluster speaks ${spoken}`,
     );
   }
   return known ? replaced(nodes, node) : [...others, node].sort((a, b) => (a.id < b.id ? -1 : 1));
