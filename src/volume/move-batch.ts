@@ -187,7 +187,8 @@ export class BatchMoves {
     const outdated = held
       .filter((number) => !volumes.includes(number))
       .map((volume) => ({ volume, key, version: volume === arrived ? version : current.version }));
-    this.#master.ledger.refer(current, { ...current, volumes, version });
+    const { sizeBytes, sha256, deleting } = current;
+    this.#master.ledger.refer(current, { key, version, sizeBytes, sha256, volumes, deleting });
     return { isComplete, outdated };
   }
 }
