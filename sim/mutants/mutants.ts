@@ -339,7 +339,7 @@ export const CLUSTER_MUTANTS: readonly Mutant[] = [
       },
     ],
     hunt: 'cluster',
-    firstSeed: 2,
+    firstSeed: 6,
     withinSeeds: 60,
   },
   {
@@ -360,7 +360,7 @@ export const CLUSTER_MUTANTS: readonly Mutant[] = [
       },
     ],
     hunt: 'cluster',
-    firstSeed: 41,
+    firstSeed: 54,
     withinSeeds: 60,
   },
   {
@@ -374,7 +374,7 @@ export const CLUSTER_MUTANTS: readonly Mutant[] = [
       },
     ],
     hunt: 'cluster',
-    firstSeed: 2,
+    firstSeed: 6,
     withinSeeds: 60,
   },
   {
