@@ -75,7 +75,7 @@ describe.runIf(hasRedis)('keys that move while processes are killed and connecti
         expect(still.filter((one, i) => one?.text !== `value ${i}`)).toEqual([]);
         const verified = await fleet.ask<{ report: VerifyReport }>('verify', { waitMs: 60_000 });
         expect(verified?.report).toMatchObject({ misplacedCount: 0, twiceCount: 0 });
-        expect(await leftovers(fleet)).toEqual([]);
+        await expectNothingLeft(fleet);
         if (KILL_SERVERS)
           console.log(
             JSON.stringify({
@@ -140,6 +140,18 @@ async function settled(fleet: FaultFleet): Promise<void> {
     if (now?.state === 'stopped') await fleet.ask('moves/resume', {});
     if (Date.now() > endMs) throw new Error(`the moves do not end: ${JSON.stringify(now)}`);
   }
+}
+
+/** A FENCE of the mover that arrives late, when its moves are over, sets a fence that hinders nobody; the next moves take it away. */
+async function expectNothingLeft(fleet: FaultFleet): Promise<void> {
+  const left = await leftovers(fleet);
+  expect(left.filter((key) => key !== '__kf:fence')).toEqual([]);
+  if (left.length === 0) return;
+  const { servers } = (await fleet.ask<Status>('status'))!;
+  const isIn = servers.some(({ name }) => name === 'spare');
+  expect(await fleet.ask('change', isIn ? { action: 'remove', server: 'spare' } : { action: 'add', server: fleet.spare })).toBeDefined();
+  await settled(fleet);
+  expect(await leftovers(fleet)).toEqual([]);
 }
 
 /** Keys of ours that nobody took away. */
