@@ -253,6 +253,8 @@ export class JetStreamLog implements ShardLog {
       const messages = await this.#consume(expected);
       const stop = () => void messages.close();
       signal?.addEventListener('abort', stop, { once: true });
+      // Of an abort while the consumer was being made no listener is told.
+      if (signal?.aborted) stop();
       const quiet = new QuietTimer(() => this.#checkStart(expected), stop);
       try {
         for await (const message of messages) {

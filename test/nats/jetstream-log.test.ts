@@ -89,6 +89,17 @@ describe.each(NATS_SERVERS)('$name', ({ binary, isHere }) => {
       await following;
     });
 
+    test('a follower that is to stop while its consumer is being made stops', async () => {
+      const log = await open();
+      for (let delayMs = 0; delayMs < 8; delayMs += 0.5) {
+        const abort = new AbortController();
+        const next = log.follow(1, abort.signal).next();
+        for (const endMs = performance.now() + delayMs; performance.now() < endMs; ) await new Promise((resolve) => setImmediate(resolve));
+        abort.abort();
+        expect(await next).toMatchObject({ done: true });
+      }
+    }, 20_000);
+
     test('a follower that waits for entries hears it when the stream goes', async () => {
       const log = await open();
       const following = collect({ read: (fromSeq: number) => log.follow(fromSeq) }, 1);
