@@ -1,7 +1,7 @@
 import { KeyfleetError } from '../base/errors.ts';
 import { type BackupSource, StoreBackupSource } from '../node/backup/backup-source.ts';
 import { type BackupTarget, StoreBackupTarget } from '../node/backup/backup-target.ts';
-import type { StoreHost } from '../node/store-host.ts';
+import type { ServingHost } from '../node/store-host.ts';
 import type { Durability, StorageStats } from '../storage/storage.ts';
 import type { ClusterAdmin } from './cluster-admin.ts';
 import type { HttpKeyspace, HttpStore } from './http-store.ts';
@@ -11,14 +11,14 @@ import { nodeShardAdmin, type ShardAdmin } from './shard-admin.ts';
 
 /** A node's keyspaces as the HTTP door serves them: Redis's as strings, those of other value modules by commands and queries. */
 export class NodeHttpStore implements HttpStore {
-  readonly #node: StoreHost;
+  readonly #node: ServingHost;
   readonly #keyspaces = new Map<string, RedisHttpKeyspace>();
   readonly #modules = new Map<string, ModuleHttpKeyspace>();
 
   readonly cluster: ClusterAdmin | undefined;
   readonly backups: BackupSource & BackupTarget;
 
-  constructor(node: StoreHost, cluster?: ClusterAdmin) {
+  constructor(node: ServingHost, cluster?: ClusterAdmin) {
     this.#node = node;
     this.cluster = cluster;
     const source = new StoreBackupSource(node);
@@ -75,7 +75,7 @@ export class NodeHttpStore implements HttpStore {
     return runtime as unknown as RedisHandle;
   }
 
-  #served(): ReturnType<StoreHost['keyspaces']> {
+  #served(): ReturnType<ServingHost['keyspaces']> {
     return this.#node.keyspaces().filter((keyspace) => keyspace.module.name === 'redis');
   }
 }

@@ -4,19 +4,14 @@ import { connectNats, type NatsAddress } from '../nats/connect.ts';
 import { jetStreamLogs } from '../nats/jetstream-logs.ts';
 import { natsTransport } from '../nats/nats-transport.ts';
 import { checkNatsServers } from '../nats/server-check.ts';
-import type { KeyspaceRecord } from '../shard/meta/meta-records.ts';
-import type { KeyspacePolicy } from '../shard/policy.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Transport } from '../transport/transport.ts';
-import { checkedModule } from './checked-module.ts';
 import type { AnyHook } from './cluster/cluster-hooks.ts';
 import { ClusterNode } from './cluster/cluster-node.ts';
-import type { ClusterView } from './cluster/cluster-view.ts';
-import type { AnyModule } from './cluster/hosted-shard.ts';
-import type { KeyspaceHandle } from './keyspace-handle.ts';
+import { ClusterStoreHost } from './cluster-store-host.ts';
 import { SystemClock } from './node-clock.ts';
-import type { ServedKeyspace, StoreHost, WorkflowControl } from './store-host.ts';
-import type { KeyspaceOptions, NodeStats } from './store-node.ts';
+import { type ServingHost, statsOf } from './store-host.ts';
+import type { NodeStats } from './store-node.ts';
 
 // A node of a cluster with all that it stands on: the connection to the NATS servers, what is checked of them, the transport, the storage.
 
@@ -58,13 +53,11 @@ export interface ClusterHostOptions {
 const HELLOS = 3;
 const HELLO_MS = 2_000;
 
-export class ClusterHost implements StoreHost {
+export class ClusterHost extends ClusterStoreHost implements ServingHost {
   readonly node: ClusterNode;
   readonly storage: Storage;
-  readonly now: () => number = Date.now;
   /** What puts acknowledged writes at risk with these NATS servers, or is not known of them; a sentence each. */
   readonly risks: readonly string[];
-  readonly #checkModules: boolean;
   readonly #connection: NatsConnection;
   readonly #transport: Transport;
   #closing: Promise<void> | undefined;
@@ -77,10 +70,10 @@ export class ClusterHost implements StoreHost {
     readonly connection: NatsConnection;
     readonly transport: Transport;
   }) {
+    super(parts.checkModules);
     this.node = parts.node;
     this.storage = parts.storage;
     this.risks = parts.risks;
-    this.#checkModules = parts.checkModules;
     this.#connection = parts.connection;
     this.#transport = parts.transport;
   }
@@ -126,66 +119,12 @@ export class ClusterHost implements StoreHost {
     }
   }
 
-  get cluster(): string {
-    return this.node.cluster;
-  }
-
-  moduleNamed(name: string): AnyModule | undefined {
-    return this.keyspaces().find(({ module }) => module.name === name)?.module as AnyModule | undefined;
-  }
-
-  get nodeId(): string {
-    return this.node.nodeId;
-  }
-
-  /** The cluster as this node knows it. */
-  view(): ClusterView {
-    return this.node.view();
-  }
-
-  registerKeyspace<V, C, R, Q, A>(name: string, options: KeyspaceOptions<V, C, R, Q, A>): Promise<KeyspaceHandle<V, C, R, Q, A>> {
-    const module = this.#checkModules ? checkedModule(options.module) : options.module;
-    return this.node.registerKeyspace(name, { ...options, module });
-  }
-
-  deregisterKeyspace(name: string): Promise<void> {
-    return this.node.deregisterKeyspace(name);
-  }
-
-  getPolicy(name: string): KeyspacePolicy {
-    return this.node.getPolicy(name);
-  }
-
-  setPolicy(name: string, change: Partial<KeyspacePolicy>): Promise<KeyspacePolicy> {
-    return this.node.setPolicy(name, change);
-  }
-
-  keyspaceRecords(): readonly KeyspaceRecord[] {
-    return this.node.keyspaceRecords();
-  }
-
-  keyspaces(): readonly ServedKeyspace[] {
-    return this.node.keyspaces();
-  }
-
-  workflows(name: string): WorkflowControl {
-    return this.node.workflows(name);
-  }
-
-  stats(): NodeStats {
+  override stats(): NodeStats {
     return {
       nodeId: this.nodeId,
       refusal: this.storage.refusal?.message,
       expiredCount: 0,
-      keyspaces: this.node.keyspaces().map((keyspace) => ({
-        name: keyspace.name,
-        module: keyspace.module.name,
-        scheme: keyspace.scheme.name,
-        keyCount: keyspace.keyCount,
-        sizeBytes: keyspace.sizeBytes,
-        expiringCount: keyspace.expiringCount,
-        shards: keyspace.shardStats(),
-      })),
+      keyspaces: statsOf(this.keyspaces()),
       storage: this.storage.stats(),
     };
   }

@@ -44,7 +44,9 @@ export type { RestoredKeyspace, RestoreOptions, RestoreProgress } from './backup
 export type { BackupOptions, BackupProgress } from './backup/take-backup.ts';
 export { type VerifiedBackup, verifyBackup } from './backup/verify-backup.ts';
 export { CALL_DEFAULTS, type CallOptions, type CommandOptions, type QueryOptions } from './call-options.ts';
+export type { ClientHost, ClientHostOptions } from './client-host.ts';
 export type { ClusterHost, ClusterHostOptions } from './cluster-host.ts';
+export { type ClientStore, type ConnectClusterOptions, connectCluster } from './connect-cluster.ts';
 export { type AllKeysOptions, type InRange, Keyspace, type KeyspaceOf } from './keyspace.ts';
 export type {
   AskOptions,
@@ -66,5 +68,5 @@ export { type ClusterStore, type OpenClusterOptions, openCluster } from './open-
 export { type OpenStoreOptions, openStore, type StoreLocation } from './open-store.ts';
 export { Session, type SessionOptions } from './session.ts';
 export { type KeyspaceDefinitions, type KeyspaceInfo, type Shard, Store } from './store.ts';
-export type { ServedKeyspace, StoreHost, WorkflowControl } from './store-host.ts';
+export type { ServedKeyspace, ServingHost, StoreHost, StoreStats, WorkflowControl } from './store-host.ts';
 export type { KeyspaceOptions, KeyspaceStats, NodeLimits, NodeStats } from './store-node.ts';

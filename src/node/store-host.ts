@@ -6,9 +6,9 @@ import type { KeyspaceBackup } from './backup/range-reading.ts';
 import type { AnyModule } from './cluster/hosted-shard.ts';
 import type { KeyspaceHandle } from './keyspace-handle.ts';
 import type { KeyspaceWorkflows } from './keyspace-workflows.ts';
-import type { KeyspaceOptions, NodeStats } from './store-node.ts';
+import type { KeyspaceOptions, KeyspaceStats, NodeStats } from './store-node.ts';
 
-/** A keyspace that a node serves. */
+/** A keyspace whose value module this process has. */
 export interface ServedKeyspace extends KeyspaceHandle<never, never, unknown, never, unknown> {
   readonly id: number;
   readonly module: { readonly name: string };
@@ -19,13 +19,16 @@ export interface ServedKeyspace extends KeyspaceHandle<never, never, unknown, ne
 /** The splits and merges of one keyspace. */
 export type WorkflowControl = Pick<KeyspaceWorkflows, 'running' | 'split' | 'merge' | 'cancel' | 'loadPerSecond'>;
 
-/** What a `Store` and the HTTP door stand on: one machine (`StoreNode`), or a node of a cluster. */
+export interface StoreStats {
+  readonly nodeId: string;
+  readonly keyspaces: readonly KeyspaceStats[];
+}
+
+/** What a `Store` stands on: one machine (`StoreNode`), a node of a cluster, or a client of one. */
 export interface StoreHost {
   readonly nodeId: string;
   /** Undefined on one machine. */
   readonly cluster: string | undefined;
-  /** This process's own; in a cluster not all the data. */
-  readonly storage: Storage;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /** Serves a keyspace, and makes it first if there is none of that name. */
@@ -42,6 +45,25 @@ export interface StoreHost {
   keyspaces(): readonly ServedKeyspace[];
   /** @throws KF_NO_KEYSPACE. */
   workflows(name: string): WorkflowControl;
-  stats(): NodeStats;
+  stats(): StoreStats;
   close(): Promise<void>;
+}
+
+/** What the doors stand on: it has data of its own. */
+export interface ServingHost extends StoreHost {
+  /** This process's own; in a cluster not all the data. */
+  readonly storage: Storage;
+  stats(): NodeStats;
+}
+
+export function statsOf(keyspaces: readonly ServedKeyspace[]): KeyspaceStats[] {
+  return keyspaces.map((keyspace) => ({
+    name: keyspace.name,
+    module: keyspace.module.name,
+    scheme: keyspace.scheme.name,
+    keyCount: keyspace.keyCount,
+    sizeBytes: keyspace.sizeBytes,
+    expiringCount: keyspace.expiringCount,
+    shards: keyspace.shardStats(),
+  }));
 }

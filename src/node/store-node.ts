@@ -39,7 +39,7 @@ import { KeyspaceWorkflows } from './keyspace-workflows.ts';
 import type { LeaderHook } from './leader-hook.ts';
 import { RecordScanner } from './record-scan.ts';
 import { ShardWorkflows } from './shard-workflows.ts';
-import type { StoreHost } from './store-host.ts';
+import { type ServingHost, type StoreStats, statsOf } from './store-host.ts';
 import { type AnyKeyspaceRuntime, Sweeper } from './sweeper.ts';
 
 // A node: one storage, the meta shard, and the shards of the keyspaces that this process serves. Doors and the Store for users stand on it.
@@ -97,19 +97,17 @@ export interface KeyspaceStats {
   readonly shards: readonly ShardStats[];
 }
 
-export interface NodeStats {
-  readonly nodeId: string;
+export interface NodeStats extends StoreStats {
   /** Why writes are refused for now; undefined: they are taken. */
   readonly refusal: string | undefined;
   /** Keys removed because they had expired, since the start. */
   readonly expiredCount: number;
-  readonly keyspaces: readonly KeyspaceStats[];
   readonly storage: StorageStats;
 }
 
 export type { ShardStats } from './keyspace-handle.ts';
 
-export class StoreNode implements StoreHost {
+export class StoreNode implements ServingHost {
   readonly nodeId: string;
   readonly cluster = undefined;
   readonly storage: Storage;
@@ -341,15 +339,7 @@ export class StoreNode implements StoreHost {
       nodeId: this.nodeId,
       refusal: this.storage.refusal?.message,
       expiredCount: this.#sweeper.expiredCount,
-      keyspaces: this.keyspaces().map((keyspace) => ({
-        name: keyspace.name,
-        module: keyspace.module.name,
-        scheme: keyspace.scheme.name,
-        keyCount: keyspace.keyCount,
-        sizeBytes: keyspace.sizeBytes,
-        expiringCount: keyspace.expiringCount,
-        shards: keyspace.shardStats(),
-      })),
+      keyspaces: statsOf(this.keyspaces()),
       storage: this.storage.stats(),
     };
   }

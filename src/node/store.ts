@@ -13,7 +13,7 @@ import { type AllKeysOptions, Keyspace, type KeyspaceOf } from './keyspace.ts';
 import type { ShardStats } from './keyspace-handle.ts';
 import { Session, type SessionOptions } from './session.ts';
 import type { StoreHost, WorkflowControl } from './store-host.ts';
-import type { KeyspaceOptions, NodeStats, StoreNode } from './store-node.ts';
+import type { KeyspaceOptions, StoreNode } from './store-node.ts';
 
 // The store for TypeScript users: promises and iteration over what a node offers with sinks and cursors.
 
@@ -173,8 +173,8 @@ export class Store<Definitions extends KeyspaceDefinitions = Record<never, never
     return restoreBackup(dir, new StoreBackupTarget(this.node), options);
   }
 
-  stats(): NodeStats {
-    return this.node.stats();
+  stats(): ReturnType<Host['stats']> {
+    return this.node.stats() as ReturnType<Host['stats']>;
   }
 
   /** Makes everything durable and lets go of the files. Requests are refused with KF_CLOSED from now on. */

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { toHex, utf8 } from '../../src/base/bytes.ts';
+import { connectCluster } from '../../src/node/connect-cluster.ts';
 import { type ClusterStore, openCluster } from '../../src/node/open-cluster.ts';
 import { counter, counterModule } from '../../src/shard/counter.ts';
 import { defineModule } from '../../src/shard/define-module.ts';
@@ -82,6 +83,21 @@ describe.skipIf(!hasRecentNats)('the store of a cluster', () => {
     expect(await b.query('visits', 'page-7', counter.get())).toBe(2);
     await a.keyspace('visits').clear();
     expect((await b.keyspace('visits').counts()).keyCount).toBe(0);
+  });
+
+  test('is there for a client that has none of the data too', async () => {
+    const [a] = stores as [Nodes, Nodes, Nodes];
+    await using client = await connectCluster({ cluster: 'lib', nats: { servers: nats.urls }, keyspaces: KEYSPACES });
+    const session = client.session();
+    expect(await session.command(client.keyspace('visits'), 'door', counter.add(7))).toBe(7);
+    expect(await client.query('visits', 'door', counter.get())).toBe(7);
+    expect(await a.query('visits', 'door', counter.get())).toBe(7);
+    expect(client.stats().keyspaces.map(({ name }) => name)).toEqual(['notes', 'visits']);
+    expect(client.node.view().nodes.map(({ id }) => id)).toEqual(['a', 'b', 'c']);
+    await client.close();
+    await expect(client.query('visits', 'door', counter.get())).rejects.toMatchObject({ code: 'KF_CLOSED' });
+    const nobody = connectCluster({ cluster: 'none', nats: { servers: nats.urls }, requestTimeoutMs: 300 });
+    await expect(nobody).rejects.toMatchObject({ code: 'KF_UNAVAILABLE' });
   });
 
   test('has one policy, and says what is wrong in words', async () => {

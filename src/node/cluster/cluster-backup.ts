@@ -6,14 +6,13 @@ import type { Transport } from '../../transport/transport.ts';
 import type { KeyspaceBackup, LoadState, RangeReading } from '../backup/range-reading.ts';
 import type { NodeClock } from '../node-clock.ts';
 import type { LoadRequest } from './call.ts';
+import type { ClusterMap } from './cluster-map.ts';
 import { SINCE } from './cluster-options.ts';
 import type { ShardKeyspace } from './hosted-shard.ts';
 import type { LookAnswer } from './look.ts';
-import type { MetaView } from './meta-view.ts';
 import { FetchedRange, type RangeSource } from './range-transfer.ts';
-import type { CallRouter } from './router.ts';
+import type { CallRouter, LocalShards } from './router.ts';
 import { mappedShardAt } from './routes.ts';
-import type { ShardHost } from './shard-host.ts';
 
 /** What the backups of a node's keyspaces share. */
 export interface BackupSurroundings {
@@ -21,9 +20,10 @@ export interface BackupSurroundings {
   readonly clock: NodeClock;
   readonly transport: Transport;
   readonly router: CallRouter;
-  readonly host: ShardHost;
-  readonly meta: MetaView;
-  readonly source: RangeSource;
+  readonly host: LocalShards;
+  readonly map: ClusterMap;
+  /** Of the copies that are here, if any can be. */
+  readonly source?: RangeSource;
 }
 
 /** Why another copy is asked, or the same one again. */
@@ -117,9 +117,9 @@ export class ClusterBackup implements KeyspaceBackup {
 
   /** @throws KF_NODE_INCOMPATIBLE while there are nodes of a release that could not read the entries. */
   #mustSpeakOfIt(): void {
-    const { meta } = this.#world;
-    if (meta.speaks(SINCE.restore)) return;
-    const old = meta.cluster.nodes.filter(({ status, protocol }) => status !== 'left' && protocol.max < SINCE.restore).map(({ id }) => id);
+    const { map } = this.#world;
+    if (map.speaks(SINCE.restore)) return;
+    const old = map.cluster.nodes.filter(({ status, protocol }) => status !== 'left' && protocol.max < SINCE.restore).map(({ id }) => id);
     const who = `node ${old.join(', ')} of an earlier release could not read what a restore writes`;
     throw new KeyfleetError('KF_NODE_INCOMPATIBLE', `${who}: start all nodes with this release first`);
   }
@@ -137,7 +137,7 @@ export class ClusterBackup implements KeyspaceBackup {
 
   #readAt(node: string, wish: Parameters<RangeSource['open']>[0]): Promise<RangeReading> {
     const { self, source, transport, clock } = this.#world;
-    if (node === self) return source.open(wish);
+    if (node === self && source) return source.open(wish);
     // Other than those of this node's earlier processes, which the other may remember.
     const transfer = Math.floor(clock.now().wallMs) * 1_000 + (this.#transfers++ % 1_000);
     return FetchedRange.open(transport, node, wish, transfer);

@@ -1,32 +1,27 @@
 import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
 import { MIB } from '../../base/units.ts';
-import { type KeyspaceRecord, META_SHARD_ID } from '../../shard/meta/meta-records.ts';
+import { META_SHARD_ID } from '../../shard/meta/meta-records.ts';
 import type { NodeAddresses } from '../../shard/meta/node-record.ts';
-import type { KeyspaceReply } from '../../shard/meta-module.ts';
-import type { KeyspacePolicy } from '../../shard/policy.ts';
-import { positionScheme, shardStarts } from '../../shard/position-scheme.ts';
 import { DEFAULT_TIMING } from '../../shard/replica/timing.ts';
 import type { Handler } from '../../transport/transport.ts';
-import { answerTeller } from '../answer-teller.ts';
 import { GroupCommit } from '../group-commit.ts';
 import { SnapshotSource } from '../snapshot-transfer.ts';
-import { checkKeyspace, DEFAULT_SHARD_COUNT, type KeyspaceOptions } from '../store-node.ts';
 import { CallServer } from './call-server.ts';
-import { type AnyHook, ClusterHooks } from './cluster-hooks.ts';
-import { ClusterKeyspace } from './cluster-keyspace.ts';
+import { type AccessParts, ClusterAccess } from './cluster-access.ts';
+import { ClusterHooks } from './cluster-hooks.ts';
 import { type ClusterNodeOptions, SINCE } from './cluster-options.ts';
-import { type ClusterView, shardStatsOf, type ViewSources, viewOf } from './cluster-view.ts';
-import { ClusterWorkflows } from './cluster-workflows.ts';
+import type { ViewSources } from './cluster-view.ts';
 import { Controller } from './controller.ts';
 import { HandOver } from './hand-over.ts';
 import { Heartbeat } from './heartbeat.ts';
-import type { AnyModule, HostedShard, ShardKeyspace, ShardSurroundings } from './hosted-shard.ts';
+import type { HostedShard, ShardKeyspace, ShardSurroundings } from './hosted-shard.ts';
 import { joinCluster } from './joining.ts';
 import { KeyListeners } from './key-listeners.ts';
 import { KeyWatches } from './key-watches.ts';
 import { KnownMembers } from './known-members.ts';
 import { LargeAnswers, requestWhole } from './large-answers.ts';
 import { LeaderWatch } from './leader-watch.ts';
+import { MapSource } from './map-source.ts';
 import { MetaClient } from './meta-client.ts';
 import { MetaLogRecovery } from './meta-log-recovery.ts';
 import { META_KEYSPACE, MetaReplica } from './meta-replica.ts';
@@ -37,6 +32,7 @@ import { nodeService } from './node-service.ts';
 import { RangeSource } from './range-transfer.ts';
 import { RemovedShards } from './removed-shards.ts';
 import { CallRouter } from './router.ts';
+import { ServedKeyspaces } from './served-keyspaces.ts';
 import { ShardDuties } from './shard-duties.ts';
 import { ShardHost } from './shard-host.ts';
 import { ShardSweeper } from './shard-sweeper.ts';
@@ -49,9 +45,8 @@ import { ShardSweeper } from './shard-sweeper.ts';
 const DAY_MS = 24 * 3_600_000;
 const SNAPSHOT_TIMEOUT_MS = 5_000;
 
-export class ClusterNode {
-  readonly nodeId: string;
-  readonly cluster: string;
+export class ClusterNode extends ClusterAccess {
+  protected readonly access: AccessParts;
   readonly #options: ClusterNodeOptions;
   readonly #commits: GroupCommit;
   readonly #meta: MetaReplica;
@@ -65,14 +60,14 @@ export class ClusterNode {
   readonly #source: SnapshotSource;
   readonly #ranges: RangeSource;
   readonly #heartbeat: Heartbeat;
+  readonly #maps: MapSource;
   readonly #controller: Controller;
   readonly #duties: ShardDuties;
   readonly #sweeper: ShardSweeper;
   readonly #handOver: HandOver;
   readonly #hooks: ClusterHooks;
   readonly #leaders: LeaderWatch;
-  readonly #modules = new Map<string, AnyModule>();
-  readonly #keyspaces = new Map<number, ClusterKeyspace<never, never, unknown, never, unknown>>();
+  readonly #served: ServedKeyspaces;
   readonly #listeners = new KeyListeners();
   readonly #watches: KeyWatches;
   #addresses: NodeAddresses;
@@ -82,13 +77,12 @@ export class ClusterNode {
 
   private constructor(options: ClusterNodeOptions) {
     const { nodeId, cluster, storage, clock, transport, logs, timing = {}, limits = {}, requestTimeoutMs = 10_000 } = options;
-    this.nodeId = nodeId;
-    this.cluster = cluster;
+    super(nodeId, cluster);
     this.#options = options;
     this.#timeoutMs = requestTimeoutMs;
     this.#watches = new KeyWatches({ clock, transport, listeners: this.#listeners });
     this.#addresses = options.addresses ?? {};
-    for (const module of options.modules ?? []) this.#modules.set(module.name, module);
+    this.#served = new ServedKeyspaces(options.modules);
     this.#commits = new GroupCommit(storage, (callback) => clock.atTurnEnd(callback));
     this.#large = new LargeAnswers(clock, transport.maxPayloadBytes);
     const world: ShardSurroundings = {
@@ -141,7 +135,7 @@ export class ClusterNode {
       world,
       removed,
       meta: this.#view,
-      moduleOf: (name) => this.#modules.get(name),
+      served: this.#served,
       events: {
         stepped: (shard, step, outcome) => {
           if (step.kind === 'split-mark' && outcome === 'done') clock.atTurnEnd(() => this.#host.reconcile());
@@ -159,7 +153,7 @@ export class ClusterNode {
         logLost: () => this.#heartbeat.kick(),
       },
     });
-    this.#router = new CallRouter({ self: nodeId, clock, transport, host: this.#host, meta: this.#view });
+    this.#router = new CallRouter({ self: nodeId, clock, transport, host: this.#host, map: this.#view });
     this.#server = new CallServer(clock, this.#router, (id) => this.#shardKeyspace(id));
     this.#client = new MetaClient({ self: nodeId, clock, router: this.#router, keyspace: META_KEYSPACE, timeoutMs: requestTimeoutMs });
     this.#source = new SnapshotSource({
@@ -177,6 +171,7 @@ export class ClusterNode {
     };
     this.#heartbeat = new Heartbeat({ ...parts, everyMs, onReport });
     const { reports } = this.#heartbeat;
+    this.#maps = new MapSource({ clock, meta: this.#meta, host: this.#host, router: this.#router, reports });
     this.#controller = new Controller({ ...parts, reports, logs, everyMs, downAfterMs, onError: this.#onError });
     this.#handOver = new HandOver(parts);
     const handOver = (shard: HostedShard, to: string): void => this.#handOver.give(shard, to);
@@ -197,6 +192,18 @@ export class ClusterNode {
       patienceMs: 2 * { ...DEFAULT_TIMING, ...timing }.leaseMs,
       onNews: this.#onError,
     });
+    this.access = {
+      ...{ clock, transport, router: this.#router, client: this.#client, served: this.#served, requestTimeoutMs, ranges: this.#ranges },
+      sources: () => this.#sources,
+      within: (ms, isTrue) => this.#meta.within(ms, isTrue),
+      maxKeyBytes: options.maxKeyBytes,
+      giveHook: (name, hook) => this.#hooks.give(name, hook),
+      hookOf: (name) => this.#hooks.of(name),
+      onServed: () => this.#host.reconcile(),
+      listen: (id, listener) => this.#listeners.listen(id, listener),
+      watch: (...watch) => this.#watches.watch(...watch),
+      onError: this.#onError,
+    };
     this.#host.add(this.#meta.shard);
     this.#meta.recall();
   }
@@ -230,134 +237,13 @@ export class ClusterNode {
     return this.#isJoined && !this.#isStopped && this.#router.leaderOf(META_SHARD_ID) !== undefined;
   }
 
-  /**
-   * Serves a keyspace, and makes it first if there is none of that name.
-   * @throws KF_BAD_KEYSPACE, KF_BAD_POLICY, KF_KEYSPACE_MISMATCH, KF_BAD_OPTION for a hook, KF_NO_NODES, KF_UNAVAILABLE, KF_OUTCOME_UNKNOWN: then it may be done again.
-   */
-  async registerKeyspace<V, C, R, Q, A>(name: string, options: KeyspaceOptions<V, C, R, Q, A>): Promise<ClusterKeyspace<V, C, R, Q, A>> {
-    const { module, scheme = 'hash', shards: count = DEFAULT_SHARD_COUNT, policy = {}, hook } = options;
-    checkKeyspace(name, count);
-    if (hook) this.#hooks.give(name, hook as AnyHook);
-    this.#modules.set(module.name, module as unknown as AnyModule);
-    const starts = shardStarts(positionScheme(scheme), count);
-    const { keyspace } = await this.#client.run<KeyspaceReply>({ kind: 'register', name, module: module.name, scheme, starts, policy });
-    await this.#meta.until(this.#timeoutMs, () => this.#view.keyspaceOfId(keyspace.id) !== undefined);
-    this.#host.reconcile();
-    return this.keyspace(name) as unknown as ClusterKeyspace<V, C, R, Q, A>;
-  }
-
-  /** Takes a keyspace away with all its keys, for good. @throws KF_NO_KEYSPACE, KF_UNAVAILABLE. */
-  async deregisterKeyspace(name: string): Promise<void> {
-    await this.#client.run({ kind: 'deregister', name });
-  }
-
-  /** @throws KF_NO_KEYSPACE. */
-  getPolicy(name: string): KeyspacePolicy {
-    return this.#record(name).policy;
-  }
-
-  /** Changes what `change` says of the policy, and returns it whole. @throws KF_NO_KEYSPACE, KF_BAD_POLICY, KF_UNAVAILABLE. */
-  async setPolicy(name: string, change: Partial<KeyspacePolicy>): Promise<KeyspacePolicy> {
-    const { keyspace } = await this.#client.run<KeyspaceReply>({ kind: 'set-policy', name, policy: change });
-    return keyspace.policy;
-  }
-
-  /** All keyspaces that there are, by name, as far as this node has heard. */
-  keyspaceRecords(): readonly KeyspaceRecord[] {
-    return [...this.#view.keyspaces.values()];
-  }
-
-  /** @throws KF_NO_KEYSPACE; KF_MODULE_MISSING when this node does not have its value module. */
-  keyspace(name: string): ClusterKeyspace<never, never, unknown, never, unknown> {
-    const record = this.#record(name);
-    const known = this.#keyspaces.get(record.id);
-    if (known) return known;
-    const keyspace = this.#host.keyspaceOf(record);
-    if (!keyspace) {
-      throw new KeyfleetError('KF_MODULE_MISSING', `keyspace ${name} has value module ${record.module}, which this node was not given`);
-    }
-    const { clock, maxKeyBytes = 512 * MIB } = this.#options;
-    const hook = this.#hooks.of(name);
-    const made = new ClusterKeyspace<never, never, unknown, never, unknown>(keyspace, {
-      clock,
-      router: this.#router,
-      maxKeyBytes,
-      requestTimeoutMs: this.#timeoutMs,
-      record: () => this.#view.keyspaceOfId(record.id),
-      shardStats: () => {
-        const current = this.#view.keyspaceOfId(record.id);
-        return current ? shardStatsOf(current, this.#sources) : [];
-      },
-      clearTable: async () => (await this.#client.run<KeyspaceReply>({ kind: 'clear', name })).keyspace.table,
-      ...(hook?.onQueryAnswered ? { onAnswer: answerTeller(name, hook, this.#onError) } : {}),
-      listen: (listener) => this.#listeners.listen(record.id, listener),
-      watch: (keys, place, listener) => this.#watches.watch(record.id, keys, place, listener),
-      backups: {
-        self: this.nodeId,
-        clock,
-        transport: this.#options.transport,
-        router: this.#router,
-        host: this.#host,
-        meta: this.#view,
-        source: this.#ranges,
-      },
-    });
-    this.#keyspaces.set(record.id, made);
-    return made;
-  }
-
-  /** Those whose value module this node has. */
-  keyspaces(): readonly ClusterKeyspace<never, never, unknown, never, unknown>[] {
-    return this.keyspaceRecords()
-      .filter((record) => this.#host.keyspaceOf(record))
-      .map(({ name }) => this.keyspace(name));
-  }
-
-  /** The cluster as far as this node knows it. Cheap: nobody is asked. */
-  view(): ClusterView {
-    return viewOf(this.#sources);
-  }
-
   get #sources(): ViewSources {
     const { nodeId, cluster } = this;
     const { reports } = this.#heartbeat;
     return {
-      ...{ nodeId, cluster, meta: this.#view, metaLost: this.#metaLog.lost, host: this.#host, router: this.#router, reports },
+      ...{ nodeId, cluster, map: this.#view, metaLost: this.#metaLog.lost, host: this.#host, router: this.#router, reports },
       nowMs: this.#options.clock.now().monoMs,
     };
-  }
-
-  /** The splits, merges and moves of a keyspace. @throws KF_NO_KEYSPACE. */
-  workflows(name: string): ClusterWorkflows {
-    const { policy, id } = this.#record(name);
-    const keyspace = this.keyspace(name);
-    const loadPerSecond = (shard: number): number => this.#heartbeat.reports.best(shard)?.loadPerSecond ?? 0;
-    return new ClusterWorkflows({
-      name,
-      client: this.#client,
-      record: () => this.#record(name),
-      middleOf: (position) => {
-        const shard = this.#router.shardAt(this.#shardKeyspace(id)!, position)!;
-        return keyspace.middleOf(position, this.#view.keyspaceOfId(id)?.policy ?? policy, loadPerSecond(shard));
-      },
-      within: (ms, isTrue) => this.#meta.within(ms, isTrue),
-      loadPerSecond,
-    });
-  }
-
-  /** Has a node give away all it has; it serves meanwhile. @throws KF_UNKNOWN_NODE, KF_UNAVAILABLE. */
-  async drain(id: string): Promise<void> {
-    await this.#client.run({ kind: 'node-drain', id, drains: true });
-  }
-
-  /** Takes {@link drain} back. @throws KF_UNKNOWN_NODE, KF_UNAVAILABLE. */
-  async undrain(id: string): Promise<void> {
-    await this.#client.run({ kind: 'node-drain', id, drains: false });
-  }
-
-  /** A node goes that holds nothing, or is down and will not come back. @throws KF_UNKNOWN_NODE, KF_NODE_IN_USE, KF_UNAVAILABLE. */
-  async remove(id: string): Promise<void> {
-    await this.#client.run({ kind: 'node-leave', id });
   }
 
   /** A shard whose log is lost goes on with what can be reached of it: the rest is given up. @throws KF_NO_SHARD, KF_LOG_NOT_LOST, KF_UNAVAILABLE. */
@@ -382,11 +268,6 @@ export class ClusterNode {
       await new Promise<void>((resolve) => void this.#options.clock.after(LEAVE_LOOK_MS, resolve));
     }
     await this.remove(this.nodeId);
-  }
-
-  /** How many replicas each shard is to have from now on. @throws KF_BAD_OPTION, KF_UNAVAILABLE. */
-  async setReplication(replication: number): Promise<void> {
-    await this.#client.run({ kind: 'set-replication', replication });
   }
 
   /** Where its doors are from now on. @throws KF_UNAVAILABLE. */
@@ -435,22 +316,16 @@ export class ClusterNode {
 
   #metaChanged(): void {
     if (this.#isStopped) return;
-    for (const id of this.#keyspaces.keys()) if (!this.#view.keyspaceOfId(id)) this.#keyspaces.delete(id);
+    this.mapChanged();
     this.#host.reconcile();
     this.#duties.kick();
     this.#controller.kick();
   }
 
-  #record(name: string): KeyspaceRecord {
-    const record = this.#view.keyspaces.get(name);
-    if (!record) throw new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${name}`);
-    return record;
-  }
-
   #shardKeyspace(id: number): ShardKeyspace | undefined {
     if (id === 0) return META_KEYSPACE;
     const record = this.#view.keyspaceOfId(id);
-    return record && this.#host.keyspaceOf(record);
+    return record && this.#served.of(record);
   }
 
   // Other nodes.
@@ -467,6 +342,7 @@ export class ClusterNode {
       large: this.#large,
       meta: this.#view,
       metaLog: this.#metaLog,
+      maps: this.#maps,
     });
   }
 

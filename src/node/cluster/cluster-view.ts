@@ -6,12 +6,11 @@ import type { KeyspacePolicy } from '../../shard/policy.ts';
 import type { PositionSchemeName } from '../../shard/position-scheme.ts';
 import type { PositionRange, ShardStatus } from '../../shard/shard-state.ts';
 import type { ShardStats } from '../keyspace-handle.ts';
+import type { ClusterMap } from './cluster-map.ts';
 import { beliefsOf } from './leader-watch.ts';
 import { lostLogVerdict } from './log-recovery.ts';
-import type { MetaView } from './meta-view.ts';
 import type { ClusterReports } from './reports.ts';
-import type { CallRouter } from './router.ts';
-import type { ShardHost } from './shard-host.ts';
+import type { CallRouter, LocalShards } from './router.ts';
 
 /** The cluster as one node knows it. */
 export interface ClusterView {
@@ -82,9 +81,9 @@ export type LostView = LostLog & { readonly verdict: LostLogVerdict };
 export interface ViewSources {
   readonly nodeId: string;
   readonly cluster: string;
-  readonly meta: MetaView;
+  readonly map: ClusterMap;
   readonly metaLost: LostView | undefined;
-  readonly host: ShardHost;
+  readonly host: LocalShards;
   readonly router: CallRouter;
   readonly reports: ClusterReports;
   /** By the clock that the reports were noted by. */
@@ -92,8 +91,8 @@ export interface ViewSources {
 }
 
 export function viewOf(sources: ViewSources): ClusterView {
-  const { nodeId, cluster, meta, metaLost, router, reports, nowMs } = sources;
-  const { nodes, replication } = meta.cluster;
+  const { nodeId, cluster, map, metaLost, router, reports, nowMs } = sources;
+  const { nodes, replication } = map.cluster;
   return {
     nodeId,
     cluster,
@@ -104,14 +103,14 @@ export function viewOf(sources: ViewSources): ClusterView {
       const heardMs = reports.heardMs(node.id);
       return { ...node, isSelf: node.id === nodeId, heardMsAgo: heardMs === undefined ? undefined : Math.max(0, nowMs - heardMs) };
     }),
-    keyspaces: [...meta.keyspaces.values()].map((record) => {
+    keyspaces: [...map.keyspaces.values()].map((record) => {
       const { name, id, module, scheme, policy } = record;
       return { name, id, module, scheme, policy, shards: shardViewsOf(record, sources), workflows: mapOf(record).workflows };
     }),
   };
 }
 
-export function shardViewsOf(record: KeyspaceRecord, { meta, host, router, reports }: ViewSources): ShardView[] {
+export function shardViewsOf(record: KeyspaceRecord, { map, host, router, reports }: ViewSources): ShardView[] {
   return record.shards.map((shard) => {
     const { id, range, replicas = [], generation = 1, log, lost } = shard;
     const hosted = host.get(id);
@@ -125,7 +124,7 @@ export function shardViewsOf(record: KeyspaceRecord, { meta, host, router, repor
       replicas,
       generation,
       log,
-      lost: lost && { ...lost, verdict: lostLogVerdict(shard, meta, reports) },
+      lost: lost && { ...lost, verdict: lostLogVerdict(shard, map, reports) },
       leader: router.leaderOf(id),
       epoch: Math.max(state?.epoch ?? 0, best?.epoch ?? 0),
       applied: known?.applied ?? 0,

@@ -1,5 +1,6 @@
 // What the doors and the library need of a cluster's nodes.
 
+export { ClusterClient, type ClusterClientOptions } from './cluster-client.ts';
 export { ClusterKeyspace, type KeyPlace } from './cluster-keyspace.ts';
 export { ClusterNode } from './cluster-node.ts';
 export { type ClusterNodeOptions, PROTOCOL } from './cluster-options.ts';

@@ -3,6 +3,7 @@ import type { ShardLogs } from '../../log/shard-logs.ts';
 import { basisOfLostLog, type LostLogVerdict } from '../../shard/meta/lost-log.ts';
 import type { KeyspaceRecord } from '../../shard/meta/meta-records.ts';
 import type { MapChange, MappedShard } from '../../shard/meta/shard-map.ts';
+import type { ClusterMap } from './cluster-map.ts';
 import { SINCE } from './cluster-options.ts';
 import type { MetaClient } from './meta-client.ts';
 import type { MetaView } from './meta-view.ts';
@@ -81,7 +82,7 @@ export class LogRecovery {
 }
 
 /** What is known of how a lost log can go on. */
-export function lostLogVerdict(shard: MappedShard, meta: MetaView, reports: ClusterReports): LostLogVerdict {
+export function lostLogVerdict(shard: MappedShard, meta: ClusterMap, reports: ClusterReports): LostLogVerdict {
   const { id, generation = 1 } = shard;
   const said = new Map(
     reports.lostLogs(id).flatMap(([node, { stopped }]) => (stopped?.generation === generation ? [[node, stopped]] : [])),

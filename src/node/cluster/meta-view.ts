@@ -1,19 +1,14 @@
 import { META_TABLE } from '../../shard/key-layout.ts';
-import { EMPTY_CLUSTER } from '../../shard/meta/cluster-command.ts';
-import type { AllocatorRecord, KeyspaceRecord, NodesRecord } from '../../shard/meta/meta-records.ts';
-import { FIRST_PROTOCOL } from '../../shard/meta/node-record.ts';
+import type { KeyspaceRecord, MetaRecord, NodesRecord } from '../../shard/meta/meta-records.ts';
 import { metaModule } from '../../shard/meta-module.ts';
 import type { StorageReader } from '../../storage/storage.ts';
 import { RecordScanner } from '../record-scan.ts';
+import { type ClusterMap, RecordedMap } from './cluster-map.ts';
 
 /** What this node's replica of the meta shard says, read once after each change. It may be behind what others know. */
-export class MetaView {
+export class MetaView implements ClusterMap {
   readonly #storage: StorageReader;
-  #isStale = true;
-  #byName = new Map<string, KeyspaceRecord>();
-  #byId = new Map<number, KeyspaceRecord>();
-  #cluster: NodesRecord = EMPTY_CLUSTER;
-  #nextShardId = 1;
+  #read: { readonly records: readonly MetaRecord[]; readonly map: RecordedMap } | undefined;
 
   constructor(storage: StorageReader) {
     this.#storage = storage;
@@ -21,47 +16,39 @@ export class MetaView {
 
   /** What was read holds no more. */
   changed(): void {
-    this.#isStale = true;
+    this.#read = undefined;
+  }
+
+  get records(): readonly MetaRecord[] {
+    return this.#look().records;
   }
 
   get cluster(): NodesRecord {
-    this.#look();
-    return this.#cluster;
+    return this.#look().map.cluster;
   }
 
-  /** All nodes know the forms of that protocol, see SINCE in cluster-options.ts: they may be used. */
-  speaks(since: number): boolean {
-    return (this.cluster.protocol ?? FIRST_PROTOCOL) >= since;
-  }
-
-  /** Shards from this number on may be there, and are not known here yet. */
   get nextShardId(): number {
-    this.#look();
-    return this.#nextShardId;
+    return this.#look().map.nextShardId;
   }
 
-  /** By name, in the order of the names. */
   get keyspaces(): ReadonlyMap<string, KeyspaceRecord> {
-    this.#look();
-    return this.#byName;
+    return this.#look().map.keyspaces;
+  }
+
+  speaks(since: number): boolean {
+    return this.#look().map.speaks(since);
   }
 
   keyspaceOfId(id: number): KeyspaceRecord | undefined {
-    this.#look();
-    return this.#byId.get(id);
+    return this.#look().map.keyspaceOfId(id);
   }
 
-  #look(): void {
-    if (!this.#isStale) return;
-    this.#isStale = false;
+  #look(): { readonly records: readonly MetaRecord[]; readonly map: RecordedMap } {
+    if (this.#read) return this.#read;
     const scanner = new RecordScanner(this.#storage, metaModule.codec);
-    const { records } = scanner.page({ table: META_TABLE, cursor: 0, limit: Number.POSITIVE_INFINITY, nowMs: 0 });
-    const values = records.map(({ value }) => value);
-    const keyspaces = values.filter((value): value is KeyspaceRecord => value.kind === 'keyspace');
-    keyspaces.sort((a, b) => (a.name < b.name ? -1 : 1));
-    this.#byName = new Map(keyspaces.map((one) => [one.name, one]));
-    this.#byId = new Map(keyspaces.map((one) => [one.id, one]));
-    this.#cluster = values.find((value): value is NodesRecord => value.kind === 'nodes') ?? EMPTY_CLUSTER;
-    this.#nextShardId = values.find((value): value is AllocatorRecord => value.kind === 'allocator')?.nextShardId ?? 1;
+    const page = scanner.page({ table: META_TABLE, cursor: 0, limit: Number.POSITIVE_INFINITY, nowMs: 0 });
+    const records = page.records.map(({ value }) => value);
+    this.#read = { records, map: new RecordedMap(records) };
+    return this.#read;
   }
 }

@@ -7,6 +7,7 @@ import { CALLS } from './forwarder.ts';
 import { HEARTBEAT, type Heartbeat } from './heartbeat.ts';
 import { CHANGED, type KeyWatches, WATCH } from './key-watches.ts';
 import type { LargeAnswers } from './large-answers.ts';
+import { MAP, type MapSource } from './map-source.ts';
 import { META_LOG, type MetaLogRecovery } from './meta-log-recovery.ts';
 import type { MetaView } from './meta-view.ts';
 import {
@@ -25,7 +26,7 @@ import { encodeJson } from './reports.ts';
 import type { ShardHost } from './shard-host.ts';
 import { PING } from './vigil.ts';
 
-/** What answers other nodes. */
+/** What answers other nodes, and clients. */
 export interface NodeServiceParts {
   readonly nodeId: string;
   readonly calls: CallServer;
@@ -37,13 +38,14 @@ export interface NodeServiceParts {
   readonly large: LargeAnswers;
   readonly meta: MetaView;
   readonly metaLog: MetaLogRecovery;
+  readonly maps: MapSource;
 }
 
 const NOTHING: Bytes = new Uint8Array(0);
 
-/** Answers the requests of other nodes, each by the part that it is for. */
+/** Answers the requests of other nodes and of clients, each by the part that it is for. */
 export function nodeService(parts: NodeServiceParts): Handler {
-  const { nodeId, calls, host, heartbeat, source, ranges, watches, large, meta, metaLog } = parts;
+  const { nodeId, calls, host, heartbeat, source, ranges, watches, large, meta, metaLog, maps } = parts;
   return async ({ from, method, payload }) => {
     switch (method) {
       case CALLS:
@@ -76,6 +78,8 @@ export function nodeService(parts: NodeServiceParts): Handler {
         return NOTHING;
       case META_LOG:
         return large.wrap(await metaLog.heard(payload));
+      case MAP:
+        return large.wrap(maps.answer(payload));
       case MEMBERS:
         return large.wrap(encodeJson(meta.cluster.nodes.filter(({ status }) => status !== 'left').map(({ id }) => id)));
       default: {

@@ -1,16 +1,16 @@
 import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
+import type { Hosted } from '../../shard/meta/hosting.ts';
 import { META_SHARD_ID } from '../../shard/meta/meta-records.ts';
 import { NotLeaderError } from '../../shard/replica/not-leader-error.ts';
 import type { Transport } from '../../transport/transport.ts';
 import type { NodeClock } from '../node-clock.ts';
 import { Call, type CallOptions } from './call.ts';
+import type { ClusterMap } from './cluster-map.ts';
 import { Forwarder } from './forwarder.ts';
 import type { HostedShard, ShardKeyspace } from './hosted-shard.ts';
 import { beliefsOf } from './leader-watch.ts';
-import type { MetaView } from './meta-view.ts';
 import type { ClusterReports } from './reports.ts';
 import { LeaderHints, mappedShardAt } from './routes.ts';
-import type { ShardHost } from './shard-host.ts';
 
 // Brings each request to the leader of its shard, wherever that is, and tries again for as long as nothing was done, or doing it twice is doing it
 // once. What a node believes of others are hints: whoever is asked says no when he does not lead.
@@ -22,30 +22,43 @@ const UNKNOWN = new Set(['KF_NODE_SILENT', 'KF_OUTCOME_UNKNOWN', 'KF_INTERNAL'])
 const FIRST_PAUSE_MS = 10;
 const LONGEST_PAUSE_MS = 100;
 
+/** The shards that are in this process. */
+export interface LocalShards {
+  get(id: number): HostedShard | undefined;
+  roleOf(id: number): Hosted | undefined;
+}
+
+/** Of who is a client alone. */
+export const NO_SHARDS: LocalShards = { get: () => undefined, roleOf: () => undefined };
+
 export interface CallRouterOptions {
   readonly self: string;
   readonly clock: NodeClock;
   readonly transport: Transport;
-  readonly host: ShardHost;
-  readonly meta: MetaView;
+  readonly host: LocalShards;
+  readonly map: ClusterMap;
+  /** Somebody was asked in vain, or nobody is known who could be: what is believed of the cluster may be old. */
+  readonly onAstray?: () => void;
 }
 
 export class CallRouter {
   readonly hints: LeaderHints;
   readonly #self: string;
   readonly #clock: NodeClock;
-  readonly #host: ShardHost;
-  readonly #meta: MetaView;
+  readonly #host: LocalShards;
+  readonly #map: ClusterMap;
+  readonly #onAstray: () => void;
   readonly #forwarder: Forwarder;
   /** By shard: those that wait for somebody to lead it. */
   readonly #waiting = new Map<number, { calls: Call[]; readonly cancel: () => void }>();
   #isStopped = false;
 
-  constructor({ self, clock, transport, host, meta }: CallRouterOptions) {
+  constructor({ self, clock, transport, host, map, onAstray = () => {} }: CallRouterOptions) {
     this.#self = self;
     this.#clock = clock;
     this.#host = host;
-    this.#meta = meta;
+    this.#map = map;
+    this.#onAstray = onAstray;
     this.hints = new LeaderHints(self, (shard) => this.kick(shard));
     this.#forwarder = new Forwarder({
       clock,
@@ -96,7 +109,7 @@ export class CallRouter {
 
   /** Nodes have said what they lead: news of the shards of which no replica here tells. */
   learn(reports: ClusterReports): void {
-    for (const { shards } of this.#meta.keyspaces.values()) {
+    for (const { shards } of this.#map.keyspaces.values()) {
       for (const { id } of shards) {
         if (this.#host.get(id)?.driver) continue;
         for (const [node, report] of reports.ofShard(id)) if (report.leads) this.hints.note(id, node, report.epoch);
@@ -107,7 +120,7 @@ export class CallRouter {
   /** The shard that has a position: as the map says, and beyond it the shards that are here, which know of splits and merges before the map does. */
   shardAt(keyspace: ShardKeyspace, position: number): number | undefined {
     if (keyspace.id === 0) return META_SHARD_ID;
-    const record = this.#meta.keyspaceOfId(keyspace.id);
+    const record = this.#map.keyspaceOfId(keyspace.id);
     if (!record) return undefined;
     let { id } = mappedShardAt(record, position);
     for (let hops = 0; hops < 8; hops++) {
@@ -163,8 +176,12 @@ export class CallRouter {
     }
     const target = this.#targetOf(call, hosted);
     call.asked = target ?? '';
-    if (target === undefined) this.#later(call);
-    else this.#forwarder.send(target, call);
+    if (target !== undefined) {
+      this.#forwarder.send(target, call);
+      return;
+    }
+    this.#onAstray();
+    this.#later(call);
   }
 
   /** Whom to ask: the leader; while none is known here, one replica after the other. */
@@ -174,7 +191,7 @@ export class CallRouter {
     if (leader !== undefined && call.attempts === 0) return leader;
     // A replica of our own hears of a new leader as soon as there is one.
     if (hosted?.driver || call.shard === META_SHARD_ID) return leader;
-    const { replicas = [] } = mappedShardAt(this.#meta.keyspaceOfId(call.keyspace.id)!, call.position);
+    const { replicas = [] } = mappedShardAt(this.#map.keyspaceOfId(call.keyspace.id)!, call.position);
     const others = replicas.filter((node) => node !== this.#self);
     return others.length === 0 ? leader : others[call.attempts % others.length];
   }
@@ -209,6 +226,7 @@ export class CallRouter {
 
   #again(call: Call, error: KeyfleetError): void {
     call.attempts++;
+    this.#onAstray();
     if (this.#isStopped || this.#clock.now().monoMs >= call.deadlineMs) {
       this.#end(call, error);
       return;

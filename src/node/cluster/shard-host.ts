@@ -3,12 +3,12 @@ import type { ControlCommand, ControlOutcome } from '../../shard/control-command
 import { stateKey } from '../../shard/key-layout.ts';
 import { type Hosted, hostedBy } from '../../shard/meta/hosting.ts';
 import { type KeyspaceRecord, META_SHARD_ID, mapOf } from '../../shard/meta/meta-records.ts';
-import { positionScheme } from '../../shard/position-scheme.ts';
 import { encodeShardState, newShardState, type PositionRange } from '../../shard/shard-state.ts';
 import type { SlotCounts } from '../../shard/slot-counts.ts';
-import { type AnyModule, HostedShard, type HostedShardOptions, type ShardKeyspace, type ShardSurroundings } from './hosted-shard.ts';
+import { HostedShard, type HostedShardOptions, type ShardKeyspace, type ShardSurroundings } from './hosted-shard.ts';
 import type { MetaView } from './meta-view.ts';
 import type { RemovedShards } from './removed-shards.ts';
+import type { ServedKeyspaces } from './served-keyspaces.ts';
 
 // The shards on this node: those that the meta shard's replica here says it is to have. Whenever that changes, some are opened and some closed.
 
@@ -31,11 +31,10 @@ export class ShardHost {
   readonly #world: ShardSurroundings;
   readonly #meta: MetaView;
   readonly #removed: RemovedShards;
-  readonly #moduleOf: (name: string) => AnyModule | undefined;
+  readonly #served: ServedKeyspaces;
   readonly #events: HostEvents;
   readonly #shards = new Map<number, HostedShard>();
   readonly #roles = new Map<number, Hosted>();
-  readonly #keyspaces = new Map<number, ShardKeyspace>();
   /** The counts of shards that were cut from one here, until they are opened. */
   readonly #born = new Map<number, SlotCounts>();
   #isStopped = false;
@@ -44,14 +43,14 @@ export class ShardHost {
     readonly world: ShardSurroundings;
     readonly meta: MetaView;
     readonly removed: RemovedShards;
-    /** Undefined: this node does not know the module, and cannot have its keyspaces. */
-    readonly moduleOf: (name: string) => AnyModule | undefined;
+    /** What this node has no module of it cannot have. */
+    readonly served: ServedKeyspaces;
     readonly events: HostEvents;
   }) {
     this.#world = options.world;
     this.#meta = options.meta;
     this.#removed = options.removed;
-    this.#moduleOf = options.moduleOf;
+    this.#served = options.served;
     this.#events = options.events;
   }
 
@@ -74,17 +73,6 @@ export class ShardHost {
     return this.#shards.values();
   }
 
-  /** The module and scheme of a keyspace, if this node knows the module. */
-  keyspaceOf(record: KeyspaceRecord): ShardKeyspace | undefined {
-    const known = this.#keyspaces.get(record.id);
-    if (known) return known;
-    const module = this.#moduleOf(record.module);
-    if (!module) return undefined;
-    const keyspace = { id: record.id, name: record.name, module, scheme: positionScheme(record.scheme) };
-    this.#keyspaces.set(record.id, keyspace);
-    return keyspace;
-  }
-
   /** A keyspace has just been registered, in the batch that is open: its shards begin empty, here and on all their nodes alike. */
   begin(record: KeyspaceRecord): void {
     for (const { id, range, replicas } of record.shards) {
@@ -100,7 +88,7 @@ export class ShardHost {
     if (this.#isStopped || !this.#shards.get(META_SHARD_ID)?.driver) return;
     const wanted = new Set<number>([META_SHARD_ID]);
     for (const record of this.#meta.keyspaces.values()) {
-      const keyspace = this.keyspaceOf(record);
+      const keyspace = this.#served.of(record);
       for (const hosted of hostedBy(mapOf(record), this.#world.self)) {
         wanted.add(hosted.shard);
         this.#roles.set(hosted.shard, hosted);
