@@ -71,12 +71,18 @@ return redis.pcall(unpack(ARGV, 2))`);
   return found;
 }
 
-/** FENCE: KEYS = fence; ARGV = token `n:random`. Sets it when its number is above the one there (or it is there already); answers the one that stands. */
+/** So long a fence stands that its mover does not confirm. */
+const UNCONFIRMED_MS = 10_000;
+
+/**
+ * FENCE: KEYS = fence; ARGV = token `n:random`. Sets it when its number is above the one there; answers the one that stands. It expires unless the mover,
+ * once answered, makes it last (PERSIST under the token): one that a late packet sets, when all moves are over, goes by itself.
+ */
 export const FENCE_SCRIPT = script(`local now = redis.call('GET', KEYS[1])
 local function number(token) return tonumber(string.match(token, '^(%d+)')) end
 if not now or number(now) < number(ARGV[1]) then
   redis.call('DEL', KEYS[1])
-  redis.call('SET', KEYS[1], ARGV[1])
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ${UNCONFIRMED_MS})
   return ARGV[1]
 end
 return now`);

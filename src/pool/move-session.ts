@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bytes } from '../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
-import { FENCE_KEY, FENCE_SCRIPT } from './guard-scripts.ts';
+import { FENCE_KEY, FENCE_SCRIPT, FENCED_SCRIPT } from './guard-scripts.ts';
 import { returningId } from './guarded-commands.ts';
 import { type ForgetOptions, forgetAll, forgetMoved, type PutDone } from './move-forget.ts';
 import { Journal } from './move-journal.ts';
@@ -153,13 +153,13 @@ export class MoveSessions {
     await journal.remove();
   }
 
-  /** The fences go when all moves are over; a late packet of a mover finds none that is its own. */
+  /** The fences go when all moves are over; a late packet of a mover finds none that is its own. Each goes under a token, so that a late removal finds another. */
   async unfence(map: PoolMap, moves: readonly PlannedMove[]): Promise<void> {
     for (const name of new Set(moves.flatMap(({ from, to }) => [from, to])))
       await this.retried(async () => {
         const link = this.link(map, name);
         try {
-          await link.call(['UNLINK', FENCE_KEY]);
+          await removeFence(link, await this.fence([link]));
         } finally {
           link.close();
         }
@@ -175,11 +175,13 @@ export class MoveSessions {
       view.tokenNumber = number;
       const token = `${number}:${randomBytes(6).toString('hex')}`;
       let standing = token;
+      let done = 0;
       for (const link of links) {
         standing = textOf(await evaluate(link, FENCE_SCRIPT, [FENCE_KEY], [token]));
-        if (standing !== token) break;
+        if (standing !== token || !(await lasts(link, token))) break;
+        done++;
       }
-      if (standing === token) return token;
+      if (done === links.length) return token;
       view.tokenNumber = Math.max(number, Number.parseInt(standing, 10));
     }
     throw new KeyfleetError('KF_POOL_FENCED', 'another mover takes the same servers again and again');
@@ -240,6 +242,22 @@ export class MoveSessions {
         await sleep(waitMs);
       }
     }
+  }
+}
+
+/** Takes the fence off a server whose moves are over. @throws KF_POOL_FENCED when another one stands there. */
+export async function removeFence(link: ServerLink, token: string): Promise<void> {
+  await evaluate(link, FENCED_SCRIPT, [FENCE_KEY], [token, 'UNLINK', FENCE_KEY]);
+}
+
+/** Makes a fence that was set last; false when it has expired by now, or another one stands there. */
+async function lasts(link: ServerLink, token: string): Promise<boolean> {
+  try {
+    await evaluate(link, FENCED_SCRIPT, [FENCE_KEY], [token, 'PERSIST', FENCE_KEY]);
+    return true;
+  } catch (error) {
+    if (isKeyfleetError(error) && error.code === 'KF_POOL_FENCED') return false;
+    throw error;
   }
 }
 

@@ -15,6 +15,7 @@ import type { MoveEngine } from './move-engine.ts';
 import { Journal } from './move-journal.ts';
 import { type ServerAddress, ServerLink } from './move-link.ts';
 import { evaluate } from './move-script.ts';
+import { removeFence } from './move-session.ts';
 import { type PoolServer, showAddress } from './pool-config.ts';
 import type { PoolMap } from './pool-map.ts';
 import { info } from './server-info.ts';
@@ -273,7 +274,7 @@ export class WholeServers {
           }
           await engine.pace.take(0);
         }
-        await link.call(['UNLINK', FENCE_KEY]);
+        await removeFence(link, token);
       } finally {
         link.close();
       }
