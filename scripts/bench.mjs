@@ -1,6 +1,7 @@
 // node scripts/bench.mjs NAME [options]: bundles bench/NAME.bench.ts and runs it. Without a name: says which there are.
-import { mkdirSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { bundle } from './bundle.mjs';
 import { ensureInstalled, root, run } from './ready.mjs';
 
 const [name, ...options] = process.argv.slice(2);
@@ -13,17 +14,5 @@ if (!name || !names.includes(name)) {
 }
 ensureInstalled();
 // As deep as the sources, so that what these look for beside themselves is found.
-const outDir = join(root, 'node_modules', '.keyfleet-bench');
-mkdirSync(outDir, { recursive: true });
-const out = join(outDir, `${name}.mjs`);
-const { build } = await import('esbuild');
-await build({
-  entryPoints: [join(root, 'bench', `${name}.bench.ts`)],
-  outfile: out,
-  bundle: true,
-  packages: 'external',
-  platform: 'node',
-  format: 'esm',
-  target: 'node20',
-});
+const out = await bundle(`bench/${name}.bench.ts`, `node_modules/.keyfleet-bench/${name}.mjs`);
 run(process.execPath, ['--expose-gc', out, ...options], { UV_THREADPOOL_SIZE: '16' });

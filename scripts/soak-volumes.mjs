@@ -2,32 +2,18 @@
 // npm run soak:volumes -- --files 100000 --large-mib 2048          stores a large tree and fetches it back
 // npm run soak:volumes -- --value-mib 5120                         one value of 5 GiB through a master and back, made up as it is sent
 // Prints what it saw; ends with 1 when something was wrong.
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { ensureBuilt, root } from './ready.mjs';
+import { bundle } from './bundle.mjs';
+import { ensureBuilt } from './ready.mjs';
 
 const option = (name, otherwise) => {
   const at = process.argv.indexOf(`--${name}`);
   return at < 0 ? otherwise : Number(process.argv[at + 1]);
 };
 
-/** A TypeScript file of test/volume, runnable. */
+/** A TypeScript file of test/volume, loaded. */
 async function load(name) {
-  const { build } = await import('esbuild');
-  const out = join(root, 'node_modules', '.cache', 'keyfleet-soak', `${name}.mjs`);
-  mkdirSync(join(out, '..'), { recursive: true });
-  const source = join(root, 'test', 'volume', `${name}.ts`);
-  await build({
-    entryPoints: [source],
-    outfile: out,
-    bundle: true,
-    packages: 'external',
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    define: { 'import.meta.url': JSON.stringify(pathToFileURL(source).href) },
-  });
+  const out = await bundle(`test/volume/${name}.ts`, `node_modules/.cache/keyfleet-soak/${name}.mjs`, { isBesideEntry: true });
   return import(pathToFileURL(out).href);
 }
 
