@@ -73,10 +73,10 @@ export const BLOCKING_WRITES: Handlers<WriteManyHandler> = {
   brpop: popOne(false),
   blmove: blMove,
   brpoplpush: brPopLPush,
-  blmpop: mPopFrom(2, badTimeout),
+  blmpop: mPopFrom({ at: 2, check: badTimeout }),
   bzpopmin: popEnd(false),
   bzpopmax: popEnd(true),
-  bzmpop: zMPopFrom(2, badTimeout),
+  bzmpop: zMPopFrom({ at: 2, check: badTimeout }),
 };
 
 /** How a blocking command waits. */

@@ -2,26 +2,17 @@ import type { Bytes } from '../../base/bytes.ts';
 import type { ManyContext } from '../value-module.ts';
 import type { CommandArgs } from './command-table.ts';
 import { NO_SUCH_KEY, NOT_AN_INTEGER, OUT_OF_POSITIVE, SYNTAX_ERROR, WRONG_TYPE, wrongArityError } from './error-replies.ts';
-import {
-  type ArgsCheck,
-  type Handlers,
-  type ReadHandler,
-  type RedisResult,
-  unchanged,
-  type WriteHandler,
-  type WriteManyHandler,
-} from './handler.ts';
+import { type Handlers, type ReadHandler, type RedisResult, unchanged, type WriteHandler, type WriteManyHandler } from './handler.ts';
 import { parseInteger } from './integer.ts';
 import { itemAt, itemsOf, ListEdit, placesOf } from './list-items.ts';
 import { lPos } from './list-search.ts';
-import { countUpTo, rangeOf } from './ranges.ts';
-import { errorReply, NULL_ARRAY, OK, type Reply, type TaggedReply } from './reply.ts';
+import { type PopFromSeveral, popFromSeveral } from './pop-from-several.ts';
+import { rangeOf } from './ranges.ts';
+import { errorReply, NULL_ARRAY, OK, type Reply } from './reply.ts';
 import { isNot, type ListValue, type RedisValue } from './value.ts';
 import { isWord } from './word.ts';
 
 const INDEX_OUT_OF_RANGE = errorReply('ERR index out of range');
-export const NUMKEYS_TOO_SMALL: TaggedReply = errorReply('ERR numkeys should be greater than 0');
-export const COUNT_TOO_SMALL: TaggedReply = errorReply('ERR count should be greater than 0');
 
 const lLen: ReadHandler = (_ctx, value) => (value === undefined ? 0 : isNot(value, 'list') ? WRONG_TYPE : value.length);
 
@@ -192,19 +183,9 @@ export function popFromFirst(ctx: ManyContext<RedisValue>, keys: readonly Bytes[
   return NULL_ARRAY;
 }
 
-/** `numkeys key … LEFT|RIGHT [COUNT n]` from `at` on, for LMPOP and BLMPOP; `check` comes after all that, and before the keys are looked at. */
-export function mPopFrom(at: number, check?: ArgsCheck): WriteManyHandler {
-  return (ctx, args) => {
-    const keyCount = parseInteger(args[at]!);
-    if (keyCount === undefined || keyCount < 1) return NUMKEYS_TOO_SMALL;
-    const endAt = at + 1 + Number(keyCount);
-    if (endAt >= args.length) return SYNTAX_ERROR;
-    const isLeft = isLeftEnd(args[endAt]!);
-    if (isLeft === undefined) return SYNTAX_ERROR;
-    const count = countUpTo(args, endAt + 1, COUNT_TOO_SMALL);
-    if (typeof count !== 'number') return count;
-    return check?.(args) ?? popFromFirst(ctx, args.slice(at + 1, endAt), isLeft, count);
-  };
+/** LMPOP and BLMPOP: `numkeys key … LEFT|RIGHT [COUNT n]`. */
+export function mPopFrom(args: PopFromSeveral): WriteManyHandler {
+  return popFromSeveral(args, { endOf: isLeftEnd, pop: popFromFirst });
 }
 
 export const LIST_READS: Handlers<ReadHandler> = { llen: lLen, lindex: lIndex, lrange: lRange, lpos: lPos };
@@ -222,4 +203,4 @@ export const LIST_WRITES: Handlers<WriteHandler> = {
   ltrim: lTrim,
 };
 
-export const LIST_MANY_WRITES: Handlers<WriteManyHandler> = { lmove: lMove, rpoplpush: rPopLPush, lmpop: mPopFrom(1) };
+export const LIST_MANY_WRITES: Handlers<WriteManyHandler> = { lmove: lMove, rpoplpush: rPopLPush, lmpop: mPopFrom({ at: 1 }) };

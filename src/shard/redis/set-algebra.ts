@@ -5,7 +5,7 @@ import type { CommandArgs } from './command-table.ts';
 import { SYNTAX_ERROR, WRONG_TYPE } from './error-replies.ts';
 import type { Handlers, ReadManyHandler, WriteManyHandler } from './handler.ts';
 import { parseInteger } from './integer.ts';
-import { NUMKEYS_TOO_SMALL } from './list-commands.ts';
+import { NUMKEYS_TOO_SMALL } from './pop-from-several.ts';
 import { errorReply, type TaggedReply } from './reply.ts';
 import { hasMember, membersOf, SetEdit } from './set-members.ts';
 import { isNot, type RedisValue, type SetValue } from './value.ts';

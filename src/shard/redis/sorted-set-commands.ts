@@ -2,19 +2,10 @@ import type { Bytes } from '../../base/bytes.ts';
 import type { ManyContext } from '../value-module.ts';
 import { doubleReply, doubleText } from './double.ts';
 import { OUT_OF_POSITIVE, SYNTAX_ERROR, WRONG_TYPE } from './error-replies.ts';
-import {
-  type ArgsCheck,
-  type Handlers,
-  type ReadHandler,
-  type RedisResult,
-  unchanged,
-  type WriteHandler,
-  type WriteManyHandler,
-} from './handler.ts';
+import { type Handlers, type ReadHandler, type RedisResult, unchanged, type WriteHandler, type WriteManyHandler } from './handler.ts';
 import { scanHandler } from './hash-scan.ts';
 import { asciiBytes, parseInteger } from './integer.ts';
-import { COUNT_TOO_SMALL, NUMKEYS_TOO_SMALL } from './list-commands.ts';
-import { countUpTo } from './ranges.ts';
+import { type PopFromSeveral, popFromSeveral } from './pop-from-several.ts';
 import { NULL_ARRAY, type Reply } from './reply.ts';
 import { zAdd, zIncrBy } from './sorted-set-add.ts';
 import { SORTED_SET_MANY_STORES } from './sorted-set-algebra.ts';
@@ -144,24 +135,16 @@ export function popFromFirstSortedSet(
   return undefined;
 }
 
-/** `numkeys key … MIN|MAX [COUNT n]` from `at` on, for ZMPOP and BZMPOP; `check` comes after all that, and before the keys are looked at. */
-export function zMPopFrom(at: number, check?: ArgsCheck): WriteManyHandler {
-  return (ctx, args) => {
-    const keyCount = parseInteger(args[at]!);
-    if (keyCount === undefined || keyCount < 1) return NUMKEYS_TOO_SMALL;
-    const endAt = at + 1 + Number(keyCount);
-    const end = args[endAt];
-    if (end === undefined) return SYNTAX_ERROR;
-    const isMax = isWord(end, 'MAX');
-    if (!isMax && !isWord(end, 'MIN')) return SYNTAX_ERROR;
-    const count = countUpTo(args, endAt + 1, COUNT_TOO_SMALL);
-    if (typeof count !== 'number') return count;
-    const refusal = check?.(args);
-    if (refusal !== undefined) return refusal;
-    const popped = popFromFirstSortedSet(ctx, args.slice(at + 1, endAt), isMax, count);
-    if (popped === undefined) return NULL_ARRAY;
-    return isPopped(popped) ? [popped.key, popped.pairs] : popped;
-  };
+/** ZMPOP and BZMPOP: `numkeys key … MIN|MAX [COUNT n]`. */
+export function zMPopFrom(args: PopFromSeveral): WriteManyHandler {
+  return popFromSeveral(args, {
+    endOf: (word) => (isWord(word, 'MAX') ? true : isWord(word, 'MIN') ? false : undefined),
+    pop: (ctx, keys, isMax, count) => {
+      const popped = popFromFirstSortedSet(ctx, keys, isMax, count);
+      if (popped === undefined) return NULL_ARRAY;
+      return isPopped(popped) ? [popped.key, popped.pairs] : popped;
+    },
+  });
 }
 
 export function isPopped(
@@ -209,7 +192,7 @@ export const SORTED_SET_WRITES: Handlers<WriteHandler> = {
 };
 
 export const SORTED_SET_MANY_WRITES: Handlers<WriteManyHandler> = {
-  zmpop: zMPopFrom(1),
+  zmpop: zMPopFrom({ at: 1 }),
   zrangestore: zRangeStore,
   ...SORTED_SET_MANY_STORES,
 };
