@@ -15,7 +15,7 @@
 import { KeyfleetError } from '../base/errors.ts';
 import type { KeyInput } from './hasher.ts';
 import { defaultName, type KetamaOptions, type KetamaScheme, schemeOf } from './ketama-dialect.ts';
-import { checkNodes, noNodes, type PartitionNode, unknownNode, weightOf } from './node.ts';
+import { checkNodes, nodesWithout, noNodes, type PartitionNode, weightOf } from './node.ts';
 import { checkReplicaCount, type MutablePartitioner, type NodeChange } from './partitioner.ts';
 import { movedShare, PointRing } from './point-ring.ts';
 
@@ -71,10 +71,7 @@ export class Ketama<N extends PartitionNode = PartitionNode> implements MutableP
   }
 
   remove(id: string): NodeChange {
-    const left = this.#nodes.filter((node) => node.id !== id);
-    if (left.length === this.#nodes.length) throw unknownNode(id);
-    if (left.length === 0) throw noNodes('ketama');
-    return this.#replace(left);
+    return this.#replace(nodesWithout(this.#nodes, id, 'ketama'));
   }
 
   #replace(nodes: readonly N[]): NodeChange {

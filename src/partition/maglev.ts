@@ -16,7 +16,7 @@ import { KeyfleetError } from '../base/errors.ts';
 import { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 import type { Hasher, KeyInput } from './hasher.ts';
 import { weightedTable } from './maglev-table.ts';
-import { checkNodes, compareIds, noNodes, type PartitionNode, unknownNode, weightOf } from './node.ts';
+import { checkNodes, compareIds, nodesWithout, noNodes, type PartitionNode, weightOf } from './node.ts';
 import { checkReplicaCount, type MutablePartitioner, type NodeChange } from './partitioner.ts';
 
 export interface MaglevOptions {
@@ -89,10 +89,7 @@ export class Maglev<N extends PartitionNode = PartitionNode> implements MutableP
   }
 
   remove(id: string): NodeChange {
-    const left = this.#nodes.filter((node) => node.id !== id);
-    if (left.length === this.#nodes.length) throw unknownNode(id);
-    if (left.length === 0) throw noNodes('maglev');
-    return this.#replace(left);
+    return this.#replace(nodesWithout(this.#nodes, id, 'maglev'));
   }
 
   #replace(given: readonly N[]): NodeChange {

@@ -8,7 +8,7 @@ import { KeyfleetError } from '../base/errors.ts';
 import { type HashkitName, hashkit } from './hash/hashkit.ts';
 import { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 import type { Hasher, KeyInput } from './hasher.ts';
-import { checkNodes, noNodes, type PartitionNode, unknownNode, weightOf } from './node.ts';
+import { checkNodes, nodesWithout, noNodes, type PartitionNode, weightOf } from './node.ts';
 import { checkReplicaCount, type MutablePartitioner, type NodeChange } from './partitioner.ts';
 
 export interface ModuloOptions {
@@ -70,10 +70,7 @@ export class Modulo<N extends PartitionNode = PartitionNode> implements MutableP
   }
 
   remove(id: string): NodeChange {
-    const left = this.#nodes.filter((node) => node.id !== id);
-    if (left.length === this.#nodes.length) throw unknownNode(id);
-    if (left.length === 0) throw noNodes('modulo');
-    return this.#replace(left);
+    return this.#replace(nodesWithout(this.#nodes, id, 'modulo'));
   }
 
   /** The moved share is counted over the residues of both sizes together, the first 262,144 of them when there are more. */

@@ -14,7 +14,7 @@ import { KeyfleetError } from '../base/errors.ts';
 import { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 import { add, hi, lo, sub } from './hash/u64.ts';
 import type { Hasher, KeyInput } from './hasher.ts';
-import { checkNodes, compareIds, noNodes, type PartitionNode, unknownNode, weightOf } from './node.ts';
+import { checkNodes, compareIds, nodesWithout, noNodes, type PartitionNode, weightOf } from './node.ts';
 import { checkReplicaCount, type MutablePartitioner, type NodeChange } from './partitioner.ts';
 
 export interface MultiProbeOptions {
@@ -81,9 +81,7 @@ export class MultiProbe<N extends PartitionNode = PartitionNode> implements Muta
   }
 
   remove(id: string): NodeChange {
-    const left = this.#nodes.filter((node) => node.id !== id);
-    if (left.length === this.#nodes.length) throw unknownNode(id);
-    if (left.length === 0) throw noNodes('multi-probe hashing');
+    const left = nodesWithout(this.#nodes, id, 'multi-probe hashing');
     this.#replace(left);
     return { movedShare: 1 / (left.length + 1) };
   }

@@ -44,6 +44,15 @@ export function compareIds(a: PartitionNode, b: PartitionNode): number {
   return a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
 }
 
+/** The nodes but for one. @param what - As {@link noNodes}. @throws KF_UNKNOWN_NODE; KF_NO_NODES for the last one. */
+export function nodesWithout<N extends PartitionNode>(nodes: readonly N[], id: string, what: string): N[] {
+  const left = nodes.filter((node) => node.id !== id);
+  if (left.length === nodes.length) throw unknownNode(id);
+  if (left.length === 0) throw noNodes(what);
+  return left;
+}
+
+/** @param what - What needs one. */
 export function noNodes(what: string): KeyfleetError {
   return new KeyfleetError('KF_NO_NODES', `${what} needs at least one node`);
 }
