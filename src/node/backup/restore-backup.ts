@@ -4,6 +4,7 @@ import { evenStarts, positionScheme } from '../../shard/position-scheme.ts';
 import { type BackedUpKeyspace, type BackupManifest, partBytes, readManifest } from './backup-folder.ts';
 import type { BackupTarget } from './backup-target.ts';
 import { rangePieces } from './range-file.ts';
+import { sideBySide } from './side-by-side.ts';
 import { keyspacesOf, verifyBackup } from './verify-backup.ts';
 
 // Puts a backup into a store: first all of it is read and found whole, then the keyspaces are begun, filled and ended one after the other. A keyspace that
@@ -121,29 +122,17 @@ async function restoreKeyspace(job: {
     isFirst = false;
     return attempt;
   });
-  const queue = [...parts];
-  let failure: unknown;
-  const work = async (): Promise<void> => {
-    for (let part = queue.shift(); part && failure === undefined; part = queue.shift()) {
-      for await (const piece of rangePieces(partBytes(dir, part))) {
-        if (failure !== undefined) return;
-        if (piece.kind !== 'block') continue;
-        const { block } = piece;
-        await insist(() => target.put(name, id, block.bytes));
-        tally.bytes += block.bytes.length;
-        tally.records += block.records;
-        tell();
-      }
+  await sideBySide([...parts], concurrency, async (part, all) => {
+    for await (const piece of rangePieces(partBytes(dir, part))) {
+      if (all.failure !== undefined) return;
+      if (piece.kind !== 'block') continue;
+      const { block } = piece;
+      await insist(() => target.put(name, id, block.bytes));
+      tally.bytes += block.bytes.length;
+      tally.records += block.records;
+      tell();
     }
-  };
-  await Promise.all(
-    Array.from({ length: Math.max(1, concurrency) }, () =>
-      work().catch((error: unknown) => {
-        failure ??= error;
-      }),
-    ),
-  );
-  if (failure !== undefined) throw failure;
+  });
   const sessionsExpiredBeforeMs = Math.max(0, ...parts.map((part) => part.sessionsExpiredBeforeMs));
   const { keyCount } = await insist(() => target.end(name, id, { sessionsExpiredBeforeMs, records: keyspace.records }));
   return { name, from: keyspace.name, records: keyspace.records, keyCount, goesOn };

@@ -6,6 +6,7 @@ import { BACKUP_FORMAT, BackupFolder, type BackupManifest, type BackupPart, chec
 import type { BackupOrigin, BackupSource, OriginKeyspace } from './backup-source.ts';
 import { type RangeEnd, rangePieces } from './range-file.ts';
 import type { RangeHead } from './range-reading.ts';
+import { sideBySide, type Work } from './side-by-side.ts';
 
 // Takes a backup while the store runs. What is wanted is a list of ranges of positions, at first those of the shards. Each is asked for by itself; what
 // comes says how far it goes, and what is missing behind it is wanted again. So shards may be split, merged and moved meanwhile: the parts cover each
@@ -69,27 +70,13 @@ export async function takeBackup(dir: string, source: BackupSource, options: Bac
   };
   const tell = (): void => options.onProgress?.(tally);
   const queue = keyspaces.flatMap((keyspace) => stillWanted(keyspace, folder.parts));
-  let failure: unknown;
-  const work = async (): Promise<void> => {
-    for (let wanted = queue.shift(); wanted && failure === undefined; wanted = queue.shift()) {
-      const { keyspace, to } = wanted;
-      const part = await insist(wanted);
-      await folder.add(part);
-      tally.parts++;
-      if (part.to < to) {
-        tally.moved++;
-        queue.push({ keyspace, from: part.to, to });
-      }
-      tell();
-    }
-  };
-  const insist = async (wanted: Wanted): Promise<BackupPart> => {
+  const insist = async (wanted: Wanted, all: Work): Promise<BackupPart> => {
     const sinceMs = Date.now();
     while (true) {
       let [partRecords, partBytes] = [0, 0];
       try {
         return await readPart(folder, source, wanted, (records, bytes) => {
-          if (failure !== undefined) throw failure;
+          if (all.failure !== undefined) throw all.failure;
           if (signal?.aborted) throw new KeyfleetError('KF_INTERRUPTED', 'the backup was interrupted; the same command goes on with it');
           partRecords += records;
           partBytes += bytes;
@@ -101,7 +88,7 @@ export async function takeBackup(dir: string, source: BackupSource, options: Bac
         tally.records -= partRecords;
         tally.bytes -= partBytes;
         const mayRetry = isKeyfleetError(error) && error.retryable && Date.now() - sinceMs < retryForMs && !signal?.aborted;
-        if (!mayRetry || failure !== undefined) throw error;
+        if (!mayRetry || all.failure !== undefined) throw error;
         tally.retries++;
         await sleep(RETRY_MS);
       }
@@ -109,14 +96,17 @@ export async function takeBackup(dir: string, source: BackupSource, options: Bac
   };
   try {
     tell();
-    await Promise.all(
-      Array.from({ length: Math.max(1, concurrency) }, () =>
-        work().catch((error: unknown) => {
-          failure ??= error;
-        }),
-      ),
-    );
-    if (failure !== undefined) throw failure;
+    await sideBySide(queue, concurrency, async (wanted, all) => {
+      const { keyspace, to } = wanted;
+      const part = await insist(wanted, all);
+      await folder.add(part);
+      tally.parts++;
+      if (part.to < to) {
+        tally.moved++;
+        queue.push({ keyspace, from: part.to, to });
+      }
+      tell();
+    });
     return await finish(folder, origin, keyspaces, release);
   } catch (error) {
     await folder.close();
