@@ -5,10 +5,10 @@ import { takeBackup } from '../node/backup/take-backup.ts';
 import { verifyBackup } from '../node/backup/verify-backup.ts';
 import { BackupClient } from './backup-client.ts';
 import { interruptible } from './interruptible.ts';
+import { secondsInMs, wholeNumber } from './number-flags.ts';
 import { readPackageVersion } from './package-version.ts';
 import { Progress } from './progress.ts';
 import { columns } from './text-output.ts';
-import { usage } from './usage.ts';
 
 interface BackupFlags {
   readonly keyspace?: readonly string[];
@@ -69,7 +69,7 @@ async function runBackup(dir: string, flags: BackupFlags): Promise<void> {
   const manifest = await takeBackup(dir, client, {
     keyspaces: flags.keyspace,
     concurrency: wholeNumber('--concurrency', flags.concurrency),
-    retryForMs: 1_000 * wholeNumber('--retry-for', flags.retryFor, 0),
+    retryForMs: secondsInMs('--retry-for', flags.retryFor),
     release: readPackageVersion(),
     signal,
     onProgress: ({ records, expectedRecords, bytes, retries, moved, earlierRecords }) => {
@@ -136,11 +136,4 @@ export function manifestText({ cluster, node, startedMs, finishedMs, release, ke
     columns([['keyspace', 'module', 'keys', 'bytes', 'parts', 'sessions'], ...rows]).trimEnd(),
     '',
   ].join('\n');
-}
-
-/** @throws KF_USAGE. */
-export function wholeNumber(flag: string, text: string, least = 1): number {
-  const number = Number(text);
-  if (!/^\d{1,6}$/.test(text) || number < least) throw usage(`${flag} is a whole number from ${least}, not ${JSON.stringify(text)}`);
-  return number;
 }

@@ -7,6 +7,7 @@ import { Checkpoint } from './checkpoint.ts';
 import { EXIT } from './exit-code.ts';
 import { type ExportSink, FileSink, StdoutSink } from './export-sink.ts';
 import type { RecordFormat } from './input-records.ts';
+import { secondsInMs } from './number-flags.ts';
 import { Progress } from './progress.ts';
 import { FORMATS, formatOf } from './record-format.ts';
 import { recordWriter } from './record-writer.ts';
@@ -75,9 +76,7 @@ async function exportRecords(file: string, flags: ExportFlags): Promise<void> {
   const format = formatOf(flags.format, file);
   if (flags.records && format !== 'ndjson')
     throw new KeyfleetError('KF_USAGE', '--records writes lines as they are; it goes with no --format but ndjson');
-  const retryForMs = 1_000 * Number(flags.retryFor);
-  if (!(retryForMs >= 0))
-    throw new KeyfleetError('KF_USAGE', `--retry-for: must be a number of seconds, not ${JSON.stringify(flags.retryFor)}`);
+  const retryForMs = secondsInMs('--retry-for', flags.retryFor);
   const withCollections = format === 'ndjson' && !flags.records && !flags.skipOtherTypes;
   const client = new ServerClient(serverAddress(flags));
   const checkpoint = file === '-' ? undefined : new Checkpoint<ExportState>(`${file}.keyfleet-export`);

@@ -3,6 +3,7 @@ import { messageOf } from '../base/errors.ts';
 import { ALGORITHMS, algorithmNamed, DEFAULT_ALGORITHM } from './algorithms.ts';
 import { type Fleet, type FleetNode, parseNode } from './fleet.ts';
 import { type FleetFile, readFleetFile } from './fleet-file.ts';
+import { wholeNumber } from './number-flags.ts';
 import { usage } from './usage.ts';
 
 export interface FleetFlags {
@@ -110,13 +111,6 @@ export function changed(fleet: Fleet, changes: ChangeFlags): Fleet {
   }
   if (nodes.size === 0) throw usage('--remove: no node would be left');
   return { ...fleet, nodes: [...nodes.values()] };
-}
-
-export function wholeNumber(flag: string, text: string | undefined, least = 1): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text.replaceAll('_', '') || Number.NaN);
-  if (!Number.isInteger(value) || value < least) throw usage(`${flag}: ${JSON.stringify(text)} is not a whole number from ${least}`);
-  return value;
 }
 
 function parseNodes(flag: string, texts: readonly string[] = []): FleetNode[] {

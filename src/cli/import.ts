@@ -10,6 +10,7 @@ import { EXIT } from './exit-code.ts';
 import { ImportSender } from './import-sender.ts';
 import { type InputOptions, type RecordFormat, readInput } from './input-records.ts';
 import { KeyCensus } from './key-census.ts';
+import { secondsInMs } from './number-flags.ts';
 import { Progress } from './progress.ts';
 import { FORMATS, formatOf } from './record-format.ts';
 import { ServerClient, serverAddress } from './server-client.ts';
@@ -85,9 +86,7 @@ async function runImport(file: string | undefined, flags: ImportFlags): Promise<
 async function importRecords(file: string, flags: ImportFlags): Promise<void> {
   const format = formatOf(flags.format, file);
   const input: InputOptions = { format, keyField: flags.key, valueField: flags.value, hasHeader: flags.header };
-  const retryForMs = 1_000 * Number(flags.retryFor);
-  if (!(retryForMs >= 0))
-    throw new KeyfleetError('KF_USAGE', `--retry-for: must be a number of seconds, not ${JSON.stringify(flags.retryFor)}`);
+  const retryForMs = secondsInMs('--retry-for', flags.retryFor);
   const client = new ServerClient(serverAddress(flags));
   const inputBytes = sizeOf(file);
   const path = flags.checkpoint ?? (file === '-' ? undefined : `${file}.keyfleet-import`);

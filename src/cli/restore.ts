@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { showBytes, showCount, showDuration } from '../base/units.ts';
 import { type RestoreProgress, restoreBackup } from '../node/backup/restore-backup.ts';
-import { wholeNumber } from './backup.ts';
 import { BackupClient } from './backup-client.ts';
 import { interruptible } from './interruptible.ts';
+import { secondsInMs, wholeNumber } from './number-flags.ts';
 import { Progress } from './progress.ts';
 import { usage } from './usage.ts';
 
@@ -53,9 +53,9 @@ async function runRestore(dir: string, flags: RestoreFlags): Promise<void> {
   const restored = await restoreBackup(dir, client, {
     keyspaces: flags.keyspace,
     as: flags.as,
-    shards: flags.shards === undefined ? undefined : wholeNumber('--shards', flags.shards),
+    shards: wholeNumber('--shards', flags.shards),
     concurrency: wholeNumber('--concurrency', flags.concurrency),
-    retryForMs: 1_000 * wholeNumber('--retry-for', flags.retryFor, 0),
+    retryForMs: secondsInMs('--retry-for', flags.retryFor),
     restart: flags.restart === true,
     signal,
     onProgress: ({ phase, bytes, expectedBytes, records, retries }) => {

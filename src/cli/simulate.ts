@@ -14,10 +14,10 @@ import {
   type FleetFlags,
   fleetOf,
   hasChange,
-  wholeNumber,
 } from './fleet-flags.ts';
 import { KEY_FLAGS, type KeyFlags, readKeys } from './key-source.ts';
 import { Movement, type MovementReport, type NodeLoad } from './movement.ts';
+import { wholeNumber } from './number-flags.ts';
 import { bar, columns, percent, TextOutput } from './text-output.ts';
 import { usage } from './usage.ts';
 
@@ -69,7 +69,7 @@ async function runSimulate(flags: SimulateFlags): Promise<void> {
     }
   }
   if (flags.keys === undefined) {
-    const count = wholeNumber('--count', flags.count)!;
+    const count = wholeNumber('--count', flags.count);
     for (let i = 0; i < count; i++) for (const movement of movements) movement.place(`user:${i}`);
   } else {
     for await (const { keys } of readKeys(flags.keys, flags.hex === true))

@@ -8,6 +8,7 @@ import { monitorUrls, type NatsClusterPlan, natsServerConfig, natsUrls } from '.
 import { canTakeStreams } from '../nats/server-health.ts';
 import { EXIT } from './exit-code.ts';
 import { LogTail } from './log-tail.ts';
+import { wholeNumber } from './number-flags.ts';
 import { type ChildSpec, Supervisor } from './supervisor.ts';
 import { columns } from './text-output.ts';
 import type { UpFlags } from './up.ts';
@@ -29,10 +30,10 @@ export async function runUp(flags: UpFlags, serveArgs: readonly string[]): Promi
   const binary = await findNatsServer({ path: flags.natsServer });
   const dir = resolve(flags.dir);
   const plan = await settlePlan(dir, {
-    nodes: count('--nodes', flags.nodes),
-    natsServers: count('--nats-servers', flags.natsServers),
-    replication: count('--replication', flags.replication),
-    basePort: count('--base-port', flags.basePort),
+    nodes: wholeNumber('--nodes', flags.nodes, 0),
+    natsServers: wholeNumber('--nats-servers', flags.natsServers, 0),
+    replication: wholeNumber('--replication', flags.replication, 0),
+    basePort: wholeNumber('--base-port', flags.basePort, 0),
     cluster: flags.cluster,
     serveArgs: serveArgs.length === 0 ? undefined : serveArgs,
   });
@@ -327,10 +328,4 @@ function firstSignal(second: () => void): Promise<string> {
 /** What happens, for whoever started it. */
 function say(text: string): void {
   process.stderr.write(`keyfleet up: ${text}\n`);
-}
-
-function count(flag: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  if (!/^\d{1,6}$/.test(text)) throw usage(`${flag} is a whole number, not ${JSON.stringify(text)}`);
-  return Number(text);
 }
