@@ -1,30 +1,13 @@
-import { afterEach, describe, expect, test } from 'vitest';
-import { Prng } from '../../src/base/prng.ts';
+import { describe, expect, test } from 'vitest';
 import { NATS_SERVERS } from '../nats/nats-servers.ts';
-import { ClusterProcesses } from './cluster-processes.ts';
-import { LedgerClients } from './ledger-clients.ts';
+import { clusterUnderLoad } from './cluster-under-load.ts';
 
 // A whole cluster of real processes, while clients write through every node: processes are killed and stand still, networks break, everything is
 // restarted one by one. What clients were told must be linearizable, and nothing lost or done twice. `npm run soak:cluster` does it for longer.
 
 const [recent, debian] = NATS_SERVERS as [(typeof NATS_SERVERS)[number], (typeof NATS_SERVERS)[number]];
 
-let cluster: ClusterProcesses | undefined;
-let clients: LedgerClients | undefined;
-afterEach(async () => {
-  await clients?.abandon();
-  clients = undefined;
-  await cluster?.stop();
-  cluster = undefined;
-}, 60_000);
-
-const begin = async (options: Parameters<typeof ClusterProcesses.start>[0]): Promise<[ClusterProcesses, LedgerClients]> => {
-  const started = await ClusterProcesses.start(options);
-  cluster = started;
-  clients = new LedgerClients({ urls: () => started.urls, clients: 6, chance: new Prng(11) });
-  await clients.answers(150);
-  return [started, clients];
-};
+const { begin } = clusterUnderLoad();
 
 describe.runIf(recent.isHere)('a cluster of processes', () => {
   test('nodes are killed, stand still and hear nothing; a nats-server is killed', async () => {

@@ -1,40 +1,23 @@
 import { jetstreamManager } from '@nats-io/jetstream';
-import { afterEach, describe, expect, test } from 'vitest';
-import { Prng } from '../../src/base/prng.ts';
+import { describe, expect, test } from 'vitest';
 import type { ClusterReport } from '../../src/http/cluster-admin.ts';
 import { NATS_SERVERS, waitFor } from '../nats/nats-servers.ts';
-import { ClusterProcesses } from './cluster-processes.ts';
-import { LedgerClients } from './ledger-clients.ts';
+import { clusterUnderLoad } from './cluster-under-load.ts';
 
 // A cluster of real processes whose logs go, while clients write through every node. What clients were told must be linearizable, and nothing lost or
 // done twice.
 
 const [recent, debian] = NATS_SERVERS as [(typeof NATS_SERVERS)[number], (typeof NATS_SERVERS)[number]];
 
-let cluster: ClusterProcesses | undefined;
-let clients: LedgerClients | undefined;
-afterEach(async () => {
-  await clients?.abandon();
-  clients = undefined;
-  await cluster?.stop();
-  cluster = undefined;
-}, 60_000);
-
-const begin = async (options: Parameters<typeof ClusterProcesses.start>[0]): Promise<[ClusterProcesses, LedgerClients]> => {
-  const started = await ClusterProcesses.start(options);
-  cluster = started;
-  clients = new LedgerClients({ urls: () => started.urls, clients: 6, chance: new Prng(11) });
-  await clients.answers(150);
-  return [started, clients];
-};
+const load = clusterUnderLoad();
 const report = async (index: number): Promise<ClusterReport> =>
-  (await (await fetch(`${cluster!.urlOf(index)}/v1/nodes`)).json()) as ClusterReport;
+  (await (await fetch(`${load.cluster.urlOf(index)}/v1/nodes`)).json()) as ClusterReport;
 /** The generations of the shards' logs, in order. */
 const generations = async (): Promise<number[]> =>
   (await report(0)).keyspaces.flatMap(({ shards }) => shards.map(({ generation, lost }) => (lost ? 0 : generation))).sort();
 /** Deletes the streams of shards from `least` on. */
 const deleteStreams = async (): Promise<number> => {
-  const manager = await jetstreamManager(await cluster!.nats.connect());
+  const manager = await jetstreamManager(await load.cluster.nats.connect());
   let deleted = 0;
   for await (const name of manager.streams.names())
     if (!name.startsWith('keyfleet-test-0-') && (await manager.streams.delete(name))) deleted++;
@@ -46,7 +29,7 @@ const allAt = (generation: number): Promise<void> =>
 
 describe.runIf(recent.isHere)('a cluster of processes', () => {
   test('whose streams are deleted, and whose NATS servers then lose everything, goes on with new logs', async () => {
-    const [all, work] = await begin({ binary: recent.binary, shards: 2 });
+    const [all, work] = await load.begin({ binary: recent.binary, shards: 2 });
     expect(await deleteStreams()).toBe((await generations()).length);
     await allAt(2);
     await work.answers(100);
@@ -59,7 +42,7 @@ describe.runIf(recent.isHere)('a cluster of processes', () => {
 
 describe.runIf(debian.isHere)("a cluster on Debian's nats-servers", () => {
   test('whose streams are deleted goes on with new ones', async () => {
-    const [, work] = await begin({ binary: debian.binary, shards: 2 });
+    const [, work] = await load.begin({ binary: debian.binary, shards: 2 });
     expect(await deleteStreams()).toBe((await generations()).length);
     await allAt(2);
     await work.answers(100);
