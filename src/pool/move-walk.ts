@@ -25,7 +25,7 @@ import { bytesList, type ServerLink, showAddress, textOf } from './move-link.ts'
 import type { MovePace } from './move-pace.ts';
 import { copyByPages } from './move-pages.ts';
 import { evaluate } from './move-script.ts';
-import { fieldsOfInfo } from './server-info.ts';
+import { ReplicaConfirmations } from './replica-confirmations.ts';
 import { compareKeys, type Difference, differenceError } from './value-compare.ts';
 
 export interface WalkLimits {
@@ -73,11 +73,6 @@ export interface WalkOptions {
   readonly onMoved: (keys: number, bytes: number) => void;
 }
 
-/** How long replicas may take to confirm. */
-const REPLICAS_WAIT_MS = 500;
-/** Whether a server has replicas is asked so often. */
-const REPLICAS_ASKED_MS = 1_000;
-
 export class KeyWalk {
   readonly #options: WalkOptions;
   /** Keys under way here, as Latin-1, so that no key is moved twice at a time. */
@@ -87,14 +82,7 @@ export class KeyWalk {
   #checkDebt = 0;
   /** What had begun is finished, whatever is wished meanwhile. */
   #redoing = false;
-  /** How many replicas each server had when it was asked last. */
-  readonly #replicas = new Map<ServerLink, { readonly count: number; readonly askedMs: number }>();
-
-  /** The WAIT that runs at a server, and the one that comes after it. */
-  readonly #confirming = new Map<
-    ServerLink,
-    { readonly running: Promise<string | undefined>; next: Promise<string | undefined> | undefined }
-  >();
+  readonly #replicas = new ReplicaConfirmations();
 
   constructor(options: WalkOptions) {
     this.#options = options;
@@ -178,9 +166,9 @@ export class KeyWalk {
   /** Waits until the replicas of the source know what has left it. @throws KF_POOL_SERVER_LOST while one does not confirm. */
   async confirmLeft(): Promise<void> {
     const { from } = this.#options;
-    const confirmed = await this.#confirmations(from);
-    if (confirmed !== undefined)
-      throw new KeyfleetError('KF_POOL_SERVER_LOST', `${confirmed} replicas of ${showAddress(from.server)} confirm what has left it`, {
+    const missing = await this.#replicas.missing(from);
+    if (missing !== undefined)
+      throw new KeyfleetError('KF_POOL_SERVER_LOST', `${missing} replicas of ${showAddress(from.server)} confirm what has left it`, {
         retryable: true,
       });
   }
@@ -331,54 +319,15 @@ export class KeyWalk {
    */
   async #replicate(keys: readonly Bytes[]): Promise<void> {
     for (const to of new Set(keys.map((key) => this.#target(key)))) {
-      const confirmed = await this.#confirmations(to);
-      if (confirmed === undefined) continue;
+      const missing = await this.#replicas.missing(to);
+      if (missing === undefined) continue;
       await this.#takeBack(keys);
       throw new KeyfleetError(
         'KF_POOL_SERVER_LOST',
-        `${confirmed} replicas of ${showAddress(to.server)} confirm what has moved there; its keys stay until all do`,
+        `${missing} replicas of ${showAddress(to.server)} confirm what has moved there; its keys stay until all do`,
         { retryable: true },
       );
     }
-  }
-
-  /**
-   * Waits until a server's replicas have what was written on this connection before; undefined when they do, else `0 of 1`. Those who ask while one WAIT runs share the next: each
-   * holds up the connection, and one after the other they would look like a server that does not answer.
-   */
-  #confirmations(link: ServerLink): Promise<string | undefined> {
-    const asked = this.#confirming.get(link);
-    if (asked === undefined) return this.#confirm(link);
-    const again = (): Promise<string | undefined> => this.#confirm(link);
-    return (asked.next ??= asked.running.then(again, again));
-  }
-
-  #confirm(link: ServerLink): Promise<string | undefined> {
-    const running = this.#waitForReplicas(link).finally(() => {
-      if (this.#confirming.get(link)?.running === running) this.#confirming.delete(link);
-    });
-    this.#confirming.set(link, { running, next: undefined });
-    return running;
-  }
-
-  async #waitForReplicas(link: ServerLink): Promise<string | undefined> {
-    const wanted = await this.#replicasOf(link, REPLICAS_ASKED_MS);
-    if (wanted === 0) return undefined;
-    const confirmed = Number(await link.call(['WAIT', wanted, REPLICAS_WAIT_MS]));
-    // One that has left since is waited for no more.
-    if (confirmed >= wanted || confirmed >= (await this.#replicasOf(link, 0))) return undefined;
-    return `${confirmed} of ${wanted}`;
-  }
-
-  async #replicasOf(to: ServerLink, maxAgeMs: number): Promise<number> {
-    const known = this.#replicas.get(to);
-    const nowMs = performance.now();
-    if (known !== undefined && nowMs - known.askedMs < maxAgeMs) return known.count;
-    const replicas = [...fieldsOfInfo(await to.call(['INFO', 'replication']))].filter(
-      ([field, value]) => /^slave\d+$/.test(field) && value.includes('state=online'),
-    );
-    this.#replicas.set(to, { count: replicas.length, askedMs: nowMs });
-    return replicas.length;
   }
 
   /** Compares some of the keys that were put with what the source has; those that differ go from the target again, stay at the source, and are answered. */
