@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { toHex, utf8 } from '../../src/base/bytes.ts';
+import { utf8 } from '../../src/base/bytes.ts';
 import { murmur3Position } from '../../src/partition/hash/murmur3-x86-128.ts';
 import { type BackupItem, decodeItems, joinItems } from '../../src/shard/backup-items.ts';
 import { decodeEntry, type Entry, encodeEntry } from '../../src/shard/entry.ts';
@@ -7,6 +7,7 @@ import { type PlainCommand, plain, plainBytes } from '../../src/shard/plain-byte
 import { ShardMachine } from '../../src/shard/shard-machine.ts';
 import { decodeShardState, encodeShardState, newShardState } from '../../src/shard/shard-state.ts';
 import { MemoryStorage } from '../../src/storage/memory.ts';
+import { dump } from './dump.ts';
 
 const WHOLE = { from: 0, to: 0x1_0000_0000 };
 const FIRST = newShardState({ id: 1, range: WHOLE, table: 4, leader: 'n1' });
@@ -18,8 +19,6 @@ function machineOver(storage: MemoryStorage, onEntry?: (entry: Entry<PlainComman
   });
 }
 
-const dump = (storage: MemoryStorage): string[] =>
-  [...storage.scan({ from: Uint8Array.of(0) })].map(({ key, value }) => `${toHex(key)} ${toHex(value)}`);
 const record = (key: string, hasCells = false, expireAtMs?: number): BackupItem => ({
   ...{ kind: 'record', key: utf8(key), expireAtMs, sizeBytes: 7, value: utf8(`of ${key}`), hasCells },
 });

@@ -14,6 +14,7 @@ import { ShardMachine } from '../../src/shard/shard-machine.ts';
 import { decodeShardState, newShardState } from '../../src/shard/shard-state.ts';
 import type { ValueModule } from '../../src/shard/value-module.ts';
 import { MemoryStorage } from '../../src/storage/memory.ts';
+import { dump } from './dump.ts';
 
 const WHOLE = { from: 0, to: 0x1_0000_0000 };
 const FIRST = newShardState({ id: 1, range: WHOLE, table: 4, leader: 'n1' });
@@ -51,9 +52,6 @@ function counters(storage: MemoryStorage, entries: Bytes[] = []) {
 function sessionPairs(storage: MemoryStorage, range = WHOLE): string[] {
   return [...storage.scan(sessionRange(7, range))].map(({ key }) => toHex(key));
 }
-
-const dump = (storage: MemoryStorage): string[] =>
-  [...storage.scan({ from: Uint8Array.of(0) })].map(({ key, value }) => `${toHex(key)} ${toHex(value)}`);
 
 describe('a request with an id', () => {
   test('is run once: when it comes again, it hears what it came to then', () => {

@@ -1,22 +1,19 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Bytes, compareBytes, fromUtf8, toHex, utf8 } from '../../src/base/bytes.ts';
+import { type Bytes, compareBytes, toHex, utf8 } from '../../src/base/bytes.ts';
 import { KeyfleetError } from '../../src/base/errors.ts';
 import { murmur3Position } from '../../src/partition/hash/murmur3-x86-128.ts';
 import { decodeEntry, type Entry, encodeEntry } from '../../src/shard/entry.ts';
-import { KEY_LIMIT, MAX_CELL_BYTES, stateKey } from '../../src/shard/key-layout.ts';
+import { KEY_LIMIT, stateKey } from '../../src/shard/key-layout.ts';
 import { type PlainCommand, plain, plainBytes } from '../../src/shard/plain-bytes.ts';
 import { ShardMachine } from '../../src/shard/shard-machine.ts';
 import { decodeShardState, newShardState } from '../../src/shard/shard-state.ts';
-import type { ValueModule } from '../../src/shard/value-module.ts';
 import { MemoryStorage } from '../../src/storage/memory.ts';
+import { bagMachine } from './bags.ts';
+import { dump } from './dump.ts';
 
 const WHOLE = { from: 0, to: 0x1_0000_0000 };
 const FIRST = newShardState({ id: 1, range: WHOLE, table: 4, leader: 'n1' });
-
-function dump(storage: MemoryStorage): string[] {
-  return [...storage.scan({ from: Uint8Array.of(0) })].map(({ key, value }) => `${toHex(key)} ${toHex(value)}`);
-}
 
 function plainMachine(storage: MemoryStorage, onEntry?: (entry: Entry<PlainCommand>, seq: number) => void, maxValueBytes = 1000) {
   return new ShardMachine({
@@ -33,69 +30,6 @@ const run = (machine: ReturnType<typeof plainMachine>, key: Bytes, command: Plai
   machine.run(key, murmur3Position(key), command);
 const get = (machine: ReturnType<typeof plainMachine>, key: Bytes, nowMs: number) =>
   machine.query(key, murmur3Position(key), plain.get(), nowMs);
-
-/** A module with everything a collection does: values counted in the record, members in cells, commands over several keys, commands that fail. */
-type Bag = { readonly count: number };
-type BagCommand =
-  | { readonly kind: 'put'; readonly cell: string; readonly value: string }
-  | { readonly kind: 'take'; readonly cell: string }
-  | { readonly kind: 'empty' | 'drop' | 'put-then-fail' | 'put-then-drop' }
-  | { readonly kind: 'move'; readonly from: string; readonly to: string; readonly fail?: boolean };
-const json = { encode: (value: unknown) => utf8(JSON.stringify(value)), decode: (bytes: Bytes) => JSON.parse(fromUtf8(bytes)) };
-const bags: ValueModule<Bag, BagCommand, number, 'list' | 'backwards', string[]> = {
-  name: 'bags',
-  codec: json,
-  commandCodec: json,
-  command(ctx, value, command) {
-    const count = value?.count ?? 0;
-    switch (command.kind) {
-      case 'put': {
-        const isNew = !ctx.cells.has(utf8(command.cell));
-        ctx.cells.set(utf8(command.cell), utf8(command.value));
-        return { reply: Number(isNew), value: isNew ? { count: count + 1 } : value, sizeBytes: (count + Number(isNew)) * 10 };
-      }
-      case 'take': {
-        if (!ctx.cells.has(utf8(command.cell))) return { reply: 0, value };
-        ctx.cells.delete(utf8(command.cell));
-        return { reply: 1, value: count === 1 ? undefined : { count: count - 1 }, sizeBytes: (count - 1) * 10 };
-      }
-      case 'empty':
-        ctx.cells.clear();
-        return { reply: count, value: value && { count: 0 }, sizeBytes: 0 };
-      case 'put-then-fail':
-        ctx.cells.set(utf8('trace'), utf8('!'));
-        throw new KeyfleetError('KF_BAD_COMMAND', 'as asked');
-      case 'put-then-drop':
-        ctx.cells.set(utf8('trace'), utf8('!'));
-        return { reply: 0, value: undefined };
-      default:
-        return { reply: count, value: undefined };
-    }
-  },
-  commandMany(ctx, command) {
-    if (command.kind !== 'move') throw new KeyfleetError('KF_BAD_COMMAND', command.kind);
-    const from = ctx.open(utf8(command.from));
-    const to = ctx.open(utf8(command.to));
-    if (!from.value || from === to) return { reply: 0 };
-    to.cells.clear();
-    for (const { cell, value } of [...from.cells.scan()]) to.cells.set(cell, value);
-    to.set(from.value, { expireAtMs: from.expireAtMs ?? null, sizeBytes: from.sizeBytes });
-    from.set(undefined);
-    if (command.fail) throw new KeyfleetError('KF_BAD_COMMAND', 'as asked');
-    return { reply: 1 };
-  },
-  query(ctx, _value, query) {
-    const found = [...ctx.cells.scan({ reverse: query === 'backwards' })];
-    return { answer: found.map(({ cell, value }) => `${fromUtf8(cell)}=${fromUtf8(value)}`) };
-  },
-};
-
-function bagMachine(
-  storage: MemoryStorage,
-  extra: { onEntry?: (entry: Entry<BagCommand>, seq: number) => void; onGarbage?: () => void } = {},
-) {
-  return new ShardMachine({ storage, module: bags, positionOf: murmur3Position, state: FIRST, maxValueBytes: 1000, ...extra });
-}
 
 describe('a shard that orders commands by running them', () => {
   const key = fc.constantFrom('', 'a', 'b', 'a\0', 'a\0b', 'x'.repeat(KEY_LIMIT), 'x'.repeat(KEY_LIMIT + 1), '\0'.repeat(300)).map(utf8);
@@ -326,104 +260,3 @@ describe('a shard fed from a log', () => {
     }
   });
 });
-
-describe('cells', () => {
-  const command = fc.oneof(
-    {
-      weight: 6,
-      arbitrary: fc.record({
-        kind: fc.constant('put' as const),
-        cell: fc.constantFrom('', 'a', 'b', 'c', `${'L'.repeat(MAX_CELL_BYTES)}1`, `${'L'.repeat(MAX_CELL_BYTES)}2`),
-        value: fc.constantFrom('', '1', '2'),
-      }),
-    },
-    {
-      weight: 2,
-      arbitrary: fc.record({ kind: fc.constant('take' as const), cell: fc.constantFrom('a', 'b', `${'L'.repeat(MAX_CELL_BYTES)}1`) }),
-    },
-    fc.record({ kind: fc.constantFrom('empty' as const, 'drop' as const, 'put-then-drop' as const) }),
-    fc.record({ kind: fc.constant('move' as const), from: fc.constantFrom('p', 'q'), to: fc.constantFrom('p', 'q') }),
-  );
-
-  test('agree with a map of maps, whatever is put, taken, emptied, moved and dropped, and replay to the same bytes', () => {
-    fc.assert(
-      fc.property(fc.array(fc.record({ key: fc.constantFrom('p', 'q'), command }), { maxLength: 50 }), (steps) => {
-        const storage = new MemoryStorage();
-        const entries: Entry<BagCommand>[] = [];
-        const machine = bagMachine(storage, { onEntry: (entry) => entries.push(entry) });
-        const oracle = new Map<string, Map<string, string>>();
-        for (const { key, command: one } of steps) {
-          machine.openEntry(1);
-          if (one.kind === 'move') machine.runMany(utf8(one.from), one);
-          else machine.run(utf8(key), murmur3Position(key), one);
-          machine.closeEntry();
-          bagTwin(oracle, key, one);
-        }
-        for (const key of ['p', 'q']) {
-          const cells = [...(oracle.get(key) ?? [])].map(([cell, value]) => `${cell}=${value}`);
-          const list = machine.query(utf8(key), murmur3Position(key), 'list', 1);
-          expect([...list].sort()).toEqual(cells.sort());
-          expect(machine.query(utf8(key), murmur3Position(key), 'backwards', 1)).toEqual([...list].reverse());
-        }
-        expect(machine.state.keyCount).toBe(oracle.size);
-        if (oracle.size === 0) expect(dump(storage).length).toBeLessThanOrEqual(1);
-        const twinStorage = new MemoryStorage();
-        const twin = bagMachine(twinStorage);
-        entries.forEach((entry, index) => {
-          twin.applyEntry(entry, index + 1);
-        });
-        expect(twin.state).toEqual(machine.state);
-        expect(dump(twinStorage)).toEqual(dump(storage));
-      }),
-      { numRuns: 200 },
-    );
-  });
-
-  test('of a large value go in one step, out of sight at once, and are noted as garbage', () => {
-    const storage = new MemoryStorage();
-    let garbage = 0;
-    const machine = bagMachine(storage, { onGarbage: () => garbage++ });
-    const bag = utf8('bag');
-    const at = murmur3Position(bag);
-    machine.openEntry(1);
-    for (let i = 0; i < 500; i++) machine.run(bag, at, { kind: 'put', cell: `c${i}`, value: 'v' });
-    machine.run(bag, at, { kind: 'empty' });
-    machine.run(bag, at, { kind: 'put', cell: 'after', value: 'v' });
-    expect([machine.query(bag, at, 'list', 1), garbage]).toEqual([['after=v'], 1]);
-    for (let i = 0; i < 500; i++) machine.run(bag, at, { kind: 'put', cell: `c${i}`, value: 'v' });
-    const before = dump(storage).length;
-    machine.run(bag, at, { kind: 'drop' });
-    expect(garbage).toBe(2);
-    // One note more, one record less.
-    expect(dump(storage).length).toBe(before);
-    expect(machine.query(bag, at, 'list', 1)).toEqual([]);
-    machine.run(bag, at, { kind: 'put', cell: 'c1', value: 'new' });
-    expect(machine.query(bag, at, 'list', 1)).toEqual(['c1=new']);
-    expect(machine.state.keyCount).toBe(1);
-  });
-});
-
-function bagTwin(oracle: Map<string, Map<string, string>>, key: string, command: BagCommand): void {
-  const bag = oracle.get(key);
-  switch (command.kind) {
-    case 'put':
-      if (bag) bag.set(command.cell, command.value);
-      else oracle.set(key, new Map([[command.cell, command.value]]));
-      return;
-    case 'take':
-      if (bag?.delete(command.cell) && bag.size === 0) oracle.delete(key);
-      return;
-    case 'empty':
-      bag?.clear();
-      return;
-    case 'move': {
-      const from = oracle.get(command.from);
-      if (!from || command.from === command.to) return;
-      oracle.set(command.to, new Map(from));
-      oracle.delete(command.from);
-      return;
-    }
-    default:
-      oracle.delete(key);
-  }
-}
