@@ -72,15 +72,29 @@ function mayRetry(error: KeyfleetError, isRepeatable: boolean): boolean {
 }
 
 function checked(options: CallOptions): Required<CallOptions> {
-  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  const settled: Required<CallOptions> = { ...CALL_DEFAULTS, ...given };
-  for (const [name, value] of Object.entries(settled).filter(([key]) => key in CALL_DEFAULTS) as [string, number][]) {
-    const isTime = name.endsWith('Ms');
-    const isGood = value >= 0 && (isTime ? value <= MAX_TIMER_MS || value === Number.POSITIVE_INFINITY : Number.isInteger(value));
-    if (!isGood)
-      throw new KeyfleetError('KF_BAD_OPTION', `${name} is ${isTime ? 'a number of milliseconds' : 'a whole number'} from 0, not ${value}`);
-  }
+  const settled = {
+    timeoutMs: options.timeoutMs ?? CALL_DEFAULTS.timeoutMs,
+    retries: options.retries ?? CALL_DEFAULTS.retries,
+    retryIntervalMs: options.retryIntervalMs ?? CALL_DEFAULTS.retryIntervalMs,
+    shardLockRetries: options.shardLockRetries ?? CALL_DEFAULTS.shardLockRetries,
+    shardLockRetryIntervalMs: options.shardLockRetryIntervalMs ?? CALL_DEFAULTS.shardLockRetryIntervalMs,
+  };
+  mustBeTime('timeoutMs', settled.timeoutMs);
+  mustBeCount('retries', settled.retries);
+  mustBeTime('retryIntervalMs', settled.retryIntervalMs);
+  mustBeCount('shardLockRetries', settled.shardLockRetries);
+  mustBeTime('shardLockRetryIntervalMs', settled.shardLockRetryIntervalMs);
   return settled;
+}
+
+function mustBeTime(name: string, value: number): void {
+  if (value >= 0 && (value <= MAX_TIMER_MS || value === Number.POSITIVE_INFINITY)) return;
+  throw new KeyfleetError('KF_BAD_OPTION', `${name} is a number of milliseconds from 0, not ${value}`);
+}
+
+function mustBeCount(name: string, value: number): void {
+  if (value >= 0 && Number.isInteger(value)) return;
+  throw new KeyfleetError('KF_BAD_OPTION', `${name} is a whole number from 0, not ${value}`);
 }
 
 function inTime<T>(answer: Promise<T>, timeoutMs: number, changes: boolean): Promise<T> {

@@ -64,7 +64,7 @@ export class Session {
   ): Promise<R> {
     const request = this.request();
     try {
-      return await keyspace.command(key, command, { ...options, request });
+      return await keyspace.command(key, command, { request, ...options });
     } finally {
       this.close(request);
     }
@@ -79,7 +79,7 @@ export class Session {
   ): Promise<R> {
     const request = this.request();
     try {
-      return await keyspace.commandMany(keys, command, { ...options, request });
+      return await keyspace.commandMany(keys, command, { request, ...options });
     } finally {
       this.close(request);
     }

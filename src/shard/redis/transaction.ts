@@ -98,7 +98,8 @@ class TransactionRecord implements OpenRecord<RedisValue> {
       return;
     }
     const sizeBytes = options.sizeBytes ?? (value !== this.value && isString(value) ? stringSizeBytes(value) : this.sizeBytes);
-    this.#record.set(value, { ...options, sizeBytes });
+    const { expireAtMs } = options;
+    this.#record.set(value, expireAtMs === undefined ? { sizeBytes } : { expireAtMs, sizeBytes });
   }
 }
 

@@ -131,7 +131,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
    * `barrier`: behind an entry of its own. @see submit, for the errors.
    */
   ask(read: Omit<PendingRead, 'deadlineMs'>, mode: 'lease' | 'barrier', now: Instant): void {
-    const pending = { ...read, deadlineMs: now.monoMs + this.#timing.requestTimeoutMs };
+    const pending: PendingRead = { deadlineMs: now.monoMs + this.#timing.requestTimeoutMs, ...read };
     const reign = this.#reign;
     if (!reign || reign.resigning) failRead(pending, this.#notLeader('a query came to a replica that does not lead it'));
     else if (mode === 'lease' && now.monoMs < this.#leaseUntilMs) this.#answer(pending, now, this.#leaseUntilMs);
@@ -140,7 +140,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
 
   /** Answers a query from what this replica has run, at least up to entry `minSeq`. It may be old; it never goes back on this replica. */
   askLocal(read: Omit<PendingRead, 'deadlineMs'>, minSeq: number, now: Instant): void {
-    const pending = { ...read, deadlineMs: now.monoMs + this.#timing.requestTimeoutMs };
+    const pending: PendingRead = { deadlineMs: now.monoMs + this.#timing.requestTimeoutMs, ...read };
     if (this.#machine.state.applied >= minSeq) this.#answer(pending, now, undefined);
     else this.#waiting.addLocal(pending, minSeq);
   }
