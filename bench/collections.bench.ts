@@ -1,8 +1,10 @@
 // What do commands on lists, sets and sorted sets cost as they grow from a thousand members to a million? The Redis module in process, 256 in
 // flight, over memory and over the journal with LMDB (every answer fsynced), beside a real redis-server without persistence, over its socket,
-// 256 pipelined. The number to quote is the growth: the cost on the large collection in terms of that on the small one.
+// 256 pipelined. The number to quote is the growth: the cost on the large collection in terms of that on the small one. What takes members out
+// is followed by what puts others in, so that a collection keeps its size; both are counted.
 //
-//   npm run bench -- collections [--large] [--seconds N] [--dir PATH]
+//   npm run bench -- collections [--large] [--seconds N] [--dir PATH] [--only NAME]
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +14,7 @@ import { KeyfleetError } from '../src/base/errors.ts';
 import { Prng } from '../src/base/prng.ts';
 import { showCount } from '../src/base/units.ts';
 import { StoreNode } from '../src/node/store-node.ts';
+import { findCommand } from '../src/shard/redis/command-table.ts';
 import { createRedisModule } from '../src/shard/redis/redis-module.ts';
 import type { Reply } from '../src/shard/redis/reply.ts';
 import { openStorage } from '../src/storage/lmdb.ts';
@@ -20,14 +23,16 @@ import type { Storage } from '../src/storage/storage.ts';
 import { hasRealRedis, startRealRedis } from '../test/redis-differential/real-redis.ts';
 
 const { values: flags } = parseArgs({
-  options: { large: { type: 'boolean', default: false }, seconds: { type: 'string' }, dir: { type: 'string' } },
+  options: { large: { type: 'boolean', default: false }, seconds: { type: 'string' }, dir: { type: 'string' }, only: { type: 'string' } },
 });
 const seconds = Number(flags.seconds ?? (flags.large ? 2 : 0.15));
 const SIZES = [1_000, flags.large ? 1_000_000 : 10_000];
 const IN_FLIGHT = 256;
 const PER_LOAD = 64;
+/** The best of so many counts, since with millions of keys in memory the garbage collector takes a second at times. */
+const STRETCHES = 4;
+const MAX_SCORE = 1_000_003;
 
-let checksum = 0;
 type Command = readonly Bytes[];
 
 interface Engine {
@@ -39,7 +44,6 @@ interface Engine {
 async function storeEngine(name: string, storage: Storage): Promise<Engine> {
   const node = await StoreNode.open({ storage });
   const keyspace = await node.registerKeyspace('redis', { module: createRedisModule(), scheme: 'redis', shards: 1 });
-  const READS = ['ZRANK', 'LINDEX'];
   return {
     name,
     runAll: (commands) =>
@@ -58,7 +62,7 @@ async function storeEngine(name: string, storage: Storage): Promise<Engine> {
           },
         };
         const submit = (command: Command, token: number): void => {
-          if (READS.includes(Buffer.from(command[0]!).toString())) keyspace.ask(command[1]!, command, sink, token);
+          if (findCommand(command[0]!)?.access === 'read') keyspace.ask(command[1]!, command, sink, token);
           else keyspace.submit(command[1]!, command, sink, token);
         };
         commands.forEach(submit);
@@ -83,44 +87,96 @@ async function redisEngine(): Promise<Engine> {
 const bytesOf = (words: readonly (string | number)[]): Command => words.map((word) => utf8(String(word)));
 const memberOf = (n: number): string => `member:${n}`;
 
-/** What is measured, on a collection that `load` builds of so many members. */
-const CASES: readonly {
+interface Case {
   readonly name: string;
   readonly load: (from: number, to: number, size: number) => Command;
-  readonly make: (prng: Prng, size: number) => Command;
-}[] = [
+  readonly make: (prng: Prng, size: number, index: number) => Command;
+  /** Every engine answers the same, so that the answers are summed up. */
+  readonly isExact?: boolean;
+}
+
+/** What is measured, on collections that `load` builds of so many members: what only reads comes first. */
+const CASES: readonly Case[] = [
+  { name: 'ZRANK', load: loadScores, isExact: true, make: (prng, size) => bytesOf(['ZRANK', `z:${size}`, memberOf(prng.below(size))]) },
+  { name: 'ZRANGE, 10 from any rank', load: loadScores, isExact: true, make: rankRange('ZRANGE') },
+  { name: 'ZREVRANGE, 10 from any rank', load: loadScores, isExact: true, make: rankRange('ZREVRANGE') },
   {
-    name: 'ZADD, a new score',
+    name: 'ZRANGEBYSCORE, 10 from any',
     load: loadScores,
-    make: (prng, size) => bytesOf(['ZADD', `z:${size}`, prng.below(1e6), memberOf(prng.below(size))]),
-  },
-  { name: 'ZRANK', load: loadScores, make: (prng, size) => bytesOf(['ZRANK', `z:${size}`, memberOf(prng.below(size))]) },
-  {
-    name: 'LPUSH',
-    load: (from, to, size) => bytesOf(['RPUSH', `l:${size}`, ...numbered(from, to)]),
-    make: (prng, size) => bytesOf(['LPUSH', `l:${size}`, memberOf(prng.below(size))]),
+    isExact: true,
+    make: (prng, size) => bytesOf(['ZRANGEBYSCORE', `z:${size}`, prng.below(MAX_SCORE), '+inf', 'LIMIT', 0, 10]),
   },
   {
-    name: 'LINDEX, anywhere',
-    load: (from, to, size) => bytesOf(['RPUSH', `i:${size}`, ...numbered(from, to)]),
-    make: (prng, size) => bytesOf(['LINDEX', `i:${size}`, prng.below(size)]),
+    name: 'ZCOUNT between any two scores',
+    load: loadScores,
+    isExact: true,
+    make: (prng, size) => bytesOf(['ZCOUNT', `z:${size}`, prng.below(MAX_SCORE), prng.below(MAX_SCORE)]),
+  },
+  { name: 'ZADD, a new score', load: loadScores, make: (prng, size) => score(size, prng, memberOf(prng.below(size))) },
+  {
+    name: 'ZPOPMIN and ZADD',
+    load: loadScores,
+    make: (prng, size, index) => (index % 2 ? score(size, prng, `again:${index}`) : bytesOf(['ZPOPMIN', `z:${size}`])),
+  },
+  { name: 'LINDEX, anywhere', load: loadItems, isExact: true, make: (prng, size) => bytesOf(['LINDEX', `l:${size}`, prng.below(size)]) },
+  { name: 'LRANGE, 10 from anywhere', load: loadItems, isExact: true, make: (prng, size) => placeRange(prng, size) },
+  {
+    name: 'LSET, anywhere',
+    load: loadItems,
+    make: (prng, size) => bytesOf(['LSET', `l:${size}`, prng.below(size), memberOf(prng.below(size))]),
   },
   {
-    name: 'SADD, half of them new',
-    load: (from, to, size) => bytesOf(['SADD', `s:${size}`, ...numbered(from, to)]),
-    make: (prng, size) => bytesOf(['SADD', `s:${size}`, memberOf(prng.below(2 * size))]),
+    name: 'RPOP and LPUSH',
+    load: loadItems,
+    make: (_prng, size, index) => bytesOf(index % 2 ? ['LPUSH', `l:${size}`, memberOf(index)] : ['RPOP', `l:${size}`]),
+  },
+  {
+    name: 'SISMEMBER, half of them',
+    load: loadMembers,
+    isExact: true,
+    make: (prng, size) => bytesOf(['SISMEMBER', `s:${size}`, memberOf(prng.below(2 * size))]),
+  },
+  { name: 'SRANDMEMBER', load: loadMembers, make: (_prng, size) => bytesOf(['SRANDMEMBER', `s:${size}`]) },
+  {
+    name: 'SPOP and SADD',
+    load: loadMembers,
+    make: (_prng, size, index) => bytesOf(index % 2 ? ['SADD', `s:${size}`, `again:${index}`] : ['SPOP', `s:${size}`]),
   },
 ];
+
+function rankRange(name: string): Case['make'] {
+  return (prng, size) => {
+    const from = prng.below(size - 10);
+    return bytesOf([name, `z:${size}`, from, from + 9]);
+  };
+}
+
+function placeRange(prng: Prng, size: number): Command {
+  const from = prng.below(size - 10);
+  return bytesOf(['LRANGE', `l:${size}`, from, from + 9]);
+}
+
+function score(size: number, prng: Prng, member: string): Command {
+  return bytesOf(['ZADD', `z:${size}`, prng.below(MAX_SCORE), member]);
+}
 
 function numbered(from: number, to: number): string[] {
   return Array.from({ length: to - from }, (_, i) => memberOf(from + i));
 }
 
 function loadScores(from: number, to: number, size: number): Command {
-  return bytesOf(['ZADD', `z:${size}`, ...numbered(from, to).flatMap((member, i) => [((from + i) * 7_919) % 1_000_003, member])]);
+  return bytesOf(['ZADD', `z:${size}`, ...numbered(from, to).flatMap((member, i) => [((from + i) * 7_919) % MAX_SCORE, member])]);
 }
 
-async function loadAll(engine: Engine, load: (typeof CASES)[number]['load'], size: number): Promise<void> {
+function loadItems(from: number, to: number, size: number): Command {
+  return bytesOf(['RPUSH', `l:${size}`, ...numbered(from, to)]);
+}
+
+function loadMembers(from: number, to: number, size: number): Command {
+  return bytesOf(['SADD', `s:${size}`, ...numbered(from, to)]);
+}
+
+async function loadAll(engine: Engine, load: Case['load'], size: number): Promise<void> {
   for (let from = 0; from < size; from += PER_LOAD * IN_FLIGHT) {
     const commands: Command[] = [];
     for (let i = from; i < Math.min(size, from + PER_LOAD * IN_FLIGHT); i += PER_LOAD)
@@ -129,18 +185,45 @@ async function loadAll(engine: Engine, load: (typeof CASES)[number]['load'], siz
   }
 }
 
-/** Microseconds a command. */
-async function measure(engine: Engine, one: (typeof CASES)[number], size: number): Promise<number> {
+interface Cost {
+  readonly microseconds: number;
+  /** Of this process, all threads. */
+  readonly cpuMicroseconds: number;
+}
+
+/** Of a command. Adds the answers of the first ones to `sum`, if they are to be. */
+async function measure(engine: Engine, one: Case, size: number, sum: Checksum): Promise<Cost> {
   const prng = new Prng(size);
-  const batch = (): Command[] => Array.from({ length: IN_FLIGHT }, () => one.make(prng, size));
-  for (let i = 0; i < 4; i++) await engine.runAll(batch());
-  const startedMs = performance.now();
-  let count = 0;
-  while (performance.now() < startedMs + seconds * 1_000) {
-    for (const reply of await engine.runAll(batch())) if (typeof reply === 'number') checksum = (checksum * 31 + reply) >>> 0;
-    count += IN_FLIGHT;
+  let index = 0;
+  const batch = (): Command[] => Array.from({ length: IN_FLIGHT }, () => one.make(prng, size, index++));
+  for (let i = 0; i < 4; i++) {
+    const replies = await engine.runAll(batch());
+    if (one.isExact) for (const reply of replies) sum.add(reply);
   }
-  return ((performance.now() - startedMs) * 1_000) / count;
+  let best: Cost | undefined;
+  for (let stretch = 0; stretch < STRETCHES; stretch++) {
+    const startedMs = performance.now();
+    const cpu = process.cpuUsage();
+    let count = 0;
+    for (; performance.now() < startedMs + (seconds * 1_000) / STRETCHES; count += IN_FLIGHT) await engine.runAll(batch());
+    const { user, system } = process.cpuUsage(cpu);
+    const cost = { microseconds: ((performance.now() - startedMs) * 1_000) / count, cpuMicroseconds: (user + system) / count };
+    if (best === undefined || cost.cpuMicroseconds < best.cpuMicroseconds) best = cost;
+  }
+  return best!;
+}
+
+class Checksum {
+  #hash = createHash('sha256');
+
+  add(reply: Reply): void {
+    if (Array.isArray(reply)) for (const item of reply) this.add(item);
+    else this.#hash.update(reply instanceof Uint8Array ? reply : String(reply)).update(' ');
+  }
+
+  digest(): string {
+    return this.#hash.digest('hex').slice(0, 16);
+  }
 }
 
 const dir = mkdtempSync(join(flags.dir ?? tmpdir(), 'keyfleet-bench-'));
@@ -152,21 +235,31 @@ try {
   ];
   const model = cpus()[0]?.model ?? 'unknown processor';
   console.log(`${model}, ${cpus().length} cores, load ${loadavg()[0]!.toFixed(1)}, Node ${process.versions.node}; ${IN_FLIGHT} in flight`);
+  console.log('each: microseconds a command, and processor time of this process for it; redis is another process');
+  const sums = new Set<string>();
   for (const open of engines) {
     const engine = await open();
-    console.log(`${engine.name.padEnd(36)}${SIZES.map((size) => `${showCount(size)} members`.padStart(18)).join('')}   growth`);
+    console.log(`${engine.name.padEnd(36)}${SIZES.map((size) => `${showCount(size)} members`.padStart(20)).join('')}   growth`);
     const loaded = new Set<unknown>();
+    const sum = new Checksum();
     for (const one of CASES) {
-      const costs: number[] = [];
+      if (flags.only !== undefined && !one.name.includes(flags.only)) continue;
+      const costs: Cost[] = [];
       for (const size of SIZES) if (!loaded.has(one.load)) await loadAll(engine, one.load, size);
       loaded.add(one.load);
-      for (const size of SIZES) costs.push(await measure(engine, one, size));
-      const growth = costs.at(-1)! / costs[0]!;
-      console.log(`  ${one.name.padEnd(26)}us each ${costs.map((cost) => cost.toFixed(2).padStart(18)).join('')}   ${growth.toFixed(2)}x`);
+      for (const size of SIZES) costs.push(await measure(engine, one, size, sum));
+      const cells = costs.map(({ microseconds, cpuMicroseconds }) =>
+        `${microseconds.toFixed(2)} ${cpuMicroseconds.toFixed(2).padStart(7)}`.padStart(20),
+      );
+      const growth = costs.at(-1)!.microseconds / costs[0]!.microseconds;
+      const cpuGrowth = costs.at(-1)!.cpuMicroseconds / costs[0]!.cpuMicroseconds;
+      console.log(`  ${one.name.padEnd(34)}${cells.join('')}   ${growth.toFixed(2)}x ${cpuGrowth.toFixed(2)}x`);
     }
+    sums.add(sum.digest());
     await engine.close();
   }
-  console.log(`checksum ${checksum.toString(16)} (of the replies; their number depends on the speed)`);
+  if (sums.size > 1) throw new Error(`the engines answered differently: ${[...sums].join(', ')}`);
+  console.log(`checksum ${[...sums].join()} of what can only be answered in one way, the same from all of these`);
 } finally {
   rmSync(dir, { recursive: true, force: true });
 }

@@ -1,17 +1,19 @@
-// What does a durable command cost in process, at 1, 64, 256 and 1,024 in flight, over 1 and 8 shards, and what a query; and how much of
-// it is the storage's own? The storage alone does the same reads and writes, without shards, entries, hashes or modules.
+// What does a durable command cost in process, at 1, 64, 256 and 1,024 in flight, over 1 and 16 shards, and what a query; with the plain-bytes
+// module and with one as a user writes it; and how much of it is the storage's own? The storage alone does the same reads and writes, without
+// shards, entries, hashes or modules.
 //
-//   npm run bench -- store [--large] [--memory] [--seconds N] [--keys N]
+//   npm run bench -- store [--large] [--memory] [--seconds N] [--keys N] [--rounds N] [--only raw|plain|user]
 import { mkdtempSync, rmSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { freshBytes, utf8 } from '../src/base/bytes.ts';
+import { type Bytes, freshBytes, utf8 } from '../src/base/bytes.ts';
 import { showCount } from '../src/base/units.ts';
 import type { ReplySink } from '../src/node/keyspace-handle.ts';
-import type { KeyspaceRuntime } from '../src/node/keyspace-runtime.ts';
 import { StoreNode } from '../src/node/store-node.ts';
+import { defineModule } from '../src/shard/define-module.ts';
 import { type PlainAnswer, type PlainCommand, type PlainQuery, type PlainReply, plain, plainBytes } from '../src/shard/plain-bytes.ts';
+import type { ValueModule } from '../src/shard/value-module.ts';
 import { openStorage } from '../src/storage/lmdb.ts';
 import { MemoryStorage } from '../src/storage/memory.ts';
 import type { Storage } from '../src/storage/storage.ts';
@@ -22,27 +24,78 @@ const { values: flags } = parseArgs({
     memory: { type: 'boolean', default: false },
     seconds: { type: 'string' },
     keys: { type: 'string' },
+    rounds: { type: 'string', default: '1' },
     only: { type: 'string' },
   },
 });
 const seconds = Number(flags.seconds ?? (flags.large ? 5 : 0.3));
 const keyCount = Number(flags.keys ?? (flags.large ? 1_000_000 : 20_000));
 const IN_FLIGHT = [1, 64, 256, 1_024];
+const SHARDS = [1, 16];
+const FILLED_AT_ONCE = 1_024;
 const VALUE = new Uint8Array(100).fill(120);
 /** A value of its own for each command, as a door reads it from its socket. */
-const newValue = (): Uint8Array => {
-  const value = freshBytes(100);
+const newValue = (): Bytes => {
+  const value = freshBytes(VALUE.length);
   value.set(VALUE);
   return value;
 };
 
-type Users = KeyspaceRuntime<Uint8Array, PlainCommand, PlainReply, PlainQuery, PlainAnswer>;
-
 const keys = Array.from({ length: keyCount }, (_, i) => utf8(`user:${String(i).padStart(11, '0')}`));
 let chance = 1;
-const nextKey = (): Uint8Array => {
+const nextKey = (): Bytes => {
   chance = (Math.imul(chance, 1_664_525) + 1_013_904_223) >>> 0;
   return keys[Math.floor((chance / 0x1_0000_0000) * keyCount)]!;
+};
+
+interface Visitor {
+  readonly name: string;
+  readonly city: string;
+  readonly visits: number;
+  readonly lastMs: number;
+  readonly page: string;
+}
+
+type VisitorCommand = { readonly kind: 'visit'; readonly page: string } | { readonly kind: 'forget' };
+
+/** As docs/modules.md shows it: values and commands as MessagePack, some 100 bytes a value, and nothing made for speed. */
+const visitors = defineModule({
+  name: 'visitors',
+  command(ctx, visitor: Visitor | undefined, command: VisitorCommand) {
+    if (command.kind === 'forget') return { reply: 0, value: undefined };
+    const { name, city, visits } = visitor ?? { name: 'Anna Beispiel', city: 'Berlin', visits: 0 };
+    return { reply: visits + 1, value: { name, city, visits: visits + 1, lastMs: ctx.nowMs, page: command.page } };
+  },
+  query: (_ctx, visitor: Visitor | undefined, _query: 'get') => ({ answer: visitor }),
+});
+
+/** A module, and what is asked of it. */
+interface Subject<V, C, R, Q, A> {
+  readonly name: string;
+  readonly module: ValueModule<V, C, R, Q, A>;
+  readonly command: () => C;
+  readonly query: Q;
+  /** What all commands together have left, as a number for each key: their sum is checked. */
+  readonly weigh: (answer: A) => number;
+  readonly expected: (commandCount: number) => number;
+}
+
+const plainSubject: Subject<Uint8Array, PlainCommand, PlainReply, PlainQuery, PlainAnswer> = {
+  name: 'plain bytes',
+  module: plainBytes,
+  command: () => plain.set(newValue()),
+  query: plain.get(),
+  weigh: ({ value }) => value?.length ?? 0,
+  expected: () => keyCount * VALUE.length,
+};
+
+const userSubject: Subject<Visitor, VisitorCommand, number, 'get', Visitor | undefined> = {
+  name: 'user-written',
+  module: visitors,
+  command: () => ({ kind: 'visit', page: '/shop/tea/green' }),
+  query: 'get',
+  weigh: (visitor) => visitor?.visits ?? 0,
+  expected: (commandCount) => commandCount,
 };
 
 interface Rate {
@@ -51,29 +104,34 @@ interface Rate {
   readonly cpuUs: number;
 }
 
-/** Keeps `inFlight` going for `seconds`. */
-async function pump(inFlight: number, start: (sink: ReplySink<unknown>, token: number) => void): Promise<Rate> {
+/** Keeps `inFlight` going as long as `goesOn` says so of the number of those begun. Resolves when all are answered. */
+async function pump(
+  inFlight: number,
+  start: (sink: ReplySink<unknown>, token: number, index: number) => void,
+  goesOn: (begun: number) => boolean,
+): Promise<Rate> {
   const cpu = process.cpuUsage();
-  let done = 0;
-  let running = inFlight;
-  const began = performance.now();
-  const until = began + seconds * 1_000;
+  const beganMs = performance.now();
+  let begun = 0;
+  let running = 0;
   await new Promise<void>((resolve, reject) => {
     // As doors do: what an answer sets off comes a little later, all of a turn together.
-    const ready: number[] = [];
+    let ready: number[] = Array.from({ length: inFlight }, (_, token) => token);
     let due = false;
     const go = (): void => {
       due = false;
-      for (const token of ready.splice(0)) start(sink, token);
+      const tokens = ready;
+      ready = [];
+      for (const token of tokens) {
+        if (!goesOn(begun)) continue;
+        running++;
+        start(sink, token, begun++);
+      }
+      if (running === 0 && ready.length === 0) resolve();
     };
     const sink: ReplySink<unknown> = {
       settled(token) {
-        done++;
-        if ((done & 63) === 0 && performance.now() >= until) running = -1;
-        if (running < 0 || (inFlight === 1 && performance.now() >= until)) {
-          resolve();
-          return;
-        }
+        running--;
         ready.push(token);
         if (due) return;
         due = true;
@@ -81,14 +139,24 @@ async function pump(inFlight: number, start: (sink: ReplySink<unknown>, token: n
       },
       failed: (_token, error) => reject(error),
     };
-    for (let token = 0; token < inFlight; token++) start(sink, token);
+    go();
   });
-  return rate(done, began, cpu);
+  const { user, system } = process.cpuUsage(cpu);
+  done = begun;
+  return { perSecond: begun / ((performance.now() - beganMs) / 1_000), cpuUs: (user + system) / begun };
 }
 
-function rate(done: number, beganMs: number, cpuBefore: NodeJS.CpuUsage): Rate {
-  const { user, system } = process.cpuUsage(cpuBefore);
-  return { perSecond: done / ((performance.now() - beganMs) / 1_000), cpuUs: (user + system) / done };
+/** What the last pump has done. */
+let done = 0;
+
+/** For `seconds`; looks at the clock now and then. */
+function forSeconds(): (begun: number) => boolean {
+  const until = performance.now() + seconds * 1_000;
+  let isOver = false;
+  return (begun) => {
+    isOver ||= (begun & 63) === 0 && performance.now() >= until;
+    return !isOver;
+  };
 }
 
 /** The storage alone: read, write, one commit for all that came in a turn, answered when durable. */
@@ -125,92 +193,96 @@ async function openDir(): Promise<{ storage: Storage; remove: () => void }> {
   return { storage: await openStorage({ dir }), remove: () => rmSync(dir, { recursive: true, force: true }) };
 }
 
-async function openUsers(shards: number): Promise<{ node: StoreNode; users: Users; close: () => Promise<void> }> {
-  const { storage, remove } = await openDir();
-  const node = await StoreNode.open({ storage });
-  const users = await node.registerKeyspace('users', { module: plainBytes, shards });
-  return {
-    node,
-    users,
-    close: async () => {
-      await node.close();
-      remove();
-    },
-  };
-}
-
-async function fill(users: Users): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    let left = keyCount;
-    const sink: ReplySink<unknown> = {
-      settled() {
-        if (--left === 0) resolve();
-      },
-      failed: (_token, error) => reject(error),
-    };
-    for (const key of keys) users.submit(key, plain.set(VALUE), sink, 0);
-  });
-}
-
-const machine = `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown'}, Node ${process.version}`;
-console.log(`${machine}; ${showCount(keyCount)} keys, 100-byte values, ${seconds} s each, ${flags.memory ? 'in memory' : 'fsynced'}`);
 const rates = new Map<string, Rate>();
-const wanted = (name: string): boolean => flags.only === undefined || name.includes(flags.only);
+/** The best of all rounds. */
+function note(name: string, rate: Rate): void {
+  const best = rates.get(name);
+  if (!best || rate.cpuUs < best.cpuUs) rates.set(name, rate);
+}
 
-if (wanted('raw')) {
+async function measureStorage(): Promise<void> {
   const { storage, remove } = await openDir();
   const submit = rawSubmitter(storage);
-  for (const inFlight of IN_FLIGHT) {
-    rates.set(`raw ${inFlight}`, await pump(inFlight, submit));
-    // What the clock cut off finds its end.
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  for (const inFlight of IN_FLIGHT) note(`storage commands ${inFlight}`, await pump(inFlight, submit, forSeconds()));
   await storage.close();
   remove();
 }
-let checksum = 0;
-for (const shards of [1, 8]) {
-  if (!wanted(`shards-${shards}`)) continue;
-  const { node, users, close } = await openUsers(shards);
-  await fill(users);
+
+/** Returns what the values come to, which does not depend on the speed. @throws when that is not what the commands must have left. */
+async function measure<V, C, R, Q, A>(
+  { name, module, command, query, weigh, expected }: Subject<V, C, R, Q, A>,
+  shards: number,
+): Promise<void> {
+  const { storage, remove } = await openDir();
+  const node = await StoreNode.open({ storage });
+  const keyspace = await node.registerKeyspace('users', { module, shards });
+  let commands = 0;
+  await pump(
+    FILLED_AT_ONCE,
+    (sink, token, index) => keyspace.submit(keys[index]!, command(), sink, token),
+    (begun) => begun < keyCount,
+  );
+  commands += done;
   for (const inFlight of IN_FLIGHT) {
-    const submit = (sink: ReplySink<unknown>, token: number): void => users.submit(nextKey(), plain.set(newValue()), sink, token);
-    rates.set(`${shards} ${inFlight}`, await pump(inFlight, submit));
+    const submit = (sink: ReplySink<unknown>, token: number): void => keyspace.submit(nextKey(), command(), sink, token);
+    note(`${name} ${shards} commands ${inFlight}`, await pump(inFlight, submit, forSeconds()));
+    commands += done;
   }
   await node.flush();
-  const sink: ReplySink<PlainAnswer> = {
+  for (const inFlight of IN_FLIGHT) {
+    const ask = (sink: ReplySink<unknown>, token: number): void => keyspace.ask(nextKey(), query, sink, token);
+    note(`${name} ${shards} queries ${inFlight}`, await pump(inFlight, ask, forSeconds()));
+  }
+  let weight = 0;
+  const sink: ReplySink<A> = {
     settled: (_token, answer) => {
-      checksum += answer.value?.length ?? 0;
+      weight += weigh(answer);
     },
     failed: (_token, error) => {
       throw error;
     },
   };
-  const began = performance.now();
-  let asked = 0;
-  const cpu = process.cpuUsage();
-  while (performance.now() - began < seconds * 1_000) for (let i = 0; i < 100; i++, asked++) users.ask(nextKey(), plain.get(), sink, 0);
-  rates.set(`${shards} queries`, rate(asked, began, cpu));
-  if (users.keyCount !== keyCount || checksum % (asked * 100) !== 0)
-    throw new Error(`counted ${users.keyCount} keys, checksum ${checksum}`);
-  checksum = 0;
-  await close();
+  for (const key of keys) keyspace.ask(key, query, sink, 0);
+  if (keyspace.keyCount !== keyCount || weight !== expected(commands))
+    throw new Error(`${name}: ${keyspace.keyCount} keys of ${keyCount}, which weigh ${weight} and not ${expected(commands)}`);
+  checksum = (Math.imul(checksum, 31) + keyspace.keyCount + shards) >>> 0;
+  await node.close();
+  remove();
 }
 
-const cell = (name: string): string => {
-  const one = rates.get(name);
-  return one ? `${showCount(one.perSecond).padStart(9)} ${one.cpuUs.toFixed(2).padStart(6)}` : ' '.repeat(16);
-};
-console.log('each: a second, and microseconds of processor time (all threads)');
-console.log('                      storage alone          1 shard         8 shards   8 shards / storage: rate, processor');
-for (const inFlight of IN_FLIGHT) {
-  const raw = rates.get(`raw ${inFlight}`);
-  const eight = rates.get(`8 ${inFlight}`);
-  const ratio = raw && eight ? `${(eight.perSecond / raw.perSecond).toFixed(2)} ×, +${(eight.cpuUs - raw.cpuUs).toFixed(2)} us` : '';
-  console.log(
-    `commands, ${String(inFlight).padStart(5)} ${cell(`raw ${inFlight}`)} ${cell(`1 ${inFlight}`)} ${cell(`8 ${inFlight}`)}   ${ratio}`,
-  );
+let checksum = 0;
+const wanted = (name: string): boolean => flags.only === undefined || name.includes(flags.only);
+const machine = `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown'}, load ${loadavg()[0]!.toFixed(1)}, Node ${process.version}`;
+console.log(`${machine}; ${showCount(keyCount)} keys, 100-byte values, ${seconds} s each, ${flags.memory ? 'in memory' : 'fsynced'}`);
+for (let round = 0; round < Number(flags.rounds); round++) {
+  if (wanted('raw')) await measureStorage();
+  for (const shards of SHARDS) {
+    if (wanted('plain')) await measure(plainSubject, shards);
+    if (wanted('user')) await measure(userSubject, shards);
+  }
 }
-console.log(`queries         ${cell('raw queries')} ${cell('1 queries')} ${cell('8 queries')}`);
-const quoted = showCount(rates.get('8 64')?.perSecond ?? 0);
-console.log(`quote: ${quoted} commands/s at 64 in flight, ${showCount(rates.get('8 queries')?.perSecond ?? 0)} queries/s, 8 shards`);
+
+const COLUMNS = ['storage', ...[plainSubject, userSubject].flatMap(({ name }) => SHARDS.map((shards) => `${name} ${shards}`))];
+const titles = COLUMNS.map((name) => (name === 'storage' ? 'storage alone' : name.replace(/ (\d+)$/, ', $1')));
+console.log('each: a second, and microseconds of processor time (all threads); the columns say how many shards');
+console.log(
+  `${' '.repeat(15)}${titles.map((title) => title.padStart(22)).join('')}   ${'16 / 1'.padStart(7)} ${'user / plain'.padStart(13)}`,
+);
+for (const kind of ['commands', 'queries']) {
+  for (const inFlight of IN_FLIGHT) {
+    const all = COLUMNS.map((name) => rates.get(`${name} ${kind} ${inFlight}`));
+    const cells = all.map((one) => (one ? `${showCount(one.perSecond)} ${one.cpuUs.toFixed(2).padStart(6)}` : '').padStart(22));
+    console.log(
+      `${kind.padEnd(9)} ${String(inFlight).padStart(5)}${cells.join('')}   ${ratio(all[2], all[1]).padStart(7)} ${ratio(all[4], all[2]).padStart(13)}`,
+    );
+  }
+}
+/** Of two rates. */
+function ratio(one: Rate | undefined, other: Rate | undefined): string {
+  return one && other ? `${(one.perSecond / other.perSecond).toFixed(2)} ×` : '';
+}
+const quoted = (name: string): string => showCount(rates.get(name)?.perSecond ?? 0);
+console.log(
+  `quote: user-written module, 16 shards: ${quoted('user-written 16 commands 64')} commands/s at 64 in flight, ${quoted('user-written 16 commands 256')} at 256, ${quoted('user-written 16 queries 64')} queries/s`,
+);
+console.log(`checksum ${checksum.toString(16)}; every command answered is in the values`);
