@@ -54,6 +54,28 @@ describe('a hook', () => {
     }
   });
 
+  test('is not told of what changed nothing, with a request id or without', async () => {
+    const events: Event[] = [];
+    const { store, visits, backlog } = await open(new MemoryStorage(), { onCommandCommitted: (event) => void events.push(event) });
+    await using _ = store;
+    const session = store.session();
+    for (const options of [{}, { request: session.request() }]) {
+      await expect(visits.command('failed', counter.add(0.5), options)).rejects.toMatchObject({ code: 'KF_BAD_COMMAND' });
+    }
+    for (const options of [{}, { request: session.request() }]) expect(await visits.command('absent', counter.remove(), options)).toBe(0);
+    // All in one entry, in the middle of it.
+    await Promise.all([
+      visits.command('page', counter.add(1)),
+      visits.command('page', counter.add(0.5), { request: session.request() }).catch(() => {}),
+      visits.command('page', counter.add(2), { request: session.request() }),
+    ]);
+    await until(() => events.length >= 2 && backlog() === 0);
+    expect(events.map(({ key, command, index }) => [fromUtf8(key), command, index])).toEqual([
+      ['page', counter.add(1), 0],
+      ['page', counter.add(2), 1],
+    ]);
+  });
+
   test('is told only of what is durable', async () => {
     const storage = new MemoryStorage({ holdDurability: true });
     const release = setInterval(() => storage.release(), 1);

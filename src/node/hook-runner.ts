@@ -43,9 +43,9 @@ export class HookRunner<Command> {
     this.#caller = new HookCaller({ keyspace: options.keyspace.name, hook: options.hook, onError: options.onError });
   }
 
-  /** Takes an entry that has just been closed, inside its batch. */
-  take(shard: number, entry: Entry<Command>, seq: number): void {
-    const commands = entry.commands.filter(({ kind }) => kind === 'command' || kind === 'command-many');
+  /** Takes an entry that has just been closed, inside its batch; `changed`: which of its commands changed something. */
+  take(shard: number, entry: Entry<Command>, seq: number, changed: readonly boolean[]): void {
+    const commands = entry.commands.filter(({ kind }, at) => changed[at] && (kind === 'command' || kind === 'command-many'));
     if (commands.length === 0) return;
     const { keyspace, storage, commandCodec } = this.#options;
     if (!this.#isBestEffort) {

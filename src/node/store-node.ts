@@ -429,7 +429,7 @@ export class StoreNode implements ServingHost {
     const maxValueBytes = state.id === META_SHARD_ID ? Number.POSITIVE_INFINITY : this.#limits.maxValueBytes;
     const hook = this.#hooks.get(keyspaceId) as unknown as HookRunner<C> | undefined;
     const machine = new ShardMachine({
-      ...(hook ? { onEntry: (entry: Entry<C>, seq: number) => hook.take(state.id, entry, seq) } : {}),
+      ...(hook ? { onEntry: (entry: Entry<C>, seq: number, changed: readonly boolean[]) => hook.take(state.id, entry, seq, changed) } : {}),
       storage,
       module,
       positionOf: scheme?.position ?? (() => 0),

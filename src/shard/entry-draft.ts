@@ -11,6 +11,7 @@ export class EntryDraft<Command> {
   readonly #keeps: boolean;
   #header: Omit<Entry<Command>, 'commands'> | undefined;
   #kept: EntryCommand<Command>[] = [];
+  #changed: boolean[] = [];
   #count = 0;
   #isLogged = false;
 
@@ -23,6 +24,7 @@ export class EntryDraft<Command> {
     this.#header = header;
     this.#count = 0;
     this.#kept = [];
+    this.#changed = [];
     this.#isLogged = false;
     this.#chain.start(encodeEntryHeader(header));
   }
@@ -47,19 +49,30 @@ export class EntryDraft<Command> {
     return this.#count === 0;
   }
 
-  /** A command without a request id, the most common of all. */
+  /** A command without a request id that changed something, the most common of all. */
   addKeyed(kind: 'command' | 'command-many', key: Bytes, command: Command): void {
     this.#count++;
     if (this.#isLogged) return;
     hashKeyed(this.#chain, kind === 'command' ? KIND_COMMAND : KIND_COMMAND_MANY, key, command, this.#codec);
-    if (this.#keeps) this.#kept.push({ kind, key, command });
+    if (this.#keeps) this.#keep({ kind, key, command }, true);
   }
 
-  add(command: EntryCommand<Command>): void {
+  /** `changed`: more than what is remembered of requests. */
+  add(command: EntryCommand<Command>, changed = true): void {
     this.#count++;
     if (this.#isLogged) return;
     hashCommand(this.#chain, command, this.#codec);
-    if (this.#keeps) this.#kept.push(command);
+    if (this.#keeps) this.#keep(command, changed);
+  }
+
+  #keep(command: EntryCommand<Command>, changed: boolean): void {
+    this.#kept.push(command);
+    this.#changed.push(changed);
+  }
+
+  /** Which of the commands of {@link entry} changed something. */
+  get changed(): readonly boolean[] {
+    return this.#changed;
   }
 
   /** The entry's hash. Asked for once. */

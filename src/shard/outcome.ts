@@ -33,8 +33,8 @@ export function told<Reply>(outcome: Outcome<Reply>): Reply {
 /** What became of an entry from a log. */
 export type Applied<Reply> =
   /**
-   * `replies` has one for each command; an Error for one that failed, and undefined for those that answer nobody. `changed`: whether it wrote
-   * something; a request that failed has written that in its session.
+   * `replies` has one for each command; an Error for one that failed, and undefined for those that answer nobody. `changed`: whether it changed
+   * something, which a request does not that failed or was answered only.
    */
   | {
       readonly kind: 'applied';

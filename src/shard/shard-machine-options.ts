@@ -21,6 +21,6 @@ export interface ShardMachineOptions<Value, Command, Reply, Query, Answer> {
   readonly countsOf?: (shard: number) => SlotCounts | undefined;
   /** Told when storage holds garbage to remove at leisure, see record-cells.ts. */
   readonly onGarbage?: () => void;
-  /** Told what each closed entry was; only then are commands kept until then. */
-  readonly onEntry?: (entry: Entry<Command>, seq: number) => void;
+  /** Told what each closed entry was, and which of its commands changed more than what is remembered of requests. Without it no commands are kept. */
+  readonly onEntry?: (entry: Entry<Command>, seq: number, changed: readonly boolean[]) => void;
 }

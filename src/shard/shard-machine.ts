@@ -52,6 +52,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   #open = false;
   #entryNowMs = 0;
   #wrote = false;
+  #keptAnswer = false;
   #load = 0;
 
   constructor(options: ShardMachineOptions<Value, Command, Reply, Query, Answer>) {
@@ -111,9 +112,9 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     return this.#open;
   }
 
-  /** The last call of {@link run}, {@link runMany} or {@link expireKeys} changed something. */
+  /** The last command or {@link expireKeys} changed something, if only what the shard remembers of requests. */
   get changed(): boolean {
-    return this.#wrote;
+    return this.#wrote || this.#keptAnswer;
   }
 
   /** Work done since the machine was made, in units of one small command. The leader's own; not part of the state. */
@@ -228,12 +229,11 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
       this.#undo(savepoint, generation);
       throw error;
     }
-    const changed = this.#wrote;
-    this.#wrote = true;
-    this.#draft.add(command);
+    this.#keptAnswer = true;
+    this.#draft.add(command, this.#wrote);
     this.#ledger.takeOver(this.#state, this.#counts);
     const { reply, changedKeys } = told(outcome);
-    if (changed && this.onChange) for (const one of changedKeys()) this.onChange(one);
+    if (this.#wrote && this.onChange) for (const one of changedKeys()) this.onChange(one);
     return reply;
   }
 
@@ -357,7 +357,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     this.#storage.put(this.#stateKey, encodeShardState(state));
     this.#open = false;
     const entry = this.#draft.entry();
-    if (entry) this.#options.onEntry?.(entry, state.applied);
+    if (entry) this.#options.onEntry?.(entry, state.applied, this.#draft.changed);
     return outcome;
   }
 
@@ -463,6 +463,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   #begin(): void {
     assert(this.#open, () => `shard ${this.#state.id}: no entry is open`);
     this.#wrote = false;
+    this.#keptAnswer = false;
     this.#ledger.begin();
   }
 

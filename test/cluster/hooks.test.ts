@@ -172,14 +172,16 @@ describe('hooks of a cluster', () => {
 
   test('hear once of a request that was sent twice, and not of what changed nothing', async () => {
     for (const id of ['a', 'b']) await start(id);
-    const request = { clientId: utf8('client'), requestSeq: 1, ackedBelow: 0 };
-    const submit = (id: string, key: string, command: CounterCommand, once = false): Promise<number> =>
+    const submit = (id: string, key: string, command: CounterCommand, requestSeq?: number): Promise<number> =>
       new Promise((resolve, reject) => {
         const sink = { settled: (_: number, reply: number) => resolve(reply), failed: (_: number, error: Error) => reject(error) };
-        counters.get(id)!.submit(utf8(key), command, sink, 0, once ? request : undefined);
+        const request = requestSeq === undefined ? undefined : { clientId: utf8('client'), requestSeq, ackedBelow: 0 };
+        counters.get(id)!.submit(utf8(key), command, sink, 0, request);
       });
-    for (const id of ['a', 'b', 'a']) expect(await submit(id, 'once', { kind: 'add', by: 5 }, true)).toBe(5);
+    for (const id of ['a', 'b', 'a']) expect(await submit(id, 'once', { kind: 'add', by: 5 }, 1)).toBe(5);
     await submit('a', 'nothing there', { kind: 'remove' });
+    await submit('a', 'nothing there', { kind: 'remove' }, 2);
+    await expect(submit('b', 'no number', { kind: 'add', by: 0.5 }, 3)).rejects.toThrow('whole numbers');
     await submit('b', 'last', { kind: 'add', by: 1 });
     await waitFor('all to be told', () => events.length >= 2 && isTold());
     expect(events.map(({ key }) => fromUtf8(key)).sort()).toEqual(['last', 'once']);

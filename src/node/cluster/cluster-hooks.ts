@@ -77,10 +77,7 @@ export class ClusterHooks {
       if (first.control.kind === 'merge-commit' && applied.control === 'done') this.#inherit(shard, first.control.right);
       return;
     }
-    const told = entry.commands.filter(({ kind }, index) => {
-      const isCommand = kind === 'command' || kind === 'command-many';
-      return isCommand && applied.changed[index] && !(applied.replies[index] instanceof Error);
-    });
+    const told = entry.commands.filter(({ kind }, at) => applied.changed[at] && (kind === 'command' || kind === 'command-many'));
     for (const command of entry.commands) if (command.kind === 'hook-done') this.#told(shard, command.shard ?? shard.id, command.seq);
     if (told.length === 0) return;
     const kept = { ...entry, commands: told };
