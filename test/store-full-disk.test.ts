@@ -1,52 +1,25 @@
-import { execFileSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
 import { utf8 } from '../src/base/bytes.ts';
-import { KIB, MIB } from '../src/base/units.ts';
+import { MIB } from '../src/base/units.ts';
 import { openStore } from '../src/node/open-store.ts';
 import { plain, plainBytes } from '../src/shard/plain-bytes.ts';
 import { type LmdbStorage, openStorage } from '../src/storage/lmdb.ts';
+import { canMount, SmallDisk } from './small-disk.ts';
 
-/** Mounting a small file system of our own needs root on Linux; elsewhere `src/storage/crash.test.ts` plays a full disk. */
-const canMount = process.platform === 'linux' && process.getuid?.() === 0;
+// Without root on Linux, `src/storage/crash.test.ts` plays a full disk.
 
-const mounted: string[] = [];
+const mounted: SmallDisk[] = [];
 afterAll(() => {
-  for (const dir of mounted) {
-    execFileSync('umount', ['-l', dir]);
-    rmSync(dir, { recursive: true, force: true });
-  }
+  for (const disk of mounted) disk.remove();
 });
 
-class SmallDisk {
-  readonly dir = mkdtempSync(join(tmpdir(), 'keyfleet-small-'));
-  readonly #filler = join(this.dir, 'filler');
-
-  constructor(bytes: number) {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', this.dir]);
-    mounted.push(this.dir);
-  }
-
-  /** Takes all room that is left but `spare`. */
-  fill(spare = 0): void {
-    const fd = openSync(this.#filler, 'a');
-    const block = Buffer.alloc(64 * KIB, 'x');
-    try {
-      while (writeSync(fd, block) === block.length);
-    } catch (error) {
-      expect(error).toMatchObject({ code: 'ENOSPC' });
-    }
-    closeSync(fd);
-    if (spare > 0) execFileSync('truncate', ['--size', `-${spare}`, this.#filler]);
-  }
-
-  free(): void {
-    rmSync(this.#filler);
-  }
-}
+const mount = (bytes: number): SmallDisk => {
+  const disk = new SmallDisk(bytes);
+  mounted.push(disk);
+  return disk;
+};
 
 const open = (disk: SmallDisk): Promise<LmdbStorage> =>
   openStorage({ dir: join(disk.dir, 'data'), memtableBytes: 2 * MIB, segmentBytes: MIB });
@@ -62,7 +35,7 @@ const expectAll = (storage: LmdbStorage, names: readonly string[]): void => {
 
 describe.runIf(canMount)('a disk that is really full', () => {
   test('again and again: writes are refused with KF_DISK_FULL, reads go on, and with room they are taken again; nothing answered is lost', async () => {
-    const disk = new SmallDisk(48 * MIB);
+    const disk = mount(48 * MIB);
     let storage = await open(disk);
     let store = await openStore({ storage, keyspaces: { users: { module: plainBytes } } });
     let users = store.keyspace('users');
@@ -101,7 +74,7 @@ describe.runIf(canMount)('a disk that is really full', () => {
   }, 60_000);
 
   test('when LMDB finds no room: the flush says so, and succeeds once there is some', async () => {
-    const disk = new SmallDisk(16 * MIB);
+    const disk = mount(16 * MIB);
     const storage = await open(disk);
     const names = Array.from({ length: 40 }, (_, index) => `key ${index}`);
     await Promise.all(names.map((name) => write(storage, name)));
@@ -117,7 +90,7 @@ describe.runIf(canMount)('a disk that is really full', () => {
   }, 60_000);
 
   test('when LMDB finds no room: closing ends, and the next start has everything', async () => {
-    const disk = new SmallDisk(16 * MIB);
+    const disk = mount(16 * MIB);
     let storage = await open(disk);
     const names = Array.from({ length: 40 }, (_, index) => `key ${index}`);
     await Promise.all(names.map((name) => write(storage, name)));

@@ -54,7 +54,10 @@ export async function monitorRisks(monitor: string, timeoutMs: number): Promise<
   const varz = (await getJson(new URL('/varz', monitor), timeoutMs)) as { server_name?: string; version?: string };
   const jsz = (await getJson(new URL('/jsz', monitor), timeoutMs)) as { disabled?: boolean; config?: { sync_always?: boolean } };
   const name = varz.server_name ?? monitor;
-  if (jsz.disabled) throw new KeyfleetError('KF_NATS_UNSUITABLE', `NATS server ${name} runs without JetStream`);
+  if (jsz.disabled) {
+    const why = 'it was started so, or has given it up since its disk was full: make room and start it again';
+    throw new KeyfleetError('KF_NATS_UNSUITABLE', `NATS server ${name} runs without JetStream: ${why}`);
+  }
   const risks: string[] = [];
   if (varz.version === undefined || isOlder(varz.version, OLDEST_SAFE_SERVER)) risks.push(oldServer(name, varz.version ?? 'unknown'));
   if (jsz.config?.sync_always !== true) risks.push(`server ${name} does not sync every write (jetstream { sync_interval: always })`);

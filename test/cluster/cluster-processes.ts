@@ -19,6 +19,8 @@ export interface ClusterOptions {
   readonly hasLinks?: boolean;
   /** Where a node has its data, for one with a small disk. */
   readonly dirOf?: (index: number) => string | undefined;
+  /** Where a nats-server keeps its streams, for one with a small disk. */
+  readonly storeDirOf?: (index: number) => string | undefined;
   /** Serves the keyspace `ledger` too (the default). */
   readonly hasLedger?: boolean;
   /** More flags for every node. */
@@ -48,7 +50,7 @@ export class ClusterProcesses {
   }
 
   static async start(options: ClusterOptions): Promise<ClusterProcesses> {
-    const nats = await NatsServers.start(options.binary, 3, '', options.hasLinks);
+    const nats = await NatsServers.start(options.binary, 3, options);
     const cluster = new ClusterProcesses(nats, mkdtempSync(join(tmpdir(), 'keyfleet-cluster-')), options);
     try {
       await waitFor('nats-servers that take streams', async () =>

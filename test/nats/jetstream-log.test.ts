@@ -143,7 +143,7 @@ describe.each(NATS_SERVERS)('$name', ({ binary, isHere }) => {
 
     test('a server that does not answer is KF_UNAVAILABLE at every step of opening', async () => {
       // Without JetStream, so that it can be played.
-      const other = await NatsServers.start(binary, 1, 'jetstream: disabled');
+      const other = await NatsServers.start(binary, 1, { lines: 'jetstream: disabled' });
       const plain = await other.connect();
       const refuse = (code: number): string => JSON.stringify({ error: { code: 400, err_code: code, description: 'no' } });
       // There is none; it cannot be made; there is one, made by somebody else.

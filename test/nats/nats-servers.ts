@@ -23,7 +23,17 @@ interface Server {
   readonly port: number;
   readonly monitorPort: number;
   readonly configPath: string;
+  readonly storeDir: string;
   process: ChildProcess | undefined;
+}
+
+export interface NatsServersOptions {
+  /** Further lines of each server's configuration. */
+  readonly lines?: string;
+  /** Between the servers stand links, so that {@link NatsServers.isolate} can play a broken network. */
+  readonly hasLinks?: boolean;
+  /** Where a server keeps its streams, for one with a small disk. */
+  readonly storeDirOf?: (index: number) => string | undefined;
 }
 
 /** Real nats-servers on loopback, one or a cluster of three, each write synced, their files in a temporary directory. */
@@ -42,11 +52,8 @@ export class NatsServers {
     this.#routes = routes;
   }
 
-  /**
-   * @param options further lines of each server's configuration.
-   * @param hasLinks between the servers stand links, so that {@link isolate} can play a broken network.
-   */
-  static async start(binary: string, count: 1 | 3, options = '', hasLinks = false): Promise<NatsServers> {
+  static async start(binary: string, count: 1 | 3, options: NatsServersOptions = {}): Promise<NatsServers> {
+    const { lines = '', hasLinks = false, storeDirOf = () => undefined } = options;
     const dir = mkdtempSync(join(tmpdir(), 'keyfleet-nats-'));
     const ports = await freePorts(3 * count);
     const routePorts = ports.slice(2 * count);
@@ -58,18 +65,19 @@ export class NatsServers {
       // Servers tell clients and each other of more addresses, which would lead around the links: nobody is at the one they tell.
       const advertise = hasLinks ? ', no_advertise: true, advertise: "127.0.0.1:1"' : '';
       const cluster = `cluster { name: test, listen: "127.0.0.1:${clusterPort}", routes: [${routes.join(', ')}]${advertise} }`;
+      const storeDir = storeDirOf(i) ?? join(dir, name);
       const configPath = join(dir, `${name}.conf`);
       writeFileSync(
         configPath,
         `server_name: ${name}
 listen: "127.0.0.1:${port}"
 http: "127.0.0.1:${monitorPort}"
-jetstream { store_dir: ${JSON.stringify(join(dir, name))}${binary === DEBIAN ? '' : ', sync_interval: always'} }
+jetstream { store_dir: ${JSON.stringify(storeDir)}${binary === DEBIAN ? '' : ', sync_interval: always'} }
 ${count > 1 ? cluster : ''}
-${options}
+${lines}
 `,
       );
-      return { name, port, monitorPort, configPath, process: undefined };
+      return { name, port, monitorPort, configPath, storeDir, process: undefined };
     });
     const all = new NatsServers(binary, dir, servers, links);
     for (let i = 0; i < count; i++) all.startOne(i);
@@ -133,7 +141,7 @@ ${options}
   /** Kills all, takes away what these had on disk, and starts all again. */
   async wipe(indexes: readonly number[]): Promise<void> {
     await Promise.all(this.#servers.map((_, index) => this.kill(index)));
-    for (const index of indexes) rmSync(join(this.#dir, this.#servers[index]!.name), { recursive: true, force: true });
+    for (const index of indexes) rmSync(this.#servers[index]!.storeDir, { recursive: true, force: true });
     for (let index = 0; index < this.#servers.length; index++) this.startOne(index);
     await this.ready();
   }

@@ -12,7 +12,7 @@ describe.runIf(hasRecentNats)('a connection to nats-servers', () => {
   });
 
   test('goes to another server when its own is cut off from the others, though that answers its pings', async () => {
-    servers = await NatsServers.start(NATS_SERVERS[0]!.binary, 3, '', true);
+    servers = await NatsServers.start(NATS_SERVERS[0]!.binary, 3, { hasLinks: true });
     const connection = await connectNats({ servers: servers.urls });
     const manager = await jetstreamManager(connection, { timeout: 2_000 });
     await waitFor('a stream', () => manager.streams.add(streamConfig({ name: 'log', replicas: 3 })).then(() => true));
