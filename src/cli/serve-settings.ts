@@ -12,7 +12,7 @@ export interface ServeSettings {
   readonly httpPort: number | undefined;
   readonly durability: Durability;
   readonly shards: number;
-  /** Files of value modules, each perhaps after `keyspace=`. */
+  /** Files of value modules or names of ready-made ones, each perhaps after `keyspace=`. */
   readonly modules: readonly string[];
   readonly checkModules: boolean;
   readonly passwordFile: string | undefined;
@@ -86,7 +86,7 @@ export const SETTINGS: readonly Setting[] = [
     name: 'modules',
     key: 'modules',
     flag: '--module <[keyspace=]file...>',
-    help: 'serve a keyspace of your own value module (docs/modules.md)',
+    help: 'serve a keyspace of your own value module, or of a ready-made one: plain-bytes, counter, json (docs/modules.md)',
     parse: texts,
     fallback: [],
     isPath: true,

@@ -19,7 +19,7 @@ import { EXIT } from './exit-code.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { readPackageVersion } from './package-version.ts';
 import { clusterAdvice, clusterOptions } from './serve-cluster.ts';
-import { loadModules } from './serve-modules.ts';
+import { loadModules, READY_MODULES } from './serve-modules.ts';
 import type { ServeSettings } from './serve-settings.ts';
 import { readPassword } from './server-client.ts';
 
@@ -55,15 +55,23 @@ export async function runServer(settings: ServeSettings): Promise<number> {
   } as const;
   const storage = await openData(dir, settings.durability);
   const store = cluster
-    ? await openCluster({ ...common, ...cluster, storage, release: version, checkModules: settings.checkModules }).catch(
-        (error: unknown) => {
-          throw clusterAdvice(error, settings);
-        },
-      )
+    ? await openCluster({
+        ...common,
+        ...cluster,
+        modules: READY_MODULES,
+        storage,
+        release: version,
+        checkModules: settings.checkModules,
+      }).catch((error: unknown) => {
+        throw clusterAdvice(error, settings);
+      })
     : await openStore({ ...common, storage, checkModules: settings.checkModules });
-  // Such as a backup was restored into under another name.
-  for (const { name, module, isServed, scheme } of store.listKeyspaces()) {
-    if (!isServed && module === 'redis') await store.registerKeyspace(name, { module: createRedisModule({ lookups }), scheme });
+  // Such as a backup was restored into under another name, or a client of a cluster has made.
+  for (const { name, module: moduleName, isServed, scheme } of store.listKeyspaces()) {
+    if (isServed) continue;
+    const module = READY_MODULES.find((ready) => ready.name === moduleName);
+    if (moduleName === 'redis') await store.registerKeyspace(name, { module: createRedisModule({ lookups }), scheme });
+    else if (module) await store.registerKeyspace(name, { module, scheme });
   }
   const host = 'risks' in store.node ? store.node : undefined;
   const doors: { resp?: RespServer; http?: HttpServer } = {};

@@ -8,6 +8,7 @@ import type { Storage } from '../storage/storage.ts';
 import type { Transport } from '../transport/transport.ts';
 import type { AnyHook } from './cluster/cluster-hooks.ts';
 import { ClusterNode } from './cluster/cluster-node.ts';
+import type { AnyModule } from './cluster/hosted-shard.ts';
 import { ClusterStoreHost } from './cluster-store-host.ts';
 import { SystemClock } from './node-clock.ts';
 import { type ServingHost, statsOf } from './store-host.ts';
@@ -42,6 +43,8 @@ export interface ClusterHostOptions {
   readonly maxKeyBytes?: number | undefined;
   /** As `openStore` has it. Default: false. */
   readonly checkModules?: boolean | undefined;
+  /** Value modules beside those of the keyspaces that this process registers: it has its share of what others make of them. */
+  readonly modules?: readonly AnyModule[] | undefined;
   /** Hooks by keyspace, see {@link KeyspaceOptions.hook}: given here, they miss nothing that this node runs before the keyspace is registered. */
   readonly hooks?: Readonly<Record<string, AnyHook>> | undefined;
   /** The release that this node runs, for the others to see. */
@@ -106,6 +109,7 @@ export class ClusterHost extends ClusterStoreHost implements ServingHost {
         ...(weight === undefined ? {} : { weight }),
         ...(replication === undefined ? {} : { replication }),
         ...(release === undefined ? {} : { release }),
+        modules: options.modules ?? [],
         ...(options.hooks === undefined ? {} : { hooks: options.hooks }),
         ...(options.maxValueBytes === undefined ? {} : { maxValueBytes: options.maxValueBytes }),
         ...(options.maxKeyBytes === undefined ? {} : { maxKeyBytes: options.maxKeyBytes }),

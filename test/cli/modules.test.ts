@@ -58,6 +58,26 @@ describe('docs/modules.md', () => {
 });
 
 describe('a served value module', () => {
+  test('may be a ready-made one, by its name', { timeout: 60_000 }, async () => {
+    const server = await serve('ready', ['--module', 'visits=counter', 'json']);
+    const call = async (path: string, body: unknown): Promise<unknown> => {
+      const headers = { 'content-type': 'application/json' };
+      return (await fetch(`${server.url}/v1/keyspaces/${path}`, { method: 'POST', headers, body: JSON.stringify(body) })).json();
+    };
+    expect(await call('visits/command', { key: 'home', command: { kind: 'add', by: 3 } })).toMatchObject({ reply: 3 });
+    expect(await call('json/command', { key: 'anna', command: { kind: 'set', value: { city: 'Berlin' } } })).toBeDefined();
+    expect(await call('json/query', { key: 'anna', query: { pointer: '/city' } })).toMatchObject({ answer: 'Berlin' });
+    await server.kill('SIGKILL');
+    const again = await serve('ready', []);
+    const answer = await fetch(`${again.url}/v1/keyspaces/visits/query`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ key: 'home', query: null }),
+    });
+    expect(await answer.json()).toMatchObject({ answer: 3 });
+    await again.kill('SIGTERM');
+  });
+
   const call = async (server: KeyfleetServer, path: string, body: unknown): Promise<[number, unknown]> => {
     const answer = await fetch(`${server.url}/v1/keyspaces/${path}`, {
       method: 'POST',

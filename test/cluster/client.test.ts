@@ -122,6 +122,17 @@ describe('a client of a cluster', () => {
     for (const [key, count] of sent) expect(await read(counters, key)).toBe(count);
   }, 60_000);
 
+  test('is told when no node that it asks has the value module', async () => {
+    await startThree();
+    const client = await connect('client-1', 1_000);
+    const unknown = { ...counterModule, name: 'of-nobody' };
+    const counters: Counters = await client.registerKeyspace('others', { module: unknown, shards: 1 });
+    await expect(add(counters, 'x')).rejects.toMatchObject({
+      code: 'KF_MODULE_MISSING',
+      message: expect.stringContaining('of-nobody') as string,
+    });
+  });
+
   test('needs nodes that answer, and that speak what it knows', async () => {
     await expect(connect('client-1', 300)).rejects.toMatchObject({ code: 'KF_UNAVAILABLE', retryable: true });
     await cluster.start('a', { protocol: { min: 1, max: 999 } });

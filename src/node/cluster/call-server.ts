@@ -1,22 +1,27 @@
 import type { Bytes } from '../../base/bytes.ts';
-import { isKeyfleetError } from '../../base/errors.ts';
+import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
 import { NotLeaderError } from '../../shard/replica/not-leader-error.ts';
 import type { NodeClock } from '../node-clock.ts';
 import { bodyCodecOf, placeOf, replyCodecOf } from './call.ts';
 import { decodeCalls, encodeOutcomes, type WireCall, type WireOutcome } from './call-wire.ts';
+import type { ClusterMap } from './cluster-map.ts';
 import type { ShardKeyspace } from './hosted-shard.ts';
+import { META_KEYSPACE } from './meta-replica.ts';
 import type { CallRouter } from './router.ts';
+import type { ServedKeyspaces } from './served-keyspaces.ts';
 
 /** Answers the calls of other nodes from the shards that this one leads. */
 export class CallServer {
   readonly #clock: NodeClock;
   readonly #router: CallRouter;
-  readonly #keyspaceOf: (id: number) => ShardKeyspace | undefined;
+  readonly #served: ServedKeyspaces;
+  readonly #map: ClusterMap;
 
-  constructor(clock: NodeClock, router: CallRouter, keyspaceOf: (id: number) => ShardKeyspace | undefined) {
+  constructor(clock: NodeClock, router: CallRouter, served: ServedKeyspaces, map: ClusterMap) {
     this.#clock = clock;
     this.#router = router;
-    this.#keyspaceOf = keyspaceOf;
+    this.#served = served;
+    this.#map = map;
   }
 
   /** Fulfilled when all have been answered. @throws KF_NODE_INCOMPATIBLE */
@@ -37,8 +42,8 @@ export class CallServer {
 
   #run(call: WireCall, tell: (outcome: WireOutcome) => void): void {
     const keyspace = this.#keyspaceOf(call.keyspaceId);
-    if (!keyspace) {
-      tell({ kind: 'failed', error: new NotLeaderError(-1, undefined, `keyspace ${call.keyspaceId} is not known here`), leader: '' });
+    if (keyspace instanceof Error) {
+      tell({ kind: 'failed', error: keyspace, leader: '' });
       return;
     }
     const { module, scheme } = keyspace;
@@ -70,5 +75,13 @@ export class CallServer {
     };
     shard = this.#router.shardAt(keyspace, position) ?? -1;
     this.#router.runHere(options, (_, error) => fail(error));
+  }
+
+  #keyspaceOf(id: number): ShardKeyspace | KeyfleetError {
+    if (id === META_KEYSPACE.id) return META_KEYSPACE;
+    const record = this.#map.keyspaceOfId(id);
+    if (!record) return new NotLeaderError(-1, undefined, `keyspace ${id} is not known here`);
+    const missing = `the node was not given value module ${record.module}, which keyspace ${record.name} has (serve --module)`;
+    return this.#served.of(record) ?? new KeyfleetError('KF_MODULE_MISSING', missing);
   }
 }

@@ -14,7 +14,7 @@ import type { ViewSources } from './cluster-view.ts';
 import { Controller } from './controller.ts';
 import { HandOver } from './hand-over.ts';
 import { Heartbeat } from './heartbeat.ts';
-import type { HostedShard, ShardKeyspace, ShardSurroundings } from './hosted-shard.ts';
+import type { HostedShard, ShardSurroundings } from './hosted-shard.ts';
 import { joinCluster } from './joining.ts';
 import { KeyListeners } from './key-listeners.ts';
 import { KeyWatches } from './key-watches.ts';
@@ -154,7 +154,7 @@ export class ClusterNode extends ClusterAccess {
       },
     });
     this.#router = new CallRouter({ self: nodeId, clock, transport, host: this.#host, map: this.#view });
-    this.#server = new CallServer(clock, this.#router, (id) => this.#shardKeyspace(id));
+    this.#server = new CallServer(clock, this.#router, this.#served, this.#view);
     this.#client = new MetaClient({ self: nodeId, clock, router: this.#router, keyspace: META_KEYSPACE, timeoutMs: requestTimeoutMs });
     this.#source = new SnapshotSource({
       storage,
@@ -320,12 +320,6 @@ export class ClusterNode extends ClusterAccess {
     this.#host.reconcile();
     this.#duties.kick();
     this.#controller.kick();
-  }
-
-  #shardKeyspace(id: number): ShardKeyspace | undefined {
-    if (id === 0) return META_KEYSPACE;
-    const record = this.#view.keyspaceOfId(id);
-    return record && this.#served.of(record);
   }
 
   // Other nodes.

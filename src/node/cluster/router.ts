@@ -16,7 +16,17 @@ import { LeaderHints, mappedShardAt } from './routes.ts';
 // once. What a node believes of others are hints: whoever is asked says no when he does not lead.
 
 /** Nothing was done. */
-const NOT_DONE = new Set(['KF_NOT_LEADER', 'KF_SHARD_MOVED', 'KF_NODE_UNREACHABLE', 'KF_BUSY', 'KF_SHARD_BUSY', 'KF_SHARD_FAULTED']);
+const NOT_DONE = new Set([
+  'KF_NOT_LEADER',
+  'KF_SHARD_MOVED',
+  'KF_NODE_UNREACHABLE',
+  'KF_BUSY',
+  'KF_SHARD_BUSY',
+  'KF_SHARD_FAULTED',
+  'KF_MODULE_MISSING',
+]);
+/** Those that say it all by themselves. */
+const AS_THEY_ARE = new Set(['KF_CLOSED', 'KF_MODULE_MISSING']);
 /** It may have been done. */
 const UNKNOWN = new Set(['KF_NODE_SILENT', 'KF_OUTCOME_UNKNOWN', 'KF_INTERNAL']);
 const FIRST_PAUSE_MS = 10;
@@ -262,7 +272,7 @@ export class CallRouter {
     const hosted = this.#host.get(call.shard);
     const here = hosted ? `; node ${this.#self} ${beliefsOf(hosted)}` : '';
     const why = `shard ${call.shard} of keyspace ${call.keyspace.name} could not be asked in time: ${last.message}${here}`;
-    call.giveUp(last.code === 'KF_CLOSED' ? last : new KeyfleetError('KF_UNAVAILABLE', why, { cause: last, retryable: true }));
+    call.giveUp(AS_THEY_ARE.has(last.code) ? last : new KeyfleetError('KF_UNAVAILABLE', why, { cause: last, retryable: true }));
   }
 }
 
