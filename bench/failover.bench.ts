@@ -7,13 +7,12 @@
 //   a nats-server is ended
 //   a node joins: its share of the copies moves to it      and how long that takes, with so many keys
 //
-//   npm run bench -- failover [--keys N] [--rounds N] [--memory]      --memory: also what a node needs for 256 shards. Needs a build (npm run build).
-import { readFileSync } from 'node:fs';
+//   npm run bench -- failover [--keys N] [--rounds N]      Needs a build (npm run build).
 import { cpus, loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { jetstreamManager } from '@nats-io/jetstream';
-import { showBytes, showCount } from '../src/base/units.ts';
+import { showCount } from '../src/base/units.ts';
 import { findNatsServer } from '../src/nats/find-server.ts';
 import { ClusterProcesses } from '../test/cluster/cluster-processes.ts';
 import { RespClient } from '../test/resp/resp-client.ts';
@@ -23,7 +22,6 @@ const { values: flags } = parseArgs({
     large: { type: 'boolean', default: false },
     keys: { type: 'string' },
     rounds: { type: 'string' },
-    memory: { type: 'boolean', default: false },
   },
 });
 const keyCount = Number(flags.keys ?? (flags.large ? 100_000 : 2_000));
@@ -189,7 +187,6 @@ try {
   await Promise.all(probes.map((probe) => probe.stop()));
   await cluster.stop();
 }
-if (flags.memory) await memory();
 console.log('quote, the worst of all rounds:');
 for (const [what, all] of results) console.log(`  ${what.padEnd(52)} ${showCount(Math.max(...all)).padStart(7)} ms`);
 
@@ -235,18 +232,5 @@ async function waitUntil(isTrue: () => Promise<boolean>): Promise<void> {
   while (!(await isTrue().catch(() => false))) {
     if (Date.now() > endMs) throw new Error('the cluster did not come to rest in two minutes');
     await sleep(50);
-  }
-}
-
-async function memory(): Promise<void> {
-  const large = await ClusterProcesses.start({ binary: binary.path, shards: 256, hasLedger: false });
-  try {
-    await sleep(5_000);
-    const rss = (pid: number): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024;
-    console.log(
-      `256 shards, empty: nodes ${large.pids.map((pid) => showBytes(rss(pid))).join(', ')}; nats-servers ${large.nats.pids.map((pid) => showBytes(rss(pid))).join(', ')}`,
-    );
-  } finally {
-    await large.stop();
   }
 }
