@@ -43,4 +43,36 @@ export const joiningScenarios: readonly Scenario[] = [
       await stage.settle();
     },
   },
+  {
+    name: 'who has not heard of a registration before it was forgotten begins its shards all the same',
+    found:
+      'A node alone had a shard that was registered while it was away, was brought the meta shard behind that entry, and never began it (--cluster, 693336235; --hunt lost-logs, 1).',
+    mendTakenBack: [
+      {
+        file: 'src/node/cluster/shard-host.ts',
+        find: 'begin: begins && beginningOf(id, begins, keyspace.id),',
+        replace: 'begin: undefined,',
+      },
+    ],
+    failsWith: /its shards are led/,
+    async play() {
+      const stage = new Stage({ nodes: 3, replication: 1, keptEntries: 0, options: { downAfterMs: 600_000 } });
+      await stage.begin();
+      const leader = stage.leaderOf(0)!;
+      const away = ['n3', 'n2'].find((name) => name !== leader)!;
+      const mend = stage.world.network.cut(away, { machines: true, clients: true });
+      stage.machine(away).logIsCutOff = true;
+      stage.register(leader, 'late', 6);
+      const late = () => stage.keyspace(leader, 'late');
+      await stage.until('it is registered', () => late() !== undefined);
+      if (!late()!.shards.some(({ replicas }) => replicas.includes(away))) throw new Error(`${away} has no shard of it`);
+      const log = stage.cluster.logs.get(0, 1)!;
+      const registered = stage.stateOf(leader, 0)!.applied;
+      await stage.until('the meta log has forgotten that', () => log.truncatedUpto >= registered);
+      mend();
+      stage.machine(away).logIsCutOff = false;
+      await stage.until('its shards are led', () => late()!.shards.every(({ id }) => stage.leaderOf(id) !== undefined));
+      await stage.settle();
+    },
+  },
 ];

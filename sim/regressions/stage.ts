@@ -8,6 +8,7 @@ import { SimCluster, stateOf } from '../cluster/sim-cluster.ts';
 import { Faults } from '../faults.ts';
 import { Scheduler } from '../scheduler.ts';
 import type { SimMachine } from '../sim-machine.ts';
+import { simModule } from '../workload/sim-module.ts';
 import { World } from '../world.ts';
 
 // A simulated cluster on which a scenario is played: nothing goes wrong of itself, and what is to go wrong the scenario says, by what the cluster is
@@ -68,10 +69,19 @@ export class Stage {
   }
 
   /** As a node sees it. */
-  keyspace(name: string): KeyspaceView {
+  keyspace(name: string, keyspace = KEYSPACE): KeyspaceView {
     return this.node(name)
       .view()
-      .keyspaces.find((one) => one.name === KEYSPACE)!;
+      .keyspaces.find((one) => one.name === keyspace)!;
+  }
+
+  /** Has a node register another keyspace, of so many shards. */
+  register(name: string, keyspace: string, shards: number): void {
+    const node = this.node(name);
+    const policy = { minShards: 1, mergeThresholdRatio: 0 };
+    this.machine(name).receive('admin', () => {
+      node.registerKeyspace(keyspace, { module: simModule, scheme: 'redis', shards, policy }).catch(() => {});
+    });
   }
 
   /** Where a shard is to be, as a node sees it. */

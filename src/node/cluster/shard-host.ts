@@ -3,7 +3,7 @@ import type { ControlCommand, ControlOutcome } from '../../shard/control-command
 import { stateKey } from '../../shard/key-layout.ts';
 import { type Hosted, hostedBy } from '../../shard/meta/hosting.ts';
 import { type KeyspaceRecord, META_SHARD_ID, mapOf } from '../../shard/meta/meta-records.ts';
-import { encodeShardState, newShardState, type PositionRange } from '../../shard/shard-state.ts';
+import { encodeShardState, newShardState, type PositionRange, type ShardState } from '../../shard/shard-state.ts';
 import type { SlotCounts } from '../../shard/slot-counts.ts';
 import { HostedShard, type HostedShardOptions, type ShardKeyspace, type ShardSurroundings } from './hosted-shard.ts';
 import type { MetaView } from './meta-view.ts';
@@ -77,8 +77,7 @@ export class ShardHost {
   begin(record: KeyspaceRecord): void {
     for (const { id, range, replicas } of record.shards) {
       if (!replicas?.includes(this.#world.self) || this.#world.storage.has(stateKey(id))) continue;
-      const state = { ...newShardState({ id, range, table: record.table, leader: '' }), epoch: 0 };
-      this.#world.storage.put(stateKey(id), encodeShardState(state));
+      this.#world.storage.put(stateKey(id), encodeShardState(beginningOf(id, range, record.id)));
     }
   }
 
@@ -116,7 +115,7 @@ export class ShardHost {
     await Promise.all(shards.map((shard) => shard.stop('this node is stopping')));
   }
 
-  #host(keyspace: ShardKeyspace, { shard: id, as, replicas, generation, log, isLost = false }: Hosted): void {
+  #host(keyspace: ShardKeyspace, { shard: id, as, replicas, generation, log, isLost = false, begins }: Hosted): void {
     const { self, storage } = this.#world;
     const rank = as === 'joining' ? NEVER_FIRST : Math.max(0, replicas.indexOf(self));
     const known = this.#shards.get(id);
@@ -135,7 +134,8 @@ export class ShardHost {
       rank,
       peers: () => (this.#roles.get(id)?.replicas ?? replicas).filter((node) => node !== self),
       isBlocked: (range) => this.#isOverlapped(keyspace.id, id, range),
-      begin: undefined,
+      // When the meta shard's replica here was brought from another node, this one has not run the registration.
+      begin: begins && beginningOf(id, begins, keyspace.id),
       counts: this.#born.get(id),
       countsOf: (other) => this.#shards.get(other)?.machine?.counts,
       onStepped: (step, outcome) => {
@@ -201,4 +201,9 @@ export class ShardHost {
     this.#shards.get(other)?.driver?.logGrew();
     this.#world.clock.after(GO_ON_MS, () => shard.driver?.goOn());
   }
+}
+
+/** Of a shard as it was registered; the keyspace has the number of its first table. */
+function beginningOf(id: number, range: PositionRange, keyspaceId: number): ShardState {
+  return { ...newShardState({ id, range, table: keyspaceId, leader: '' }), epoch: 0 };
 }

@@ -1,3 +1,4 @@
+import type { PositionRange } from '../shard-state.ts';
 import type { MappedShard, ShardMap } from './shard-map.ts';
 
 // What a node is to have of a keyspace, as the map says it: the one question that each node asks of it, whenever it has changed.
@@ -21,6 +22,8 @@ export interface Hosted {
   readonly isLost?: boolean;
   /** Of one that is joining: the workflow that brings it. */
   readonly joins?: number;
+  /** Its positions, as long as it is as it was registered and nobody has said that it has entries: whoever has nothing of it begins it empty. */
+  readonly begins?: PositionRange;
 }
 
 /**
@@ -30,7 +33,7 @@ export interface Hosted {
 export function hostedBy(map: ShardMap, id: string): Hosted[] {
   const hosted: Hosted[] = [];
   const shards = new Map(map.shards.map((shard) => [shard.id, shard]));
-  for (const shard of map.shards) if (shard.replicas?.includes(id)) hosted.push({ ...mapped(shard), as: 'member' });
+  for (const shard of map.shards) if (shard.replicas?.includes(id)) hosted.push({ ...mapped(shard), ...begins(shard), as: 'member' });
   for (const workflow of map.workflows) {
     switch (workflow.kind) {
       case 'split': {
@@ -57,6 +60,11 @@ export function hostedBy(map: ShardMap, id: string): Hosted[] {
 
 function mapped({ id: shard, replicas = [], generation = 1, log, lost }: MappedShard): Omit<Hosted, 'as'> {
   return { shard, replicas, generation, ...(log === undefined ? {} : { log }), ...(lost ? { isLost: true } : {}) };
+}
+
+function begins({ range, generation, log, lost, restUntilMs }: MappedShard): Pick<Hosted, 'begins'> {
+  const isUntouched = log === undefined && generation === undefined && !lost && restUntilMs === undefined;
+  return isUntouched ? { begins: range } : {};
 }
 
 /** The logs that a map needs. */
