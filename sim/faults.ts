@@ -30,6 +30,9 @@ export const FAULT_KINDS = [
 
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
+/** What chance may choose for a cluster, whose leaders resign and whose sessions expire by themselves. */
+export const CLUSTER_FAULT_KINDS = FAULT_KINDS.filter((kind) => !['resign', 'sessions-expired', 'log-lost'].includes(kind));
+
 /** Which faults exist, and how often each struck. */
 export class Faults {
   readonly enabled: ReadonlySet<FaultKind>;

@@ -1,20 +1,20 @@
 import { parseArgs } from 'node:util';
 import { showCount } from '../src/base/units.ts';
-import { simulateCluster } from './cluster/cluster-simulation.ts';
+import { CLUSTER_HUNTS, simulateCluster } from './cluster/cluster-simulation.ts';
 import type { FaultKind } from './faults.ts';
-import { HUNTS, type SimulationOptions, simulate } from './simulation.ts';
+import { HUNTS, simulate } from './simulation.ts';
 import type { SimulationResult } from './simulation-result.ts';
 
 // npm run sim: many seeds one after the other, what they came to, and for a failure the one command that shows it again.
 
-const USAGE = `usage: npm run sim -- [--seeds N] [--first SEED] [--seconds S] [--seed SEED] [--hunt NAME | --cluster] [--verbose] [--json]
+const USAGE = `usage: npm run sim -- [--seeds N] [--first SEED] [--seconds S] [--seed SEED] [--cluster] [--hunt NAME] [--verbose] [--json]
 
   --seeds N      how many seeds to run, default 200
   --first SEED   the first of them; default: the clock's choice
   --seed SEED    this one alone
   --seconds S    simulated seconds of trouble for each, default 60
   --hunt NAME    what each is after, instead of what its seed chooses: ${HUNTS.join(', ')}
-  --cluster      a whole cluster: the meta shard, splits, merges, moves, drained nodes
+  --cluster      a whole cluster: the meta shard, splits, merges, moves, drained nodes; --hunt: ${CLUSTER_HUNTS.join(', ')}
   --verbose      of a cluster: what its nodes meet, and how each ends
   --json         the result in one line, for programs`;
 
@@ -61,14 +61,16 @@ const first = single ?? (flags.first === undefined ? Date.now() % 1_000_000_000 
 // Where errors come from matters when one run is looked at; it costs a twentieth of the time of many.
 if (single === undefined) Error.stackTraceLimit = 0;
 const seeds = single === undefined ? wholeNumber(flags.seeds, '--seeds', 1) : 1;
-const hunt = HUNTS.find((one) => one === flags.hunt);
-if (flags.hunt !== undefined && !hunt) usageError(`--hunt is one of ${HUNTS.join(', ')}, not ${flags.hunt}`);
+const hunts: readonly string[] = flags.cluster ? CLUSTER_HUNTS : HUNTS;
+const { hunt } = flags;
+if (hunt !== undefined && !hunts.includes(hunt)) usageError(`--hunt is one of ${hunts.join(', ')}, not ${flags.hunt}`);
 /** Shows a seed again. */
 const command = (seed: number): string =>
   `npm run sim -- --seed ${seed} --seconds ${seconds}${hunt ? ` --hunt ${hunt}` : ''}${flags.cluster ? ' --cluster' : ''}`;
 const runOne = (seed: number): Promise<SimulationResult> => {
-  const options: SimulationOptions = { seed, seconds, hunt, tell: flags.verbose ? (line) => console.log(line) : undefined };
-  return flags.cluster ? simulateCluster(options) : simulate(options);
+  const options = { seed, seconds, tell: flags.verbose ? (line: string) => console.log(line) : undefined };
+  if (flags.cluster) return simulateCluster({ ...options, hunt: CLUSTER_HUNTS.find((one) => one === flags.hunt) });
+  return simulate({ ...options, hunt: HUNTS.find((one) => one === flags.hunt) });
 };
 const commit = process.env['KEYFLEET_COMMIT'] ?? 'unknown';
 

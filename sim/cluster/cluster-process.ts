@@ -11,6 +11,7 @@ import type { SimMachine } from '../sim-machine.ts';
 import type { SimNetwork } from '../sim-network.ts';
 import { type SimAction, type SimQuery, type SimValue, simModule } from '../workload/sim-module.ts';
 import type { SimQueryRequest } from '../workload/workload.ts';
+import type { LogLosses } from './log-losses.ts';
 import { type SimLogs, SimShardLogs } from './sim-shard-logs.ts';
 import { SimTransport } from './sim-transport.ts';
 
@@ -18,6 +19,7 @@ export const KEYSPACE = 'sim';
 
 export interface ClusterSurroundings extends Pick<ConstructorParameters<typeof SimShardLogs>[0], 'scheduler' | 'faults'> {
   readonly logs: SimLogs;
+  readonly losses: LogLosses;
   readonly network: SimNetwork<ClusterProcess>;
   readonly options: Partial<ClusterNodeOptions>;
   readonly policy: Partial<KeyspacePolicy>;
@@ -66,7 +68,9 @@ export class ClusterProcess {
   }
 
   /** A client's query. */
-  ask({ key, query }: SimQueryRequest, mode: ReadMode, sink: ReplySink<string>): void {
+  ask({ key, query }: SimQueryRequest, mode: ReadMode, asker: ReplySink<string>): void {
+    const { losses, faults } = this.#world;
+    const sink = faults.enabled.has('log-lost') ? losses.onceOnDisks(asker) : asker;
     if (!this.#keyspace) sink.failed(0, notReady());
     else if (query.kind === 'audit') this.#keyspace.askMany(query.keys.map(utf8), query, sink, 0, { read: mode });
     else this.#keyspace.ask(utf8(key), query, sink, 0, { read: mode });

@@ -1,7 +1,8 @@
 import { isKeyfleetError } from '../../src/base/errors.ts';
+import { Prng } from '../../src/base/prng.ts';
 import type { ClusterNode } from '../../src/node/cluster/cluster-node.ts';
 import { clientPort } from '../client-port.ts';
-import { type FaultKind, Faults } from '../faults.ts';
+import { CLUSTER_FAULT_KINDS, type FaultKind, Faults } from '../faults.ts';
 import { Scheduler } from '../scheduler.ts';
 import { SimClient } from '../sim-client.ts';
 import { digestEvery, type SimulationOptions } from '../simulation.ts';
@@ -14,38 +15,22 @@ import { type ClusterSettings, SimCluster } from './sim-cluster.ts';
 // A run of a whole cluster, with the meta shard, splits and merges by a policy and by hand, moves, drained nodes, and the faults that the seed chose.
 // Phases and promises are those of ../simulation.ts; what must hold beyond them: sim-cluster.ts.
 
-/** What can go wrong in a cluster: all but the loss of a log. */
-const KINDS: readonly FaultKind[] = [
-  'crash',
-  'death-in-step',
-  'blackout',
-  'pause',
-  'pause-in-step',
-  'partition',
-  'disk-full',
-  'slow-disk',
-  'slow-log',
-  'append-lost',
-  'append-answer-lost',
-  'append-late',
-  'append-doubled',
-  'stale-read',
-  'read-failed',
-  'hint-lost',
-  'message-lost',
-  'message-doubled',
-  'clock-rates',
-  'truncation',
-  'skipping-read',
-];
-
 const HEALED_MS = 60_000;
 const SETTLE_MS = 60_000;
 const CALM_MS = 5_000;
 /** After so much of the healed time no command from before is on its way any more. */
 const QUIET_MS = 15_000;
 
-export async function simulateCluster(options: SimulationOptions): Promise<SimulationResult> {
+/** What a run can be after. `lost-logs`: the logs of shards go, and that of the meta shard. */
+export const CLUSTER_HUNTS = ['lost-logs'] as const;
+export type ClusterHunt = (typeof CLUSTER_HUNTS)[number];
+
+export interface ClusterSimulationOptions extends Omit<SimulationOptions, 'hunt'> {
+  /** Default: in one run in four logs go. */
+  readonly hunt?: ClusterHunt | undefined;
+}
+
+export async function simulateCluster(options: ClusterSimulationOptions): Promise<SimulationResult> {
   return new ClusterSimulation(options).run();
 }
 
@@ -58,13 +43,17 @@ class ClusterSimulation {
   /** Nodes that were told to give away what they have. */
   readonly #drained = new Set<string>();
 
-  constructor({ seed, seconds, faults, tell }: SimulationOptions) {
+  constructor({ seed, seconds, hunt, faults, tell }: ClusterSimulationOptions) {
     this.#seed = seed;
     this.#safetyMs = seconds * 1_000;
     const scheduler = new Scheduler(seed);
     const { chance } = scheduler;
-    const chosen = KINDS.filter(() => chance.below(2) === 0);
-    this.#world = new World(scheduler, new Faults(chance, faults ?? (chance.below(8) === 0 ? [] : chosen), false), tell);
+    const chosen = CLUSTER_FAULT_KINDS.filter(() => chance.below(2) === 0);
+    const hasFaults = chance.below(8) > 0;
+    // By a chance of its own, so that all else of a run is as it is without.
+    const losesLogs = hunt === 'lost-logs' || new Prng(seed ^ 0x10_57).below(4) === 0;
+    const enabled: readonly FaultKind[] = faults ?? [...(hasFaults ? chosen : []), ...(losesLogs ? (['log-lost'] as const) : [])];
+    this.#world = new World(scheduler, new Faults(chance, enabled, false), tell);
     this.#workload = new Workload(chance, { keysOfAKind: 2 + chance.below(6), requestsOfAnAge: 60 + chance.below(200) });
     const count = 3 + chance.below(4);
     this.#cluster = new SimCluster(this.#world, this.#settings(count));
@@ -77,8 +66,10 @@ class ClusterSimulation {
     this.#addClients();
     this.#planFaults();
     this.#planAdmin();
+    this.#planLosses();
     this.#cluster.watch();
     await this.#world.play(() => this.#phases());
+    this.#cluster.show();
     const { entries, workflows } = this.#cluster;
     return this.#world.result({ seed: this.#seed, entries, workflows }, this.#workload);
   }
@@ -88,15 +79,13 @@ class ClusterSimulation {
     const { chance } = scheduler;
     const hasTruncation = faults.enabled.has('truncation');
     const replication = 1 + chance.below(3);
-    // A node that alone is to have a new shard, and is away until the meta log has forgotten that, never begins it: see docs/simulation.md.
-    const leastKept = replication === 1 ? 200 : 0;
     return {
       options: {
         replication,
         requestTimeoutMs: 1_000 + chance.below(8_000),
         timing: { reportMs: 500, ...(hasTruncation ? { lostMs: 1_500 + chance.below(3_000) } : {}) },
         limits: {
-          keptEntries: hasTruncation ? leastKept + chance.pick([0, chance.below(30)]) : 1_000_000,
+          keptEntries: hasTruncation ? chance.pick([0, chance.below(30)]) : 1_000_000,
           digestEvery: digestEvery(this.#seed),
         },
       },
@@ -159,6 +148,12 @@ class ClusterSimulation {
       const forMs = 100 + chance.below(chance.below(2) === 0 ? 1_000 : 12_000);
       this.#world.strike(kind, machine, { forMs, crashSteps: 30, pauseSteps: 20 });
     });
+  }
+
+  #planLosses(): void {
+    const { faults, scheduler } = this.#world;
+    if (!faults.enabled.has('log-lost')) return;
+    this.#world.strikeEvery(3_000 + scheduler.chance.below(15_000), 'log-lost', () => this.#cluster.losses.strike());
   }
 
   #planAdmin(): void {

@@ -3,6 +3,7 @@ import { isKeyfleetError } from '../../src/base/errors.ts';
 import type { ClusterNodeOptions } from '../../src/node/cluster/cluster-options.ts';
 import type { KeyspaceView, ShardView } from '../../src/node/cluster/cluster-view.ts';
 import { stateKey } from '../../src/shard/key-layout.ts';
+import { META_SHARD_ID } from '../../src/shard/meta/meta-records.ts';
 import type { KeyspacePolicy } from '../../src/shard/policy.ts';
 import { positionScheme } from '../../src/shard/position-scheme.ts';
 import { SnapshotReader } from '../../src/shard/replica/snapshot.ts';
@@ -11,6 +12,7 @@ import { countsRange, SlotCounts } from '../../src/shard/slot-counts.ts';
 import type { SimMachine } from '../sim-machine.ts';
 import type { World } from '../world.ts';
 import { ClusterProcess, KEYSPACE } from './cluster-process.ts';
+import { LogLosses } from './log-losses.ts';
 import { SimLogs } from './sim-shard-logs.ts';
 
 // Nodes as they ship, on simulated ports, and what must hold of them. At any time: no two replicas of a shard have run different entries. When all is
@@ -34,6 +36,7 @@ const COUNTS = toHex(countsRange(0).from).slice(0, 10);
 export class SimCluster {
   readonly world: World<ClusterProcess>;
   readonly logs = new SimLogs();
+  readonly losses: LogLosses;
   readonly #settings: ClusterSettings;
   /** By shard, generation and entry: what replicas had come to. */
   readonly #hashes = new Map<string, { readonly hash: string; readonly node: string }>();
@@ -42,6 +45,7 @@ export class SimCluster {
   constructor(world: World<ClusterProcess>, settings: ClusterSettings) {
     this.world = world;
     this.#settings = settings;
+    this.losses = new LogLosses(world, this.logs);
   }
 
   /** A machine whose process does not run yet. */
@@ -53,6 +57,7 @@ export class SimCluster {
       faults,
       logs,
       network,
+      losses: this.losses,
       ...this.#settings,
       onBackgroundError: (node: string, error: Error) => {
         world.tell(`${node}: ${error.message}`);
@@ -89,8 +94,22 @@ export class SimCluster {
       await scheduler.run(untilMs, hasFailed);
       open = this.#notSettled();
     }
-    for (const machine of this.world.machines) this.world.tell(this.#show(machine));
     if (open.length > 0) fail(`long after everything was healed: ${open.join('; ')}`);
+  }
+
+  /** Tells where each node stands, and the map as the first one sees it. */
+  show(): void {
+    const { world } = this;
+    for (const machine of world.machines) world.tell(this.#show(machine));
+    const view = world.machines[0]?.process?.node?.view();
+    for (const { shards, workflows } of view?.keyspaces ?? []) {
+      for (const { id, replicas, generation, lost } of shards) {
+        world.tell(
+          `shard ${id} on ${replicas.join(', ')}, generation ${generation}${lost ? `, lost: ${JSON.stringify(lost.verdict)}` : ''}`,
+        );
+      }
+      for (const workflow of workflows) world.tell(JSON.stringify(workflow));
+    }
   }
 
   /** Where a node stands: of each log, as which entry its replica is, and who leads it. */
@@ -105,23 +124,24 @@ export class SimCluster {
   /** Now and then: no two replicas of a shard have run different entries. */
   watch(): void {
     this.world.scheduler.after(LOOK_MS, 'look', () => {
+      if (this.world.faults.enabled.has('log-lost')) this.losses.look();
       for (const machine of this.world.machines) {
         const view = machine.process?.node?.view();
         for (const { workflows, shards } of view?.keyspaces ?? []) {
           for (const { op, kind } of workflows) this.#seenWorkflows.set(op, kind);
-          for (const shard of shards) this.#compareHash(machine, shard.id, shard.generation);
+          for (const { id } of shards) this.#compareHash(machine, id);
         }
-        this.#compareHash(machine, 0, 1);
+        this.#compareHash(machine, META_SHARD_ID);
       }
       this.watch();
     });
   }
 
-  #compareHash(machine: SimMachine<ClusterProcess>, shard: number, generation: number): void {
+  #compareHash(machine: SimMachine<ClusterProcess>, shard: number): void {
     const state = stateOf(machine, shard);
     if (!state) return;
     this.world.leaderships = Math.max(this.world.leaderships, state.epoch);
-    const name = `${shard}.${generation} ${state.applied}`;
+    const name = `${shard}.${state.logGeneration} ${state.applied}`;
     const hash = toHex(state.hash);
     const known = this.#hashes.get(name);
     if (!known) this.#hashes.set(name, { hash, node: machine.name });
@@ -134,14 +154,16 @@ export class SimCluster {
   #notSettled(): string[] {
     const wrong: string[] = [];
     const views = this.world.machines.map(({ process }) => process?.node?.view());
-    const metaSeqs = new Set(this.world.machines.map((machine) => stateOf(machine, 0)?.applied));
+    const metaSeqs = new Set(this.world.machines.map((machine) => stateOf(machine, META_SHARD_ID)?.applied));
     if (metaSeqs.size > 1) wrong.push(`replicas of the meta shard are at ${[...metaSeqs].join(', ')}`);
     const keyspace = views[0]?.keyspaces.find(({ name }) => name === KEYSPACE);
     if (!keyspace) return [...wrong, 'the keyspace is not there'];
     if (keyspace.workflows.length > 0) wrong.push(`under way: ${JSON.stringify(keyspace.workflows)}`);
     wrong.push(...this.#wrongMap(keyspace, views[0]!.replication));
     for (const shard of keyspace.shards) wrong.push(...this.#wrongShard(keyspace, shard));
-    const wanted = new Set(['0.1', ...keyspace.shards.map(({ id, generation }) => `${id}.${generation}`)]);
+    const metaLog = `${META_SHARD_ID}.${stateOf(this.world.machines[0]!, META_SHARD_ID)?.logGeneration}`;
+    const shards = views[0]!.keyspaces.flatMap((one) => one.shards);
+    const wanted = new Set([metaLog, ...shards.map(({ id, generation }) => `${id}.${generation}`)]);
     const tooMany = [...this.logs.all.keys()].filter((name) => !wanted.has(name));
     if (tooMany.length > 0) wrong.push(`logs that nobody needs: ${tooMany.join(', ')}`);
     return wrong;

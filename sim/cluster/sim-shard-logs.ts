@@ -48,8 +48,12 @@ export class SimLogs {
     if (found && isFirstFinal) return found.id;
     if (found?.basis?.seq === basis.seq && found.basis.hash === basis.hash) return found.id;
     this.delete(shard, generation);
+    this.onBegunAnew(shard, generation, basis.seq);
     return this.identity(this.create(shard, generation, basis)).id;
   }
+
+  /** A generation behind the first begins, behind entry `seq`. */
+  onBegunAnew: (shard: number, generation: number, seq: number) => void = () => {};
 
   identity(log: SimLog): Identity {
     return this.#identities.get(log)!;

@@ -3,9 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import type { Hunt } from '../simulation.ts';
 import { bundleWithEdits } from './bundle.ts';
-import { CLUSTER_MUTANTS, MUTANTS, optionsOf } from './mutants.ts';
+import { CLUSTER_MUTANTS, MUTANTS, type MutantHunt, optionsOf } from './mutants.ts';
 
 // npm run sim -- --mutants [--first SEED] [--seeds N] [--only TEXT]: how many seeds it takes to find each seeded bug.
 
@@ -26,7 +25,7 @@ interface Report {
 }
 
 /** What the simulator says of the bundle. It fails when it finds something, and says so all the same. */
-function run(bundle: string, hunt: Hunt | 'cluster'): Promise<Report> {
+function run(bundle: string, hunt: MutantHunt): Promise<Report> {
   const { first, seeds } = flags;
   const options = ['--json', '--first', first, '--seeds', seeds, ...optionsOf({ hunt })];
   return new Promise((resolve) => {
@@ -50,7 +49,7 @@ try {
     if (!mutant.name.includes(flags.only)) continue;
     const bundle = join(scratch, `${index}.mjs`);
     await bundleWithEdits({ ...mutant, entry: 'sim/main.ts', outfile: bundle });
-    const { seeds, failed } = await run(bundle, (flags.hunt as Hunt | undefined) ?? mutant.hunt);
+    const { seeds, failed } = await run(bundle, (flags.hunt as MutantHunt | undefined) ?? mutant.hunt);
     if (!failed) missed++;
     const [firstLine] = (failed?.failure ?? '').split('\n');
     console.log(

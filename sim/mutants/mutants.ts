@@ -1,3 +1,4 @@
+import { CLUSTER_HUNTS, type ClusterHunt } from '../cluster/cluster-simulation.ts';
 import type { Hunt } from '../simulation.ts';
 
 // Bugs that the simulator must find: each an edit of the shipped source, made when the simulator is bundled. An edit whose text is no longer there,
@@ -10,13 +11,15 @@ export interface Edit {
   readonly replace: string;
 }
 
+/** Which runs are after bugs of a kind; `cluster`: those of a whole one, after nothing in particular. */
+export type MutantHunt = Hunt | ClusterHunt | 'cluster';
+
 export interface Mutant {
   readonly name: string;
   /** What goes wrong. */
   readonly why: string;
   readonly edits: readonly Edit[];
-  /** Which runs are after bugs of its kind; `cluster`: those of a whole one. */
-  readonly hunt: Hunt | 'cluster';
+  readonly hunt: MutantHunt;
   /** Where to begin: near a seed that finds it, so that the test is quick. */
   readonly firstSeed: number;
   /** It is found in so many seeds from there on. */
@@ -27,11 +30,13 @@ export interface Mutant {
 
 /** What the simulator is told to run a mutant. */
 export function optionsOf({ hunt }: Pick<Mutant, 'hunt'>): readonly string[] {
-  return hunt === 'cluster' ? ['--cluster', '--seconds', '20'] : ['--hunt', hunt, '--seconds', '30'];
+  if (hunt === 'cluster') return ['--cluster', '--seconds', '20'];
+  return CLUSTER_HUNTS.some((one) => one === hunt) ? ['--cluster', '--hunt', hunt, '--seconds', '20'] : ['--hunt', hunt, '--seconds', '30'];
 }
 
 const LEADERSHIP = 'src/shard/leadership.ts';
 const REPLICA = 'src/shard/replica/replica.ts';
+const LOST_LOG = 'src/shard/meta/lost-log.ts';
 const DRIVER = 'src/node/replica-driver.ts';
 
 export const MUTANTS: readonly Mutant[] = [
@@ -326,7 +331,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
 ];
 
-/** Bugs of splits, merges and moves, which need a whole cluster. */
+/** Bugs of splits, merges, moves and lost logs, which need a whole cluster. */
 export const CLUSTER_MUTANTS: readonly Mutant[] = [
   {
     name: 'sessions not moved with a split',
@@ -403,6 +408,14 @@ export const CLUSTER_MUTANTS: readonly Mutant[] = [
     ],
     hunt: 'cluster',
     firstSeed: 5,
+    withinSeeds: 60,
+  },
+  {
+    name: 'the next log begins behind what the least advanced replica has',
+    why: 'what was acknowledged and only others have is lost with the old log',
+    edits: [{ file: LOST_LOG, find: 'return one.seq > other.seq || (', replace: 'return one.seq < other.seq || (' }],
+    hunt: 'lost-logs',
+    firstSeed: 4,
     withinSeeds: 60,
   },
 ];
