@@ -1,4 +1,4 @@
-import { fromUtf8, utf8 } from '../../src/base/bytes.ts';
+import { fromUtf8, toHex, utf8 } from '../../src/base/bytes.ts';
 import { RemovedShards } from '../../src/node/cluster/removed-shards.ts';
 import { murmur3Position } from '../../src/partition/hash/murmur3-x86-128.ts';
 import { decodeEntry, type Entry, type EntryCommand, encodeEntry } from '../../src/shard/entry.ts';
@@ -8,68 +8,21 @@ import type { Workflow } from '../../src/shard/meta/shard-map.ts';
 import { type ClusterSight, nextStep } from '../../src/shard/meta/workflow-step.ts';
 import { type PlainCommand, plain, plainBytes } from '../../src/shard/plain-bytes.ts';
 import { SnapshotReader, SnapshotWriter } from '../../src/shard/replica/snapshot.ts';
-import { ShardMachine } from '../../src/shard/shard-machine.ts';
-import { decodeShardState, encodeShardState, newShardState, type ShardState } from '../../src/shard/shard-state.ts';
-import { MemoryStorage } from '../../src/storage/memory.ts';
+import { encodeShardState, newShardState } from '../../src/shard/shard-state.ts';
 import { MetaCluster } from '../shard/meta-cluster.ts';
 import { showState, showStep, showWorkflow } from './cluster-shown.ts';
 import { WORDS } from './conversation.ts';
+import { ConversationLogs, type Log, lastOf } from './conversation-logs.ts';
+import { type Machine, Node, openMachine } from './conversation-node.ts';
+import { findLost, recover, stop } from './lost-log-steps.ts';
 
 // Nodes that share the logs of their shards and a meta shard, and take one step at a time: whichever node looks first and has one to take. Each step
 // is a batch of that node's storage, durable only when the next one is taken, so a node can die with its last step or without it.
 
-type Machine = ReturnType<typeof openMachine>;
-
-function openMachine(storage: MemoryStorage, state: ShardState, keyspaceId: number) {
-  const { slotShift } = { slotShift: 16 };
-  return new ShardMachine({
-    storage,
-    module: plainBytes,
-    positionOf: murmur3Position,
-    state,
-    maxValueBytes: 1 << 20,
-    keyspaceId,
-    slotShift,
-  });
-}
-
-/** What a node has begun and dies with it. */
-interface Process {
-  readonly machines: Map<number, Machine>;
-  readonly bringing: Map<number, { readonly giver: Process; readonly reader: SnapshotReader; readonly writer: SnapshotWriter }>;
-}
-
-const newProcess = (): Process => ({ machines: new Map(), bringing: new Map() });
-
-class Node {
-  readonly id: string;
-  storage = new MemoryStorage({ holdDurability: true });
-  process = newProcess();
-  /** It hears nothing and does nothing. */
-  isAway = false;
-
-  constructor(id: string) {
-    this.id = id;
-  }
-
-  /** The last step is durable, or it is lost. */
-  die(withLastStep: boolean): void {
-    if (withLastStep) this.storage.release();
-    this.storage = this.storage.crash({ holdDurability: true });
-    this.process = newProcess();
-  }
-
-  stateOf(shard: number): ShardState | undefined {
-    const stored = this.storage.get(stateKey(shard));
-    return stored && decodeShardState(stored);
-  }
-}
-
 export class ClusterConversation {
   readonly #meta = new MetaCluster();
   readonly #nodes: Node[] = [];
-  /** Each shard's entries, by its log's name. */
-  readonly #logs = new Map<string, Uint8Array[]>();
+  readonly #logs = new ConversationLogs();
   /** Keyspaces by shard, of all that were ever seen, as a node remembers of what it has. */
   readonly #keyspaceOf = new Map<number, number>();
 
@@ -126,6 +79,14 @@ export class ClusterConversation {
         return [...this.#go(words[0] === 'on' ? 99 : Number(words[0])).map((step) => `  ${step}`), ...this.state()];
       case 'put':
         return [this.#put(words[0]!, words[1]!)];
+      case 'burn': {
+        const shard = Number(words[0]!.slice(1));
+        this.#logs.burn({ shard, generation: this.#generation(shard) });
+        return [];
+      }
+      case 'accept':
+        this.#change({ kind: 'accept-loss', shard: Number(words[0]!.slice(1)) });
+        return this.#showMap();
       case 'die':
       case 'lose':
         this.#node(words[0]!).die(verb === 'die');
@@ -214,22 +175,49 @@ export class ClusterConversation {
   #stepOf(node: Node): string | undefined {
     const hosted = this.#hosted(node);
     for (const one of hosted) {
-      const step = this.#bring(node, one) ?? this.#run(node, one);
+      const step = one.isLost
+        ? stop(node, one)
+        : (findLost(node, one, this.#logs.isGone(one)) ?? this.#bring(node, one) ?? this.#run(node, one));
       if (step !== undefined) return step;
     }
     return this.#remove(node) ?? this.#append(node);
   }
 
-  /** Brings the data of a shard of which there is no sound copy here. */
-  #bring(node: Node, { shard, as, replicas }: Hosted): string | undefined {
+  /** Goes on behind the entry where the log begins, when that is the last one that was run here. */
+  #goOnWith(node: Node, shard: number, generation: number): string | undefined {
     const state = node.stateOf(shard);
-    if ((state && state.status !== 'faulted') || as === 'child' || as === 'leaving') return undefined;
+    const basis = this.#meta.shards().find(({ id }) => id === shard)?.basis;
+    if (!state || state.status === 'faulted' || state.applied !== basis?.seq || toHex(state.hash) !== basis.hash) return undefined;
+    node.storage.put(stateKey(shard), encodeShardState({ ...state, logGeneration: generation }));
+    this.#forget(node, shard);
+    return `goes on with generation ${generation} of s${shard}`;
+  }
+
+  #forget(node: Node, shard: number): void {
+    const { machines, led, lost } = node.process;
+    machines.delete(shard);
+    led.delete(shard);
+    lost.delete(shard);
+  }
+
+  /** Brings the data of a shard of which there is no sound copy here, or none that its log follows. */
+  #bring(node: Node, { shard, as, replicas, generation }: Hosted): string | undefined {
+    const state = node.stateOf(shard);
+    const isOld = state !== undefined && state.logGeneration < generation;
+    if ((state && state.status !== 'faulted' && !isOld) || as === 'child' || as === 'leaving') return undefined;
+    const goesOn = isOld ? this.#goOnWith(node, shard, generation) : undefined;
+    if (goesOn !== undefined) return goesOn;
     const { bringing, machines } = node.process;
     const under = bringing.get(shard);
     const keyspaceId = this.#keyspaceOf.get(shard)!;
     if (!under) {
       const giver = this.#nodes.find(
-        (one) => one.id !== node.id && !one.isAway && replicas.includes(one.id) && one.process.machines.has(shard),
+        (one) =>
+          one.id !== node.id &&
+          !one.isAway &&
+          replicas.includes(one.id) &&
+          this.#machine(one, shard) !== undefined &&
+          one.stateOf(shard)!.logGeneration >= generation,
       );
       if (!giver) return undefined;
       giver.storage.commit();
@@ -253,6 +241,7 @@ export class ClusterConversation {
     }
     under.writer.finish(under.reader.hash);
     bringing.delete(shard);
+    this.#forget(node, shard);
     machines.set(shard, openMachine(node.storage, node.stateOf(shard)!, keyspaceId));
     return `has s${shard} as it was at entry ${under.reader.state.applied}`;
   }
@@ -261,10 +250,10 @@ export class ClusterConversation {
   #run(node: Node, { shard, generation }: Hosted): string | undefined {
     const machine = this.#machine(node, shard);
     const log = this.#log({ shard, generation });
-    if (!machine || machine.state.applied >= log.length) return undefined;
-    while (machine.state.applied < log.length) {
+    if (!machine || !log || machine.state.logGeneration !== generation || machine.state.applied >= lastOf(log)) return undefined;
+    while (machine.state.applied < lastOf(log)) {
       const seq = machine.state.applied + 1;
-      const applied = machine.applyEntry(decodeEntry(log[seq - 1]!, plainBytes.commandCodec), seq);
+      const applied = machine.applyEntry(decodeEntry(log.entries[seq - log.base - 1]!, plainBytes.commandCodec), seq);
       if (applied.kind === 'waits') {
         if (node.stateOf(applied.shard)) return undefined;
         // It was taken over while this node was away: what came of it must be brought whole.
@@ -318,10 +307,15 @@ export class ClusterConversation {
         node.storage.release();
         const { applied } = machine.state;
         const joins = this.#hosted(node).find((one) => one.shard === shard)?.joins;
-        return { joins, isCaughtUp: applied >= this.#log({ shard, generation: 1 }).length, durableSeq: applied };
+        const log = this.#log({ shard, generation: this.#generation(shard) });
+        return { joins, isCaughtUp: log !== undefined && applied >= lastOf(log), durableSeq: applied };
       },
     };
     for (const name of this.#meta.nodes.keyspaces) {
+      for (const shard of this.#meta.map(name).shards) {
+        const step = recover(name, shard, { nodes: this.#nodes, meta: this.#meta, logs: this.#logs, isLive: sight.isLive });
+        if (step !== undefined) return step;
+      }
       for (const workflow of this.#meta.map(name).workflows) {
         const looking =
           this.#nodes.find((node) => !node.isAway && this.#leadsAny(node, workflow)) ?? this.#nodes.find(({ isAway }) => !isAway)!;
@@ -332,9 +326,9 @@ export class ClusterConversation {
       }
     }
     const { oldLogs } = this.#meta.nodes;
-    const undeleted = oldLogs.find((log) => this.#logs.has(nameOf(log)));
+    const undeleted = oldLogs.find((log) => this.#logs.has(log));
     if (undeleted) {
-      this.#logs.delete(nameOf(undeleted));
+      this.#logs.delete(undeleted);
       return `the log of s${undeleted.shard} is deleted`;
     }
     if (oldLogs.length === 0) return undefined;
@@ -349,19 +343,31 @@ export class ClusterConversation {
 
   // Logs and their leaders.
 
-  #log(log: LogName): Uint8Array[] {
-    let entries = this.#logs.get(nameOf(log));
-    if (!entries && !this.#meta.nodes.oldLogs.some((old) => nameOf(old) === nameOf(log))) this.#logs.set(nameOf(log), (entries = []));
-    return entries ?? [];
+  /** Of a shard's log. */
+  #generation(shard: number): number {
+    return this.#meta.shards().find(({ id }) => id === shard)?.generation ?? 1;
+  }
+
+  /** Undefined: it is gone. */
+  #log(log: LogName): Log | undefined {
+    const isOld = this.#meta.nodes.oldLogs.some(({ shard, generation }) => shard === log.shard && generation === log.generation);
+    return this.#logs.get(log, isOld);
   }
 
   /** The first of its replicas that is there and has run all of its log; it claims the shard, if it does not lead it. */
   #leader(shard: number): Node | undefined {
-    const replicas = this.#meta.shards().find(({ id }) => id === shard)?.replicas ?? this.#meta.shards()[0]?.replicas ?? [];
+    const {
+      replicas = [],
+      generation = 1,
+      lost,
+    } = this.#meta.shards().find(({ id }) => id === shard) ?? {
+      replicas: this.#meta.shards()[0]?.replicas,
+    };
+    const log = lost ? undefined : this.#log({ shard, generation });
     for (const id of replicas) {
       const node = this.#node(id);
-      const machine = node.isAway ? undefined : this.#machine(node, shard);
-      if (machine && machine.state.applied === this.#log({ shard, generation: 1 }).length) return node;
+      const state = node.isAway ? undefined : this.#machine(node, shard)?.state;
+      if (log && state && state.logGeneration === generation && state.applied === lastOf(log)) return node;
     }
     return undefined;
   }
@@ -372,7 +378,7 @@ export class ClusterConversation {
     const send = (entry: Partial<Entry<PlainCommand>>, commands: readonly EntryCommand<PlainCommand>[]): void => {
       const { epoch, leader, hash: prevHash, nowMs, applied } = machine.state;
       const whole = { epoch, leader, prevHash, nowMs, commands, ...entry } as Entry<PlainCommand>;
-      this.#log({ shard, generation: 1 }).push(encodeEntry(whole, plainBytes.commandCodec));
+      this.#log({ shard, generation: this.#generation(shard) })!.entries.push(encodeEntry(whole, plainBytes.commandCodec));
       const outcome = machine.applyEntry(whole, applied + 1);
       if (outcome.kind === 'waits') throw new Error(`s${shard} waits`);
     };
@@ -380,6 +386,7 @@ export class ClusterConversation {
     if (leader !== node.id && status !== 'awaiting-genesis')
       send({ kind: 'claim', basis: leaderSeq, epoch: epoch + 1, leader: node.id }, []);
     send({}, [command]);
+    node.process.led.add(shard);
     node.storage.commit();
   }
 
@@ -436,7 +443,7 @@ export class ClusterConversation {
     const old = oldLogs.length > 0 ? `  (old logs: ${oldLogs.map(({ shard }) => `s${shard}`).join(', ')})` : '';
     if (keyspaces.length === 0) return [`meta  no keyspace${old}`];
     const { shards, workflows } = this.#meta.map(keyspaces[0]!);
-    const shown = shards.map(({ id, replicas }) => `s${id} on ${replicas!.join(', ')}`).join('; ');
+    const shown = shards.map(({ id, replicas, lost }) => `s${id} on ${replicas!.join(', ')}${lost ? ', its log is lost' : ''}`).join('; ');
     return [`meta  ${shown}${workflows.map((one) => `  (${showWorkflow(one)})`).join('')}${old}`];
   }
 
@@ -471,5 +478,3 @@ export class ClusterConversation {
     return [`${machine.state.keyCount} keys, ${keys} by slot, entry ${machine.state.applied}`, ...changed].join('; ');
   }
 }
-
-const nameOf = ({ shard, generation }: LogName): string => `${shard}-${generation}`;
