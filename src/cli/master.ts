@@ -1,7 +1,7 @@
-import { mkdir } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { KeyfleetError } from '../base/errors.ts';
 import { showBytes, showCount } from '../base/units.ts';
+import { makeDirs } from '../storage/files.ts';
 import type { Storage } from '../storage/storage.ts';
 import { type MasterServerOptions, openMaster, startMasterServer } from '../volume/master-server.ts';
 import { rebuild } from '../volume/rebuild.ts';
@@ -44,7 +44,11 @@ export function define(command: Command): void {
 }
 
 async function openMetakeys(config: MasterConfig): Promise<Storage> {
-  await mkdir(config.path, { recursive: true, mode: 0o700 });
+  try {
+    makeDirs(config.path, 0o700);
+  } catch {
+    // Opening it says what is wrong with it.
+  }
   const { openStorage } = await import('../storage/lmdb.ts');
   return openStorage({ dir: config.path });
 }

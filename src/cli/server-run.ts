@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import { GIB, showDuration } from '../base/units.ts';
@@ -12,6 +11,7 @@ import { NodeClusterSource } from '../resp/node-cluster.ts';
 import { type RespServer, startRespServer } from '../resp/server.ts';
 import type { NodeAddresses } from '../shard/meta/node-record.ts';
 import { createRedisModule } from '../shard/redis/redis-module.ts';
+import { makeDirs } from '../storage/files.ts';
 import { openStorage } from '../storage/lmdb.ts';
 import type { Durability, Storage } from '../storage/storage.ts';
 import { banner } from './banner.ts';
@@ -166,7 +166,7 @@ function protect({ host, isProtected }: ServeSettings, password: string): void {
 /** Opens the data, for nobody else to read. @throws KF_STORAGE_… */
 function openData(dir: string, durability: Durability): Promise<Storage> {
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDirs(dir, 0o700);
   } catch {
     // Opening it says what is wrong with it.
   }

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
+import { makeDirs } from '../storage/files.ts';
 import { freePorts, isFreePort } from './free-port.ts';
 import { usage } from './usage.ts';
 
@@ -93,7 +94,7 @@ export function readPlan(dir: string): UpPlan | undefined {
 export function savePlan(dir: string, plan: UpPlan): void {
   const path = join(dir, FILE);
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDirs(dir, 0o700);
     writeFileSync(`${path}.new`, `${JSON.stringify(plan, null, 2)}\n`, { mode: 0o600 });
     renameSync(`${path}.new`, path);
   } catch (error) {

@@ -118,6 +118,17 @@ describe('a data directory', () => {
     await expect(openStorage({ dir, ...SMALL })).rejects.toMatchObject({ code: 'KF_STORAGE_DAMAGED' });
   });
 
+  test('that cannot be made is refused, /proc too, where the system says that nothing is there: KF_STORAGE_UNREADABLE', async () => {
+    const dir = process.platform === 'linux' ? '/proc/keyfleet/data' : join(process.execPath, 'data');
+    await expect(openStorage({ dir })).rejects.toMatchObject({ code: 'KF_STORAGE_UNREADABLE' });
+  });
+
+  test('is made with all that is above it', async () => {
+    const dir = join(newDir(), 'one', 'two', 'three');
+    await (await openStorage({ dir, ...SMALL })).close();
+    await (await openStorage({ dir: `${dir}/`, ...SMALL })).close();
+  });
+
   test('that is a file, or lies below one, is refused: KF_STORAGE_UNREADABLE', async () => {
     const path = newDir();
     writeFileSync(path, 'a file');

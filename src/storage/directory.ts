@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
-import { writeFileLasting } from './files.ts';
+import { makeDirs, writeFileLasting } from './files.ts';
 
 // The directory of a storage: whose it is, which format it has, and that only one process has it.
 //
@@ -30,7 +30,7 @@ export interface LockedDirectory {
 export async function lockDirectory(dir: string): Promise<LockedDirectory> {
   let identity: string;
   try {
-    fs.mkdirSync(dir, { recursive: true });
+    makeDirs(dir);
     fs.accessSync(dir, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
     const { dev, ino } = fs.statSync(dir, { bigint: true });
     identity = createHash('sha256').update(`${dev} ${ino}`).digest('hex').slice(0, 32);

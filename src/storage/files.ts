@@ -148,6 +148,24 @@ export function syncDirSync(path: string): void {
   }
 }
 
+/**
+ * Makes a directory, and those above it that are missing; true when it was not there. Node's own `recursive` never returns where the system says
+ * ENOENT although everything above is there, as in /proc.
+ */
+export function makeDirs(path: string, mode?: number): boolean {
+  try {
+    fs.mkdirSync(path, mode);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST' && fs.statSync(path).isDirectory()) return false;
+    const above = dirname(path);
+    if (code !== 'ENOENT' || above === path) throw error;
+    makeDirs(above, mode);
+    fs.mkdirSync(path, mode);
+  }
+  return true;
+}
+
 /** Writes a small file so that after a crash it is there whole or as it was before. */
 export function writeFileLasting(path: string, text: string): void {
   const aside = join(dirname(path), `.${process.pid}.tmp`);

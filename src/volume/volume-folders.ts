@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process';
 import { mkdirSync, readdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeDirs } from '../storage/files.ts';
 
 /** Makes the folders that are not there, and empties those of `tmp/`. Blocks: nothing is served yet. */
 export async function makeFolders(dir: string): Promise<void> {
-  const isNew = mkdirSync(join(dir, 'tmp'), { recursive: true }) !== undefined;
-  if (isNew) await spreadFoldersOf(join(dir, 'tmp'));
+  if (makeDirs(join(dir, 'tmp'))) await spreadFoldersOf(join(dir, 'tmp'));
   for (let byte = 0; byte < 256; byte++) {
     const folder = byte.toString(16).padStart(2, '0');
     mkdirSync(join(dir, 'values', folder), { recursive: true });
