@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -116,6 +116,48 @@ describe('a data directory', () => {
     await expect(openStorage({ dir, ...SMALL })).rejects.toMatchObject({ code: 'KF_STORAGE_DAMAGED' });
     rmSync(join(dir, 'keyfleet-format'));
     await expect(openStorage({ dir, ...SMALL })).rejects.toMatchObject({ code: 'KF_STORAGE_DAMAGED' });
+  });
+
+  test('whose LMDB file is cut short or overwritten is damaged, where LMDB would end the process: KF_STORAGE_DAMAGED', async () => {
+    const dir = newDir();
+    const storage = await openStorage({ dir, ...SMALL });
+    for (let round = 0; round < 3; round++) {
+      for (let n = 0; n < 500; n++) storage.put(utf8(`key ${round} ${n}`), utf8('a value'.repeat(10)));
+      storage.commit();
+      await storage.flush();
+    }
+    await storage.close();
+    const file = join(dir, 'lmdb', 'data.mdb');
+    const whole = readFileSync(file);
+    const pageBytes = whole.readUInt32LE(48);
+    const changed = (change: (bytes: Buffer) => void): Buffer => {
+      const copy = Buffer.from(whole);
+      change(copy);
+      return copy;
+    };
+    const farEnd = (bytes: Buffer): void => {
+      for (const page of [0, pageBytes]) bytes.writeBigUInt64LE(1n << 40n, page + 144);
+    };
+    const damages = [
+      whole.subarray(0, 100),
+      whole.subarray(0, pageBytes),
+      whole.subarray(0, 2 * pageBytes),
+      changed((bytes) => bytes.fill('tea', 0, 30)),
+      changed((bytes) => bytes.fill(0, pageBytes, pageBytes + 30)),
+      changed((bytes) => bytes.writeUInt32LE(4_097, 48)),
+      changed(farEnd),
+    ];
+    for (const bytes of damages) {
+      writeFileSync(file, bytes);
+      await expect(openStorage({ dir, ...SMALL })).rejects.toMatchObject({
+        code: 'KF_STORAGE_DAMAGED',
+        message: expect.stringMatching(/data\.mdb is damaged at offset \d+: .*restore the directory/),
+      });
+    }
+    writeFileSync(file, whole);
+    const again = await openStorage({ dir, ...SMALL });
+    expect([...again.scan({ from: utf8('key') })]).toHaveLength(1_500);
+    await again.close();
   });
 
   test('that cannot be made is refused, /proc too, where the system says that nothing is there: KF_STORAGE_UNREADABLE', async () => {

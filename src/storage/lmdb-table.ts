@@ -6,6 +6,7 @@ import type { KeyfleetError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
 import { storageFailed } from './commit-progress.ts';
 import { areSettled, hear, lmdbFailure, withSystemCode } from './lmdb-failure.ts';
+import { checkLmdbFile } from './lmdb-file.ts';
 import type { Memtable } from './memtable.ts';
 import { type CommitNumber, MAX_KEY_BYTES, type ValueViewer } from './storage.ts';
 
@@ -89,8 +90,9 @@ export class LmdbTable {
     this.#reads = pairs as unknown as BinaryReads;
   }
 
-  /** Opens or makes the table in `dir`. */
+  /** Opens or makes the table in `dir`. @throws KF_STORAGE_DAMAGED, and what LMDB says. */
   static open(dir: string): LmdbTable {
+    checkLmdbFile(LmdbTable.dataPath(dir));
     try {
       const root = open<Buffer, string>({
         path: dir,
