@@ -4,7 +4,7 @@
  */
 import type { KeyInput } from './hasher.ts';
 import type { PartitionNode } from './node.ts';
-import type { QuickScorer, Scorer, Scores } from './rendezvous-score.ts';
+import { isBefore, type QuickScorer, roomForScores, type Scorer, type Scores } from './rendezvous-score.ts';
 
 /** Numbers of each node's zone, and of its rack within the zone. A node without a zone is in the nameless one; so with racks. */
 interface Domains {
@@ -17,18 +17,6 @@ interface Domains {
 /** Whether there is anything to spread over. */
 export function hasDomains(nodes: readonly PartitionNode[]): boolean {
   return nodes.some((node) => node.zone !== undefined || node.rack !== undefined);
-}
-
-export function roomForScores(count: number): Scores {
-  return { cost: new Float64Array(count), high: new Uint32Array(count), low: new Uint32Array(count) };
-}
-
-/** Whether node `a` comes before node `b`. */
-export function isBefore({ cost, high, low }: Scores, a: number, b: number): boolean {
-  if (cost[a] !== cost[b]) return cost[a]! < cost[b]!;
-  if (high[a] !== high[b]) return high[a]! > high[b]!;
-  if (low[a] !== low[b]) return low[a]! > low[b]!;
-  return a < b;
 }
 
 export class SpreadChoice<N extends PartitionNode> {
@@ -53,10 +41,15 @@ export class SpreadChoice<N extends PartitionNode> {
 
   /** Fills `out` with the indices of the first `out.length` nodes for a key; there must be as many. */
   choose(key: KeyInput, out: Int32Array): void {
-    this.#scorer.score(key, this.#scores);
-    this.#begin();
-    this.#findBestOfZones();
     const zoneCount = this.#bestOfZone.length;
+    const { score, bestOfGroups } = this.#scorer;
+    if (bestOfGroups && out.length <= zoneCount) {
+      bestOfGroups(key, this.#domains.zone, this.#bestOfZone, this.#scores);
+    } else {
+      score(key, this.#scores);
+      this.#findBestOfZones();
+    }
+    this.#begin();
     for (let place = 0; place < out.length; place++) {
       // As long as there are unused zones, the best of each is all that counts.
       const pick = place < zoneCount ? this.#firstOfZones() : this.#firstOfAll();

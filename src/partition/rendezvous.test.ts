@@ -167,6 +167,26 @@ describe('rendezvous hashing', () => {
     expect(samePlain).toBeLessThan(keys.length / 2);
   });
 
+  test('finds the best of each zone as the whole order has them', () => {
+    for (const weightOf of [() => 1, (i: number) => 1 + (i % 7) / 2]) {
+      for (const zoneCount of [2, 3, 5, 40]) {
+        const nodes = Array.from({ length: 40 }, (_, i) => ({
+          id: `node-${i}`,
+          weight: weightOf(i),
+          zone: `zone-${i % zoneCount}`,
+          rack: `rack-${i % 11}`,
+        }));
+        const ring = new Rendezvous(nodes);
+        for (const key of keys.slice(0, 200)) {
+          // More than there are zones: every node is scored.
+          const whole = ring.replicas(key, nodes.length).map(({ id }) => id);
+          for (const count of [2, Math.min(zoneCount, 9)])
+            expect(ring.replicas(key, count).map(({ id }) => id)).toEqual(whole.slice(0, count));
+        }
+      }
+    }
+  });
+
   test('gives every node once when more replicas are asked for than there are', () => {
     const nodes = Array.from({ length: 5 }, (_, i) => ({ id: `n${i}` }));
     expect(new Set(new Rendezvous(nodes).replicas('x', 99))).toEqual(new Set(nodes));

@@ -17,8 +17,17 @@ import { murmur3_x86_128 } from './hash/murmur3-x86-128.ts';
 import type { Hasher, KeyInput } from './hasher.ts';
 import { checkNodes, checkWeight, duplicateNode, noNodes, type PartitionNode, unknownNode, weightOf } from './node.ts';
 import { checkReplicaCount, type MutablePartitioner, type NodeChange } from './partitioner.ts';
-import { compatScorer, ownScorer, QUICK_NODES, type RendezvousCompat, type Scorer, type Scores } from './rendezvous-score.ts';
-import { hasDomains, isBefore, roomForScores, SpreadChoice } from './rendezvous-spread.ts';
+import {
+  compatScorer,
+  isBefore,
+  ownScorer,
+  QUICK_NODES,
+  type RendezvousCompat,
+  roomForScores,
+  type Scorer,
+  type Scores,
+} from './rendezvous-score.ts';
+import { hasDomains, SpreadChoice } from './rendezvous-spread.ts';
 
 export interface RendezvousOptions {
   /** Hashes keys and ids; `murmur3_x86_128` when absent. */
