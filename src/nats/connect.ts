@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { connect, credsAuthenticator, type NatsConnection } from '@nats-io/transport-node';
+import { type ConnectionOptions, connect, credsAuthenticator, type NatsConnection } from '@nats-io/transport-node';
 import { KeyfleetError, messageOf } from '../base/errors.ts';
-import { watchQuorum } from './quorum-watch.ts';
+import { hasQuorum, watchQuorum } from './quorum-watch.ts';
 
 export interface NatsAddress {
   /** Servers of one NATS cluster, as `nats://10.0.0.1:4222`: those that connections are made to. Of a single one the others are learned. */
@@ -21,6 +21,8 @@ const PING_MS = 5_000;
 const PINGS_WITHOUT_ANSWER = 2;
 const RECONNECT_MS = 150;
 const RECONNECT_JITTER_MS = 100;
+/** A server that is asked whether it has a quorum has so long for the connection, and again for the answer. */
+const PROBE_MS = 2_000;
 
 /**
  * Connects to one of the servers; whenever the connection breaks, or its server is cut off from the others, to any of them again, for good. Yours to close.
@@ -31,7 +33,12 @@ export async function connectNats(address: NatsAddress): Promise<NatsConnection>
   if (servers.length === 0) throw new KeyfleetError('KF_BAD_OPTION', 'no NATS server is named');
   for (const server of servers) checkServer(server);
   try {
+    const access = {
+      ...(user === undefined ? {} : { user, pass: password ?? '' }),
+      ...(credsFile === undefined ? {} : { authenticator: credsAuthenticator(readCreds(credsFile)) }),
+    };
     const connection = await connect({
+      ...access,
       servers: [...servers],
       timeout: timeoutMs,
       maxReconnectAttempts: -1,
@@ -43,10 +50,8 @@ export async function connectNats(address: NatsAddress): Promise<NatsConnection>
       pingInterval: PING_MS,
       maxPingOut: PINGS_WITHOUT_ANSWER,
       ...(name === undefined ? {} : { name }),
-      ...(user === undefined ? {} : { user, pass: password ?? '' }),
-      ...(credsFile === undefined ? {} : { authenticator: credsAuthenticator(readCreds(credsFile)) }),
     });
-    if (servers.length > 1) watchQuorum(connection);
+    if (servers.length > 1) watchQuorum(connection, { isElsewhere: () => anyHasQuorum(servers, access) });
     return connection;
   } catch (error) {
     if (error instanceof KeyfleetError) throw error;
@@ -59,6 +64,24 @@ export async function connectNats(address: NatsAddress): Promise<NatsConnection>
       retryable: true,
     });
   }
+}
+
+async function anyHasQuorum(
+  servers: readonly string[],
+  access: Pick<ConnectionOptions, 'user' | 'pass' | 'authenticator'>,
+): Promise<boolean> {
+  const answers = servers.map(async (server) => {
+    let connection: NatsConnection | undefined;
+    try {
+      connection = await connect({ ...access, servers: [server], timeout: PROBE_MS, reconnect: false, ignoreClusterUpdates: true });
+      return await hasQuorum(connection, PROBE_MS);
+    } catch {
+      return false;
+    } finally {
+      await connection?.close();
+    }
+  });
+  return (await Promise.all(answers)).includes(true);
 }
 
 /** @throws KF_BAD_OPTION */
