@@ -214,7 +214,7 @@ export const MUTANTS: readonly Mutant[] = [
       },
       {
         file: DRIVER,
-        find: 'else this.replica.ask(read, mode, this.#clock.now());',
+        find: 'else this.replica.ask(read, mode, this.#clock.now(), untilMs);',
         replace: 'else this.replica.ask(read, mode, { monoMs: tickMsOf.get(this)!, wallMs: 0 });',
       },
       {

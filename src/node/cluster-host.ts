@@ -41,6 +41,8 @@ export interface ClusterHostOptions {
   readonly acceptMetaLoss?: boolean | undefined;
   readonly maxValueBytes?: number | undefined;
   readonly maxKeyBytes?: number | undefined;
+  /** How long a request looks for somebody to answer it, at most. Default: 10,000. */
+  readonly requestTimeoutMs?: number | undefined;
   /** As `openStore` has it. Default: false. */
   readonly checkModules?: boolean | undefined;
   /** Value modules beside those of the keyspaces that this process registers: it has its share of what others make of them. */
@@ -113,6 +115,7 @@ export class ClusterHost extends ClusterStoreHost implements ServingHost {
         ...(options.hooks === undefined ? {} : { hooks: options.hooks }),
         ...(options.maxValueBytes === undefined ? {} : { maxValueBytes: options.maxValueBytes }),
         ...(options.maxKeyBytes === undefined ? {} : { maxKeyBytes: options.maxKeyBytes }),
+        ...(options.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: options.requestTimeoutMs }),
         ...(onBackgroundError === undefined ? {} : { onBackgroundError }),
       });
       return new ClusterHost({ node, storage, risks, checkModules: options.checkModules ?? false, connection, transport });

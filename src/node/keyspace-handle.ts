@@ -15,6 +15,8 @@ export type ReadMode = 'lease' | 'barrier' | 'local';
 export interface SubmitOptions {
   /** When it is answered, in a cluster: as the log has it, the leader's disk too, or two disks. On one machine the log is the disk. Default: `log+1`. */
   readonly ack?: AckLevel | undefined;
+  /** Whoever asks waits no longer: in a cluster what is known by then is told shortly before. On one machine there is nothing to wait for. */
+  readonly timeoutMs?: number | undefined;
 }
 
 export interface AskOptions {
@@ -22,6 +24,8 @@ export interface AskOptions {
   readonly read?: ReadMode | undefined;
   /** With `local`: the replica has run at least this entry of the shard's log. */
   readonly minSeq?: number;
+  /** @see SubmitOptions.timeoutMs */
+  readonly timeoutMs?: number | undefined;
 }
 
 /** A keyspace as the doors see it, whose data are in this process or on the nodes of a cluster. The `Store` for users is a thin layer over this. */

@@ -110,27 +110,27 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
     this.replica.logGrew();
   }
 
-  /** @see Replica.submit */
-  submit(command: EntryCommand<Command>, sink: ReplySink<Reply>, token: number, ack?: AckLevel): void {
+  /** Whoever asks waits until `untilMs`. @see Replica.submit */
+  submit(command: EntryCommand<Command>, sink: ReplySink<Reply>, token: number, ack?: AckLevel, untilMs?: number): void {
     if (this.#stopped) sink.failed(token, stopped());
     else if (this.#isSealed) sink.failed(token, this.#sealed());
-    else this.replica.submit(command, sink, token, this.#clock.now(), ack);
+    else this.replica.submit(command, sink, token, this.#clock.now(), { ack, untilMs });
     if (ack === 'log+quorum') this.#urge();
   }
 
   /** @see Replica.ask */
-  ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number, mode: ReadMode = 'lease', minSeq = 0): void {
-    this.#ask({ key, query, many: false, sink, token }, mode, minSeq);
+  ask(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number, mode: ReadMode = 'lease', minSeq = 0, untilMs?: number): void {
+    this.#ask({ key, query, many: false, sink, token }, mode, minSeq, untilMs);
   }
 
   /** A query over several keys of the shard; `key` is one of them. */
-  askMany(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number, mode: ReadMode = 'lease', minSeq = 0): void {
-    this.#ask({ key, query, many: true, sink, token }, mode, minSeq);
+  askMany(key: Bytes, query: Query, sink: ReplySink<Answer>, token: number, mode: ReadMode = 'lease', minSeq = 0, untilMs?: number): void {
+    this.#ask({ key, query, many: true, sink, token }, mode, minSeq, untilMs);
   }
 
   /** Answers what `look` finds in this replica's data, as true as the answer to a query. */
-  look<T>(look: () => T, sink: ReplySink<T>, token: number, mode: ReadMode = 'lease', minSeq = 0): void {
-    this.#ask({ key: NO_KEY, query: undefined, many: false, look, sink, token }, mode, minSeq);
+  look<T>(look: () => T, sink: ReplySink<T>, token: number, mode: ReadMode = 'lease', minSeq = 0, untilMs?: number): void {
+    this.#ask({ key: NO_KEY, query: undefined, many: false, look, sink, token }, mode, minSeq, untilMs);
   }
 
   /** The leader wants to hear at once how far the storage of this replica is, for a while. */
@@ -227,11 +227,11 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
     this.replica.stop(why);
   }
 
-  #ask(read: Omit<PendingRead, 'deadlineMs'>, mode: ReadMode, minSeq: number): void {
+  #ask(read: Omit<PendingRead, 'deadlineMs'>, mode: ReadMode, minSeq: number, untilMs?: number): void {
     if (this.#stopped) read.sink.failed(read.token, stopped());
     else if (this.#isSealed && (mode !== 'local' || this.replica.state.applied < minSeq)) read.sink.failed(read.token, this.#sealed());
-    else if (mode === 'local') this.replica.askLocal(read, minSeq, this.#clock.now());
-    else this.replica.ask(read, mode, this.#clock.now());
+    else if (mode === 'local') this.replica.askLocal(read, minSeq, this.#clock.now(), untilMs);
+    else this.replica.ask(read, mode, this.#clock.now(), untilMs);
   }
 
   #armTick(): void {

@@ -90,7 +90,7 @@ export function unreachable(to: NodeId): KeyfleetError {
 
 /** Asked, perhaps: it may have been done. */
 export function silent(to: NodeId, timeoutMs: number): KeyfleetError {
-  return new KeyfleetError('KF_NODE_SILENT', `node ${to} did not answer within ${timeoutMs} ms`);
+  return new KeyfleetError('KF_NODE_SILENT', `node ${to} did not answer within ${Math.round(timeoutMs)} ms`);
 }
 
 function notServing(self: NodeId): KeyfleetError {

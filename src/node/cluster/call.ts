@@ -26,6 +26,8 @@ export interface CallOptions {
   readonly token: number;
   /** Whoever asks waits until then, by the node's own clock. */
   readonly deadlineMs: number;
+  /** After that it is not tried again: it would hardly be told what became of it. Default: `deadlineMs`. */
+  readonly lastTryMs?: number | undefined;
 }
 
 /** A request on its way to whichever node can answer it; the sink of its own attempts. */
@@ -40,6 +42,7 @@ export class Call implements ReplySink<unknown> {
   readonly ack: AckLevel;
   readonly minSeq: number;
   readonly deadlineMs: number;
+  readonly lastTryMs: number;
   readonly #sink: ReplySink<never>;
   readonly #token: number;
   readonly #onFailed: (call: Call, error: Error) => void;
@@ -63,6 +66,7 @@ export class Call implements ReplySink<unknown> {
     this.ack = options.ack ?? 'log+1';
     this.minSeq = options.minSeq ?? 0;
     this.deadlineMs = options.deadlineMs;
+    this.lastTryMs = options.lastTryMs ?? options.deadlineMs;
     this.#sink = options.sink;
     this.#token = options.token;
     this.#onFailed = onFailed;
@@ -85,28 +89,28 @@ export class Call implements ReplySink<unknown> {
 
   /** Has the replica on this node run it; there must be one. */
   runOn(shard: HostedShard): void {
-    const { key, body, read, minSeq, request, ack } = this;
+    const { key, body, read, minSeq, request, ack, deadlineMs } = this;
     const driver = shard.driver!;
     switch (this.kind) {
       case 'query':
-        driver.ask(key, body, this, 0, read, minSeq);
+        driver.ask(key, body, this, 0, read, minSeq, deadlineMs);
         break;
       case 'query-many':
-        driver.askMany(key, body, this, 0, read, minSeq);
+        driver.askMany(key, body, this, 0, read, minSeq, deadlineMs);
         break;
       case 'look':
-        driver.look(() => lookAt(shard, body as LookRequest), this, 0, read, minSeq);
+        driver.look(() => lookAt(shard, body as LookRequest), this, 0, read, minSeq, deadlineMs);
         break;
       case 'clear':
         // Whoever asks again finds that it is done.
         if (shard.state!.table >= (body as ClearRequest).table) this.settled(0, undefined);
-        else driver.submit({ kind: 'clear', table: (body as ClearRequest).table }, this, 0, ack);
+        else driver.submit({ kind: 'clear', table: (body as ClearRequest).table }, this, 0, ack, deadlineMs);
         break;
       case 'load':
-        driver.submit({ kind: 'load', load: (body as LoadRequest).load }, this, 0, ack);
+        driver.submit({ kind: 'load', load: (body as LoadRequest).load }, this, 0, ack, deadlineMs);
         break;
       default:
-        driver.submit({ kind: this.kind, key, command: body, ...(request ? { request } : {}) }, this, 0, ack);
+        driver.submit({ kind: this.kind, key, command: body, ...(request ? { request } : {}) }, this, 0, ack, deadlineMs);
     }
   }
 

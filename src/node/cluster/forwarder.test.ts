@@ -2,10 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { utf8 } from '../../base/bytes.ts';
 import { isKeyfleetError } from '../../base/errors.ts';
 import { counterModule } from '../../shard/counter.ts';
+import { NotLeaderError } from '../../shard/replica/not-leader-error.ts';
 import { InProcessNetwork } from '../../transport/in-process.ts';
 import { SystemClock } from '../node-clock.ts';
 import { Call } from './call.ts';
-import { encodeOutcomes } from './call-wire.ts';
+import { decodeCalls, encodeOutcomes } from './call-wire.ts';
 import { CALLS, Forwarder } from './forwarder.ts';
 import type { AnyModule } from './hosted-shard.ts';
 import { LargeAnswers } from './large-answers.ts';
@@ -72,5 +73,34 @@ describe('a command that was sent to another node', () => {
     answer();
     await pause(50);
     expect(heard).toHaveLength(1);
+  });
+
+  test('is given less time there than whoever asks has, and those in a hurry go apart: a message is answered when all in it are', async () => {
+    const network = new InProcessNetwork();
+    const clock = new SystemClock();
+    const given: number[][] = [];
+    void network.join('b').serve(async ({ method, payload }) => {
+      if (method !== CALLS) return new Uint8Array(0);
+      const calls = decodeCalls(payload);
+      given.push(calls.map(({ deadlineMs }) => deadlineMs));
+      const error = new NotLeaderError(1, undefined, 'its log took nothing in time');
+      return new LargeAnswers(clock, 1_024).wrap(encodeOutcomes(calls.map(() => ({ kind: 'failed', error, leader: '' }))));
+    });
+    const forwarder = new Forwarder({ clock, transport: network.join('a'), leaderOf: () => 'b', onLeader: () => {} });
+    const keyspace = { id: 1, name: 'counters', module: counterModule as unknown as AnyModule, scheme: undefined };
+    const nowMs = clock.now().monoMs;
+    const send = (patienceMs: number): Promise<string> =>
+      new Promise((resolve) => {
+        const sink = { settled: () => resolve('done'), failed: (_: number, error: Error) => resolve(error.message) };
+        const request = { keyspace, key: utf8('key'), position: 0, body: { kind: 'add', by: 1 }, sink, token: 0 } as const;
+        const call = new Call({ ...request, kind: 'command', deadlineMs: nowMs + patienceMs }, (_, error) =>
+          resolve(isKeyfleetError(error) ? error.code : String(error)),
+        );
+        forwarder.send('b', call);
+      });
+    expect(await Promise.all([send(20_000), send(1_500), send(30_000)])).toEqual(Array(3).fill('KF_NOT_LEADER'));
+    // A leader tells every command within 5 s.
+    expect(given).toEqual([[5_000, 5_000], [expect.any(Number)]]);
+    expect(given[1]![0]).toBeLessThanOrEqual(1_125);
   });
 });

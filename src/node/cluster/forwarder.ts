@@ -17,6 +17,8 @@ const CALL_OVERHEAD_BYTES = 320;
 const MESSAGE_BYTES = 256 * 1024;
 /** A leader tells every request that it has within 5 s. */
 const COMMAND_PATIENCE_MS = 5_500;
+/** The other node is given less time than there is, so that what it has to say at the end of it still counts: that nothing was done, and why. */
+const SLACK_MS = 500;
 /** What may be done twice is soon asked elsewhere. */
 const REPEATABLE_PATIENCE_MS = 2_500;
 
@@ -77,6 +79,10 @@ export class Forwarder {
     const { to, calls } = queue;
     queue.calls = [];
     queue.bytes = 0;
+    for (const together of byPatience(calls, this.#clock.now().monoMs)) this.#sendTo(to, together);
+  }
+
+  #sendTo(to: string, calls: readonly Call[]): void {
     const sent = this.#vigil.begin(to, calls);
     this.#carry(to, calls, sent.open)
       .catch((error: unknown) => {
@@ -93,8 +99,9 @@ export class Forwarder {
     let longestMs = 1;
     const wire = calls.map((call): WireCall => {
       const { kind, keyspace, key, encoded: body, request, read, ack, minSeq } = call;
-      const deadlineMs = Math.min(patienceMs, Math.max(1, call.deadlineMs - nowMs));
-      longestMs = Math.max(longestMs, deadlineMs);
+      const waitsMs = Math.min(patienceMs, Math.max(1, call.deadlineMs - nowMs));
+      longestMs = Math.max(longestMs, waitsMs);
+      const deadlineMs = waitsMs - Math.min(SLACK_MS, waitsMs / 4);
       return { kind, keyspaceId: keyspace.id, deadlineMs, key, body, ...(request ? { request } : {}), read, ack, minSeq };
     });
     const outcomes = decodeOutcomes(await requestWhole(this.#transport, to, CALLS, encodeCalls(wire), longestMs));
@@ -111,4 +118,24 @@ export class Forwarder {
       }
     });
   }
+}
+
+/** A message is answered when all of its calls are: whoever has little time is not to wait for those who have much. */
+function byPatience(calls: readonly Call[], nowMs: number): Iterable<readonly Call[]> {
+  const first = magnitudeOf(calls[0]!, nowMs);
+  if (calls.every((call) => magnitudeOf(call, nowMs) === first)) return [calls];
+  const groups = new Map<number, Call[]>();
+  for (const call of calls) {
+    const magnitude = magnitudeOf(call, nowMs);
+    const group = groups.get(magnitude);
+    if (group) group.push(call);
+    else groups.set(magnitude, [call]);
+  }
+  return groups.values();
+}
+
+/** Of what it waits, beyond which all are alike. */
+function magnitudeOf({ deadlineMs }: Call, nowMs: number): number {
+  const waitsMs = Math.min(Math.max(1, deadlineMs - nowMs), COMMAND_PATIENCE_MS);
+  return 32 - Math.clz32(waitsMs);
 }

@@ -10,6 +10,8 @@ import type { ShardHost } from './shard-host.ts';
 const LOOK_MS = 500;
 /** After it was told, for as long as nothing changes. */
 const AGAIN_MS = 10_000;
+/** An append that is not answered for so long met more than a busy server. */
+const LATE_APPEND_MS = 1_500;
 
 export interface LeaderWatchOptions {
   readonly clock: NodeClock;
@@ -77,4 +79,11 @@ export function beliefsOf({ driver, log, isBringingData, lostReport, state }: Ho
     return state ? `has found its log lost, and stopped at entry ${state.applied}` : 'has found its log lost, and has no copy';
   if (driver) return [showBeliefs(driver.beliefs()), log?.describe?.()].filter((part) => part !== undefined).join('; ');
   return isBringingData ? 'is brought its data from another node' : 'has not opened its log';
+}
+
+/** What keeps a shard from being led, if this node has sent its log something and knows of no answer for longer than one takes. */
+export function logTroubleOf({ driver }: HostedShard): string | undefined {
+  const { sent = [], silentMs = 0 } = driver?.beliefs() ?? {};
+  if (!sent.some(({ fate, ageMs }) => fate !== 'appended' && ageMs > LATE_APPEND_MS)) return undefined;
+  return `its log has taken no entry for ${(silentMs / 1_000).toFixed(1)} s; are most of its servers up?`;
 }

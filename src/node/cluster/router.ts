@@ -8,7 +8,7 @@ import { Call, type CallOptions } from './call.ts';
 import type { ClusterMap } from './cluster-map.ts';
 import { Forwarder } from './forwarder.ts';
 import type { HostedShard, ShardKeyspace } from './hosted-shard.ts';
-import { beliefsOf } from './leader-watch.ts';
+import { beliefsOf, logTroubleOf } from './leader-watch.ts';
 import type { ClusterReports } from './reports.ts';
 import { LeaderHints, mappedShardAt } from './routes.ts';
 
@@ -237,7 +237,7 @@ export class CallRouter {
   #again(call: Call, error: KeyfleetError): void {
     call.attempts++;
     this.#onAstray();
-    if (this.#isStopped || this.#clock.now().monoMs >= call.deadlineMs) {
+    if (this.#isStopped || this.#clock.now().monoMs >= call.lastTryMs) {
       this.#end(call, error);
       return;
     }
@@ -249,8 +249,8 @@ export class CallRouter {
 
   /** Tries again after a while, or when somebody is known to lead. */
   #later(call: Call): void {
-    if (this.#clock.now().monoMs >= call.deadlineMs) {
-      this.#end(call, new NotLeaderError(call.shard, undefined, 'nobody has answered for it in time'));
+    if (this.#clock.now().monoMs >= call.lastTryMs) {
+      this.#end(call, new NotLeaderError(call.shard, undefined, 'nobody is known to lead it'));
       return;
     }
     const waiting = this.#waiting.get(call.shard);
@@ -271,7 +271,8 @@ export class CallRouter {
     }
     const hosted = this.#host.get(call.shard);
     const here = hosted ? `; node ${this.#self} ${beliefsOf(hosted)}` : '';
-    const why = `shard ${call.shard} of keyspace ${call.keyspace.name} could not be asked in time: ${last.message}${here}`;
+    const trouble = (hosted && logTroubleOf(hosted)) ?? last.message;
+    const why = `nobody answered for shard ${call.shard} of keyspace ${call.keyspace.name} in time: ${trouble}${here}`;
     call.giveUp(AS_THEY_ARE.has(last.code) ? last : new KeyfleetError('KF_UNAVAILABLE', why, { cause: last, retryable: true }));
   }
 }

@@ -67,6 +67,14 @@ export interface PendingCommand<Command> {
   readonly ack: AckLevel;
 }
 
+/** What whoever sends a command says of it. */
+export interface CommandTerms {
+  /** Default: `log+1`. */
+  readonly ack?: AckLevel | undefined;
+  /** He waits until then, and is told by then or soon after. */
+  readonly untilMs?: number | undefined;
+}
+
 export interface PendingRead {
   readonly key: Bytes;
   readonly query: unknown;

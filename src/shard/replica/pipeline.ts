@@ -8,6 +8,9 @@ import type { PendingCommand, PendingRead } from './host.ts';
 // What a leader has sent to the log and not yet run. Several entries may be on their way, each ordered behind the one before it as if that
 // were certain to arrive. It is not: then those behind it are void wherever they land, because their prevHash names an entry that is not there.
 
+/** So many of those that nobody waits for, and of which nobody knows what became, are remembered. */
+const MOST_SPENT = 64;
+
 /** An entry on its way. */
 export interface Proposal<Command> {
   readonly serial: number;
@@ -19,8 +22,8 @@ export interface Proposal<Command> {
   /** When it was sent off, by the clock of this node. */
   readonly sentMs: number;
   readonly commands: readonly PendingCommand<Command>[];
-  /** Answered when it has been run. */
-  readonly reads: readonly PendingRead[];
+  /** Answered when it has been run, unless they have waited too long by then. */
+  reads: readonly PendingRead[];
   fate: 'open' | 'appended' | 'unknown';
 }
 
@@ -107,6 +110,9 @@ export class Pipeline<Command> {
   /** The next proposal goes behind what has been run, and not behind what is on its way. */
   restart(): void {
     this.#tail = undefined;
+    // While a log takes nothing, barriers and claims are sent to it without end. One that is let go and comes after all is run as anybody's.
+    let left = MOST_SPENT;
+    for (let i = this.#proposals.length - 1; i >= 0; i--) if (isSpent(this.#proposals[i]!) && left-- <= 0) this.#proposals.splice(i, 1);
   }
 
   /** Takes out all that is on its way. */
@@ -121,6 +127,10 @@ export class Pipeline<Command> {
     if (this.#proposals.length === 0) this.#tail = undefined;
     return taken;
   }
+}
+
+function isSpent({ fate, commands, reads }: Proposal<unknown>): boolean {
+  return fate === 'unknown' && commands.length === 0 && reads.length === 0;
 }
 
 /** Behind it, the leader of another shard may answer for this one. */

@@ -6,10 +6,10 @@ import type { Applied } from '../outcome.ts';
 import type { ReplySink } from '../reply-sink.ts';
 import type { ShardMachine } from '../shard-machine.ts';
 import type { ValueModule } from '../value-module.ts';
-import { type AckLevel, Acks } from './acks.ts';
+import { Acks } from './acks.ts';
 import { answerOf } from './answer.ts';
 import { beliefsOf, type ReplicaBeliefs } from './beliefs.ts';
-import type { AppendOutcome, Instant, LogRecord, PendingCommand, PendingRead, ReplicaHost } from './host.ts';
+import type { AppendOutcome, CommandTerms, Instant, LogRecord, PendingCommand, PendingRead, ReplicaHost } from './host.ts';
 import { NotLeaderError } from './not-leader-error.ts';
 import { Patience } from './patience.ts';
 import { isFreeze, Pipeline, type Proposal } from './pipeline.ts';
@@ -17,7 +17,7 @@ import { newReign, type Reign } from './reign.ts';
 import type { ReplicaOptions } from './replica-options.ts';
 import { ReportBook } from './report-book.ts';
 import { DEFAULT_LIMITS, DEFAULT_TIMING, type ReplicaLimits, type ReplicaTiming } from './timing.ts';
-import { failRead, failSent, outcomeUnknown, sizeOf, Waiting } from './waiting.ts';
+import { deadlineMs, failRead, failSent, outcomeUnknown, sizeOf, Waiting } from './waiting.ts';
 
 // One replica of a shard whose log is shared: it runs the log's entries, and while it leads it decides what the next ones are. No clock, no
 // chance, nothing awaited: the driver (src/node/replica-driver.ts) tells it what happens and at what time, and does what it asks of its host.
@@ -104,7 +104,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
    * Has a command run, once, by the log. `sink` hears the reply when as many have it as `ack` says, or what the module threw; of a step of a workflow,
    * its outcome. KF_NOT_LEADER, KF_SHARD_BUSY and KF_VALUE_TOO_LARGE: it had no effect; KF_OUTCOME_UNKNOWN.
    */
-  submit(command: EntryCommand<Command>, sink: ReplySink<Reply>, token: number, now: Instant, ack: AckLevel = 'log+1'): void {
+  submit(command: EntryCommand<Command>, sink: ReplySink<Reply>, token: number, now: Instant, terms: CommandTerms = {}): void {
     const reign = this.#reign;
     if (!reign || reign.resigning) {
       sink.failed(token, this.#notLeader('a command came to a replica that does not lead it'));
@@ -122,7 +122,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
       sink.failed(token, new KeyfleetError('KF_VALUE_TOO_LARGE', why));
       return;
     }
-    this.#waiting.addCommand({ command, body, sink, token, deadlineMs: now.monoMs + this.#timing.requestTimeoutMs, ack });
+    const { ack = 'log+1', untilMs } = terms;
+    this.#waiting.addCommand({ command, body, sink, token, deadlineMs: deadlineMs(this.#timing, now, untilMs), ack });
     this.#host.wantTurnEnd();
   }
 
@@ -130,8 +131,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
    * Answers a query as of a moment between now and the answer. `lease`: from here, without asking the log, as long as nobody else can lead;
    * `barrier`: behind an entry of its own. @see submit, for the errors.
    */
-  ask(read: Omit<PendingRead, 'deadlineMs'>, mode: 'lease' | 'barrier', now: Instant): void {
-    const pending: PendingRead = { deadlineMs: now.monoMs + this.#timing.requestTimeoutMs, ...read };
+  ask(read: Omit<PendingRead, 'deadlineMs'>, mode: 'lease' | 'barrier', now: Instant, untilMs?: number): void {
+    const pending: PendingRead = { deadlineMs: deadlineMs(this.#timing, now, untilMs), ...read };
     const reign = this.#reign;
     if (!reign || reign.resigning) failRead(pending, this.#notLeader('a query came to a replica that does not lead it'));
     else if (mode === 'lease' && now.monoMs < this.#leaseUntilMs) this.#answer(pending, now, this.#leaseUntilMs);
@@ -139,8 +140,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   }
 
   /** Answers a query from what this replica has run, at least up to entry `minSeq`. It may be old; it never goes back on this replica. */
-  askLocal(read: Omit<PendingRead, 'deadlineMs'>, minSeq: number, now: Instant): void {
-    const pending: PendingRead = { deadlineMs: now.monoMs + this.#timing.requestTimeoutMs, ...read };
+  askLocal(read: Omit<PendingRead, 'deadlineMs'>, minSeq: number, now: Instant, untilMs?: number): void {
+    const pending: PendingRead = { deadlineMs: deadlineMs(this.#timing, now, untilMs), ...read };
     if (this.#machine.state.applied >= minSeq) this.#answer(pending, now, undefined);
     else this.#waiting.addLocal(pending, minSeq);
   }
@@ -266,7 +267,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     for (const proposal of this.#pipeline.proposals) {
       if (proposal.fate === 'open' && now.monoMs - proposal.sentMs >= appendTimeoutMs) this.#doubt(proposal);
     }
-    this.#waiting.expire(now.monoMs, () => this.#notLeader('the log took no entries in time'), this.#pipeline.proposals);
+    const late = (): KeyfleetError => this.#notLeader('its log took nothing in time; are most of its servers up?');
+    this.#waiting.expire(now.monoMs, late, this.#pipeline.proposals);
     this.#acks.expire(now.monoMs, () => outcomeUnknown('no other replica has said in time that its storage has it'));
     if (!this.#takesPart) {
       this.#read();

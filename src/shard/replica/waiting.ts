@@ -1,8 +1,9 @@
 import type { Bytes } from '../../base/bytes.ts';
 import { KeyfleetError } from '../../base/errors.ts';
 import type { EntryCommand } from '../entry.ts';
-import type { PendingCommand, PendingRead } from './host.ts';
+import type { Instant, PendingCommand, PendingRead } from './host.ts';
 import type { Proposal } from './pipeline.ts';
+import type { ReplicaTiming } from './timing.ts';
 
 /** Of a command in an entry, beside its key and body. */
 const COMMAND_OVERHEAD_BYTES = 16;
@@ -71,19 +72,23 @@ export class Waiting<Command> {
     return ready;
   }
 
-  /** Tells those that have waited too long what is known of their request: `late`, or nothing, of what is on its way. */
+  /** Tells those that have waited too long what is known of their request: `late`; of a command on its way, nothing. */
   expire(nowMs: number, late: () => KeyfleetError, sent: readonly Proposal<Command>[]): void {
     const isDue = (one: { readonly deadlineMs: number }): boolean => one.deadlineMs <= nowMs;
     if (this.#commands.some(isDue)) {
       for (const one of this.#commands) if (isDue(one)) failCommand(one, late());
       this.#commands = this.#commands.filter((one) => one.sink !== undefined);
     }
-    for (const { commands } of sent) {
-      for (const one of commands) {
+    const reads = this.#reads.filter(isDue);
+    for (const proposal of sent) {
+      for (const one of proposal.commands) {
         if (one.sink && isDue(one)) failCommand(one, outcomeUnknown('the log did not say in time whether it took the entry'));
       }
+      const late = proposal.reads.filter(isDue);
+      if (late.length === 0) continue;
+      proposal.reads = proposal.reads.filter((read) => !isDue(read));
+      reads.push(...late);
     }
-    const reads = this.#reads.filter(isDue);
     if (reads.length > 0) this.#reads = this.#reads.filter((read) => !isDue(read));
     const local = this.#local.filter(({ read }) => isDue(read));
     if (local.length > 0) this.#local = this.#local.filter(({ read }) => !isDue(read));
@@ -101,6 +106,11 @@ export class Waiting<Command> {
   failLocal(error: KeyfleetError): void {
     for (const { read } of this.#local.splice(0)) failRead(read, error);
   }
+}
+
+/** Until when a request waits here that came `now`: no longer than whoever asks. */
+export function deadlineMs(timing: Pick<ReplicaTiming, 'requestTimeoutMs'>, now: Instant, untilMs = Number.POSITIVE_INFINITY): number {
+  return Math.min(untilMs, now.monoMs + timing.requestTimeoutMs);
 }
 
 export function failCommand<Command>(one: PendingCommand<Command>, error: Error): void {
