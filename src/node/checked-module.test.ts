@@ -63,6 +63,36 @@ describe('in debug mode a module', () => {
     expect(await outcomes(impure[name]!)).toEqual(['KF_MODULE_IMPURE', 'KF_MODULE_IMPURE', '[null,[]]']);
   });
 
+  test('says in words what was not the same both times', async () => {
+    const words = async (command: Run): Promise<string> => {
+      const module = defineModule<Bag, unknown, unknown, unknown, unknown>({
+        name: 'bag',
+        command,
+        query: () => ({ answer: Math.random() }),
+      });
+      await using store = await openStore({ storage: new MemoryStorage(), checkModules: true, keyspaces: { bags: { module } } });
+      const failures = [store.command('bags', 'k', 'x'), store.query('bags', 'k', null)].map((call) =>
+        call.then(String, (error: Error) => error.message.replace(/0\.\d+/g, '0.…')),
+      );
+      return (await Promise.all(failures)).join('\n');
+    };
+    let calls = 0;
+    const query = 'a query of the value module bag is not pure: run twice, it answered 0.…, then it answered 0.…';
+    const say = (said: string): string => `a command of the value module bag is not pure: run twice, ${said}\n${query}`;
+    expect(await words(() => ({ reply: ++calls, value: undefined }))).toBe(say('it replied 1, then it replied 2'));
+    expect(await words(() => ({ reply: 'ok', value: { items: [`tea ${++calls}`] } }))).toBe(
+      say("it left the value { items: [ 'tea 3' ] }, then it left the value { items: [ 'tea 4' ] }"),
+    );
+    expect(await words(() => ({ reply: 'ok', value: { items: [] }, sizeBytes: ++calls }))).toBe(
+      say('it said sizeBytes 5, then it said sizeBytes 6'),
+    );
+    const failing: Run = () => {
+      if (++calls === 7) throw new Error('the seventh');
+      return { reply: 'ok', value: undefined };
+    };
+    expect(await words(failing)).toBe(say("it threw the seventh, then it replied 'ok'"));
+  });
+
   test('that changes the value it was given is found out', async () => {
     const inPlace: Run = (_ctx, bag, command) => {
       if (!bag) return { reply: 0, value: { items: [] } };

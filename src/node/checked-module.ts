@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { type Bytes, toHex } from '../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
 import { messagePack } from '../shard/message-pack.ts';
@@ -22,15 +23,19 @@ export function checkedModule<V, C, R, Q, A>(module: ValueModule<V, C, R, Q, A>)
   const twice = <T>(what: string, first: () => Told<T>, second: () => Told<T>): Told<T> => {
     const before = attempt(first, 0);
     const after = attempt(second, LATER_MS);
-    if (before.summary !== after.summary) {
-      throw new KeyfleetError(
-        'KF_MODULE_IMPURE',
-        `${what} of the value module ${name} is not pure; it came once to ${cut(before.summary)} and once to ${cut(after.summary)}`,
-      );
+    const difference = firstDifference(before.did, after.did);
+    if (difference) {
+      throw new KeyfleetError('KF_MODULE_IMPURE', `${what} of the value module ${name} is not pure: run twice, ${difference}`);
     }
     if (after.kind === 'threw') throw after.error;
     return after.told;
   };
+
+  const replied = (reply: R): Deed => ({ exactly: toHex(replyCodec.encode(reply)), words: () => `replied ${shown(reply)}` });
+  const answered = (result: { readonly answer: A; readonly load?: number }): Deed[] => [
+    { exactly: toHex(anyCodec.encode(result.answer)), words: () => `answered ${shown(result.answer)}` },
+    { exactly: String(result.load), words: () => `said load ${result.load}` },
+  ];
 
   const runOne = (ctx: CommandContext, value: V | undefined, command: C): Told<CommandResult<V, R>> => {
     const cells = new CellsOverlay(ctx.cells);
@@ -42,10 +47,16 @@ export function checkedModule<V, C, R, Q, A>(module: ValueModule<V, C, R, Q, A>)
         `a command of the value module ${name} changed the value that it was given instead of a copy`,
       );
     }
-    const rest = [result.expireAtMs, result.sizeBytes, result.load, cells.summary()].join(' ');
     return {
       result,
-      summary: `${toHex(replyCodec.encode(result.reply))} ${written(result.value)} ${rest}`,
+      did: [
+        replied(result.reply),
+        { exactly: written(result.value), words: () => `left the value ${shown(result.value)}` },
+        { exactly: String(result.expireAtMs), words: () => `said expireAtMs ${result.expireAtMs}` },
+        { exactly: String(result.sizeBytes), words: () => `said sizeBytes ${result.sizeBytes}` },
+        { exactly: String(result.load), words: () => `said load ${result.load}` },
+        { exactly: cells.summary(), words: () => `left the cells ${cells.summary()}` },
+      ],
       apply: () => cells.apply(),
     };
   };
@@ -66,7 +77,7 @@ export function checkedModule<V, C, R, Q, A>(module: ValueModule<V, C, R, Q, A>)
     query(ctx, value, query) {
       const run = () => {
         const result = module.query(ctx, reread(value), query);
-        return { result, summary: toHex(anyCodec.encode(result)), apply: () => {} };
+        return { result, did: answered(result), apply: () => {} };
       };
       return twice('a query', run, run).result;
     },
@@ -84,7 +95,11 @@ export function checkedModule<V, C, R, Q, A>(module: ValueModule<V, C, R, Q, A>)
           const changes = [...records].map(([key, record]) => `${key}: ${record.summary(written)}`).sort();
           return {
             result,
-            summary: `${toHex(replyCodec.encode(result.reply))} ${result.load} ${changes.join(', ')}`,
+            did: [
+              replied(result.reply),
+              { exactly: String(result.load), words: () => `said load ${result.load}` },
+              { exactly: changes.join(', '), words: () => `left ${changes.join(', ')}` },
+            ],
             apply: () => {
               for (const record of records.values()) record.apply();
             },
@@ -103,7 +118,7 @@ export function checkedModule<V, C, R, Q, A>(module: ValueModule<V, C, R, Q, A>)
       queryMany(ctx, query) {
         const run = () => {
           const result = queryMany(ctx, query);
-          return { result, summary: toHex(anyCodec.encode(result)), apply: () => {} };
+          return { result, did: answered(result), apply: () => {} };
         };
         return twice('a query over several keys', run, run).result;
       },
@@ -111,23 +126,41 @@ export function checkedModule<V, C, R, Q, A>(module: ValueModule<V, C, R, Q, A>)
   };
 }
 
+/** One of the things that a call did. */
+interface Deed {
+  /** The same for the same. */
+  readonly exactly: string;
+  readonly words: () => string;
+}
+
 interface Told<T> {
   readonly result: T;
-  /** All that it did, in words. */
-  readonly summary: string;
+  /** All that it did. */
+  readonly did: readonly Deed[];
   readonly apply: () => void;
 }
 
 type Attempt<T> =
-  | { readonly kind: 'told'; readonly told: Told<T>; readonly summary: string }
-  | { readonly kind: 'threw'; readonly error: unknown; readonly summary: string };
+  | { readonly kind: 'told'; readonly told: Told<T>; readonly did: readonly Deed[] }
+  | { readonly kind: 'threw'; readonly error: unknown; readonly did: readonly Deed[] };
+
+/** What was not the same both times. What threw differs from what did not in the first place. */
+function firstDifference(before: readonly Deed[], after: readonly Deed[]): string | undefined {
+  const at = before.findIndex(({ exactly }, index) => exactly !== after[index]!.exactly);
+  return at < 0 ? undefined : `it ${cut(before[at]!.words())}, then it ${cut(after[at]!.words())}`;
+}
+
+function shown(value: unknown): string {
+  return inspect(value, { breakLength: Number.POSITIVE_INFINITY, maxArrayLength: 10, maxStringLength: 80 });
+}
 
 function attempt<T>(run: () => Told<T>, laterMs: number): Attempt<T> {
   try {
     const told = elsewhen(laterMs, run);
-    return { kind: 'told', told, summary: told.summary };
+    return { kind: 'told', told, did: told.did };
   } catch (error) {
-    return { kind: 'threw', error, summary: `the error ${isKeyfleetError(error) ? `${error.code} ` : ''}${messageOf(error)}` };
+    const words = `threw ${isKeyfleetError(error) ? `${error.code}: ` : ''}${messageOf(error)}`;
+    return { kind: 'threw', error, did: [{ exactly: words, words: () => words }] };
   }
 }
 
