@@ -6,8 +6,8 @@ import { usage } from './usage.ts';
 
 /** `keyfleet policy get` and `set`: when the shards of a keyspace are split and merged. */
 export function define(command: Command): void {
-  command.addHelpText('after', '\nExamples:\n  keyfleet policy get\n  keyfleet policy set maxKeysPerShard=100000 minShards=4');
-  withServerFlags(command.command('get').description('show the policy')).action(async (flags: ShardsFlags) => {
+  command.addHelpText('after', '\nExamples:\n  keyfleet policy\n  keyfleet policy set maxKeysPerShard=100000 minShards=4');
+  withServerFlags(command.command('get', { isDefault: true }).description('show the policy')).action(async (flags: ShardsFlags) => {
     show(await new ShardsClient(flags).policy(), flags);
   });
   withServerFlags(command.command('set').description('change some of it').argument('<name=value...>', 'a number, or none for no limit'))

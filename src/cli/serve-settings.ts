@@ -81,7 +81,7 @@ export const SETTINGS: readonly Setting[] = [
     parse: oneOf('sync', 'os', 'none'),
     fallback: 'sync',
   },
-  { name: 'shards', key: 'shards', flag: '--shards <count>', help: 'shards of a new store', parse: whole(1, 4_096), fallback: 8 },
+  { name: 'shards', key: 'shards', flag: '--shards <count>', help: 'shards of each new keyspace', parse: whole(1, 4_096), fallback: 8 },
   {
     name: 'modules',
     key: 'modules',

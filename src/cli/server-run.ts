@@ -45,7 +45,7 @@ export async function runServer(settings: ServeSettings): Promise<number> {
   const common = {
     keyspaces: {
       default: { module: createRedisModule({ lookups }), scheme: 'redis', shards: settings.shards, policy: SPLIT_BEYOND },
-      ...Object.fromEntries(modules),
+      ...Object.fromEntries([...modules].map(([name, one]) => [name, { ...one, shards: settings.shards, policy: SPLIT_BEYOND }])),
     },
     onBackgroundError: (error: Error) => {
       // What is tried again by itself is no news for anybody but those who look for it.

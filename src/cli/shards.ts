@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { showBytes, showCount } from '../base/units.ts';
 import type { ShardsReport } from '../http/shard-admin.ts';
 import { ShardsClient, type ShardsFlags, withServerFlags } from './shards-client.ts';
-import { bar, columns } from './text-output.ts';
+import { bar, columns, showPosition } from './text-output.ts';
 
 /** `keyfleet shards`: the shards of a running server. */
 export function define(command: Command): void {
@@ -37,7 +37,9 @@ export function shardsText({ keyspace, shards, workflows, policy }: ShardsReport
   ].filter((limit) => limit !== '');
   return [
     `keyspace ${keyspace}: ${shards.length} shards (${policy.minShards} to ${policy.maxShards}), ${showCount(keys)} keys`,
-    `a shard is split beyond ${limits.join(', ') || 'no limit: keyfleet policy set maxKeysPerShard=…'}`,
+    limits.length > 0
+      ? `a shard is split beyond ${limits.join(', ')}`
+      : `no shard is split for its size or load: keyfleet policy set --keyspace ${keyspace} maxKeysPerShard=…`,
     '',
     columns([['shard', 'positions', 'keys', 'bytes', 'load/s', ...(isCluster ? ['leader > copies'] : []), ''], ...rows]).trimEnd(),
     ...workflows.map(showWorkflow),
@@ -65,9 +67,4 @@ export function showWorkflow(workflow: ShardsReport['workflows'][number]): strin
     case 'move':
       return `${op}: shard ${workflow.shard} is being brought to node ${workflow.add}${workflow.remove === undefined ? '' : `, instead of ${workflow.remove}`}`;
   }
-}
-
-/** Eight hex digits; the end of the last shard, 2^32, has no eight. */
-function showPosition(position: number): string {
-  return position === 0x1_0000_0000 ? 'end' : position.toString(16).padStart(8, '0');
 }

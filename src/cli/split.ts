@@ -10,7 +10,7 @@ export function define(command: Command): void {
     .addHelpText('after', '\nMoves no data; clients notice nothing.\n\nExamples:\n  keyfleet split 3\n  keyfleet split 3 --at 70000000')
     .action(async (text: string, flags: ShardsFlags & { readonly at?: string }) => {
       const { at } = flags;
-      if (at !== undefined && !/^[0-9a-f]{1,8}$/i.test(at)) throw usage(`--at: up to eight hex digits, not ${JSON.stringify(at)}`);
+      if (at !== undefined && !/^(0x)?[0-9a-f]{1,8}$/i.test(at)) throw usage(`--at: up to eight hex digits, not ${JSON.stringify(at)}`);
       const client = new ShardsClient(flags);
       const done = await client.split(shardNumber(text), at === undefined ? undefined : Number.parseInt(at, 16));
       const report = await client.report();

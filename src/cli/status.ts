@@ -3,6 +3,7 @@ import { showBytes, showCount, showDuration } from '../base/units.ts';
 import type { KeyspaceReport, StatusReport } from '../http/status.ts';
 import { nodesText } from './nodes.ts';
 import { ServerClient, serverAddress } from './server-client.ts';
+import { showPosition } from './text-output.ts';
 
 export function define(command: Command): void {
   command
@@ -44,7 +45,7 @@ function keyspaceLines({ name, keyCount, sizeBytes, expiringCount, balance, shar
   const peak = Math.max(1, ...shards.map((shard) => shard.keyCount));
   const rows = shards.map((shard) => [
     shard.id,
-    `${hex(shard.from)}-${hex(shard.to)}`,
+    `[${showPosition(shard.from)}, ${showPosition(shard.to)})`,
     showCount(shard.keyCount),
     showBytes(shard.sizeBytes),
     showCount(shard.load),
@@ -73,9 +74,4 @@ function table(rows: readonly (readonly string[])[]): string[] {
 
 function bar(share: number): string {
   return '#'.repeat(Math.round(share * BAR_WIDTH));
-}
-
-/** A position as eight hex digits; the end of the last shard, 2^32, as ffffffff+1 would need nine. */
-function hex(position: number): string {
-  return position.toString(16).padStart(8, '0');
 }

@@ -49,3 +49,8 @@ export function bar(share: number, width: number): string {
 export function percent(share: number, digits = 2): string {
   return `${(100 * share).toFixed(digits)} %`;
 }
+
+/** Eight hex digits; the end of the last shard, 2^32, has no eight. */
+export function showPosition(position: number): string {
+  return position === 0x1_0000_0000 ? 'end' : position.toString(16).padStart(8, '0');
+}

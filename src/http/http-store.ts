@@ -14,6 +14,8 @@ export interface HttpStore {
   /** Undefined when there is no such keyspace. */
   keyspace(name: string): HttpKeyspace | undefined;
   keyspaceNames(): readonly string[];
+  /** The value module without which a keyspace that is there is not served; undefined: there is no such keyspace. */
+  missingModule?(name: string): string | undefined;
   /** Undefined when there is no such keyspace. */
   shardAdmin(name: string): ShardAdmin | undefined;
   /** Undefined on one machine. */

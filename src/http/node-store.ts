@@ -48,6 +48,10 @@ export class NodeHttpStore implements HttpStore {
     return this.#node.keyspaces().map(({ name }) => name);
   }
 
+  missingModule(name: string): string | undefined {
+    return this.#node.keyspaceRecords().find((one) => one.name === name)?.module;
+  }
+
   keyspace(name: string): HttpKeyspace | undefined {
     const runtime = this.#node.keyspaces().find((one) => one.name === name);
     if (!runtime) return undefined;

@@ -124,7 +124,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const keyspaceOf = (request: FastifyRequest<{ Params: { readonly keyspace: string } }>): HttpKeyspace => {
     const { keyspace: name } = request.params;
     const keyspace = store.keyspace(name);
-    if (!keyspace) throw new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${JSON.stringify(name)}`);
+    if (!keyspace) throw notServed(store, name);
     return keyspace;
   };
   serveKeys(server, keyspaceOf);
@@ -133,7 +133,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   serveModules(server, keyspaceOf);
   serveShards(server, (name) => {
     const admin = store.shardAdmin(name);
-    if (!admin) throw new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${JSON.stringify(name)}`);
+    if (!admin) throw notServed(store, name);
     return admin;
   });
   serveNodes(server, store.cluster);
@@ -179,6 +179,16 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
 function summary(keyspace: HttpKeyspace): Readonly<Record<string, unknown>> {
   const { name, keyCount, sizeBytes } = keyspace;
   return { name, keyCount, sizeBytes, shardCount: keyspace.shards().length };
+}
+
+/** Why a keyspace is not served. */
+function notServed(store: HttpStore, name: string): KeyfleetError {
+  const module = store.missingModule?.(name);
+  if (module === undefined) return new KeyfleetError('KF_NO_KEYSPACE', `there is no keyspace ${JSON.stringify(name)}`);
+  return new KeyfleetError(
+    'KF_MODULE_MISSING',
+    `keyspace ${name} is there, and its value module ${module} was not given to this server (--module)`,
+  );
 }
 
 function sendError(reply: FastifyReply, error: unknown): FastifyReply {

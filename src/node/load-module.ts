@@ -15,7 +15,11 @@ export async function loadModule(path: string): Promise<AnyModule> {
   try {
     exported = (await import(pathToFileURL(resolve(path)).href)) as { readonly default?: unknown };
   } catch (error) {
-    throw new KeyfleetError('KF_BAD_MODULE', `cannot load the value module ${path}: ${messageOf(error)}`, { cause: error });
+    // Node does not say where in the file that is.
+    const hint = error instanceof SyntaxError ? ` (node --check ${path} shows where)` : '';
+    throw new KeyfleetError('KF_BAD_MODULE', `cannot load the value module ${path}: ${messageOf(error)}${hint}`, {
+      cause: error,
+    });
   }
   if (typeof exported.default !== 'object' || exported.default === null) {
     throw new KeyfleetError('KF_BAD_MODULE', `${path} exports no value module as its default (docs/modules.md)`);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { GIB } from '../../src/base/units.ts';
 import { read } from '../house/tree.ts';
 import { KeyfleetServer, keyfleet } from './keyfleet-process.ts';
 
@@ -89,8 +90,10 @@ describe('a served value module', () => {
   const add = { key: 'anna', command: { kind: 'add', sku: 'tea', count: 2 } };
 
   test('keeps its keyspace over a restart, also one without the module, and says what is wrong', { timeout: 60_000 }, async () => {
-    const args = ['--check-modules', '--module', `carts=${join(project, 'cart-module.js')}`];
+    const args = ['--check-modules', '--shards', '3', '--module', `carts=${join(project, 'cart-module.js')}`];
     const first = await serve('kept', args);
+    const shards = await (await fetch(`${first.url}/v1/keyspaces/carts/shards`)).json();
+    expect(shards).toMatchObject({ shards: [{}, {}, {}], policy: { minShards: 3, maxKeysPerShard: 4_000_000, maxBytesPerShard: 4 * GIB } });
     expect(await call(first, 'carts/command', add)).toEqual([200, { reply: 2 }]);
     expect(await call(first, 'carts/command', { key: 'anna', command: { kind: 'nothing' } })).toMatchObject([
       400,
@@ -102,7 +105,15 @@ describe('a served value module', () => {
     expect(await (await fetch(`${first.url}/v1/keyspaces/carts/scan`)).text()).toContain('"key":"anna","type":"cart"');
     await first.kill('SIGKILL');
     const without = await serve('kept', []);
-    expect(await call(without, 'carts/command', add)).toMatchObject([404, { error: { code: 'KF_NO_KEYSPACE' } }]);
+    const missing = {
+      code: 'KF_MODULE_MISSING',
+      message: 'keyspace carts is there, and its value module cart was not given to this server (--module)',
+    };
+    expect(await call(without, 'carts/command', add)).toEqual([409, { error: missing }]);
+    expect((await keyfleet(['shards', '--keyspace', 'carts', '--url', without.url])).stderr).toContain(
+      `KF_MODULE_MISSING: ${missing.message}`,
+    );
+    expect(await call(without, 'nowhere/command', add)).toMatchObject([404, { error: { code: 'KF_NO_KEYSPACE' } }]);
     await without.kill('SIGTERM');
     expect(without.stderr).toContain('its value module was not given');
     const again = await serve('kept', args);
@@ -112,11 +123,15 @@ describe('a served value module', () => {
 
   test('that cannot be loaded, or would take another`s place, ends the start with its reason', { timeout: 60_000 }, async () => {
     writeFileSync(join(project, 'no-module.js'), 'export default { name: "x" };');
+    writeFileSync(join(project, 'broken.js'), '\nnot code (');
     const start = (...modules: string[]) =>
       keyfleet(['serve', '--dir', join(project, 'never'), '--resp', '0', '--http', '0', ...modules.flatMap((one) => ['--module', one])], {
         cwd: project,
       });
     expect((await start('./none.js')).stderr).toContain('KF_BAD_MODULE: cannot load the value module ./none.js');
+    expect((await start('./broken.js')).stderr).toMatch(
+      /KF_BAD_MODULE: .* module \.\/broken\.js: .* \(node --check \.\/broken\.js shows where\)$/m,
+    );
     expect((await start('./no-module.js')).stderr).toContain('KF_BAD_MODULE: the value module x has no function command');
     expect((await start('./cart-module.js', './cart-module.js')).stderr).toContain('there is a keyspace cart already');
   });

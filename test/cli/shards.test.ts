@@ -38,7 +38,7 @@ describe('keyfleet shards, split, merge and policy, against a running server', {
     const [left, right] = (await report()).shards;
     expect(left!.keyCount + right!.keyCount).toBe(before.shards[0]!.keyCount);
     expect(Math.abs(left!.keyCount - right!.keyCount)).toBeLessThan(10);
-    expect(JSON.parse((await run('split', '2', '--at', 'c0000000', '--json')).stdout)).toMatchObject({ isOver: true, workflows: [] });
+    expect(JSON.parse((await run('split', '2', '--at', '0xc0000000', '--json')).stdout)).toMatchObject({ isOver: true, workflows: [] });
     expect((await run('merge', '1')).stdout).toContain('keyspace default: 3 shards');
     const after = await report();
     expect(after.shards.map(({ from }) => from)).toEqual([0, 0x8000_0000, 0xc000_0000]);
@@ -48,13 +48,15 @@ describe('keyfleet shards, split, merge and policy, against a running server', {
   });
 
   test('a policy is shown and changed, and the shards follow it by themselves', async () => {
-    expect((await run('policy', 'get')).stdout).toMatch(/minShards +2/);
+    expect((await run('policy')).stdout).toMatch(/minShards +2/);
     const set = await run('policy', 'set', 'maxKeysPerShard=400', 'minShards=1', '--json');
     expect(JSON.parse(set.stdout)).toMatchObject({ maxKeysPerShard: 400, minShards: 1, mergeThresholdRatio: 0.5 });
     await expect.poll(async () => (await report()).shards.every(({ keyCount }) => keyCount <= 400), { timeout: 20_000 }).toBe(true);
     const most = (await report()).shards.length;
     expect((await run('status')).stdout).toContain('2,000 keys');
     expect((await run('shards')).stdout).toContain('a shard is split beyond 400 keys');
+    await run('policy', 'set', 'maxKeysPerShard=none', 'maxBytesPerShard=none');
+    expect((await run('shards')).stdout).toContain('no shard is split for its size or load: keyfleet policy set --keyspace default');
     await run('policy', 'set', 'maxKeysPerShard=100000');
     await expect.poll(async () => (await report()).shards.length, { timeout: 20_000 }).toBeLessThan(most);
   });
@@ -82,6 +84,9 @@ describe('keyfleet shards, split, merge and policy, against a running server', {
       expect(`${args.join(' ')}: ${ended.stderr}`).toContain(code);
       expect(ended.code).not.toBe(0);
     }
+    expect((await run('split', '1', '--at', '12345')).stderr).toMatch(
+      /shard 1 of \[0x0, 0x\w+\) cannot be cut at 0x12345: .* a multiple of 0x40000$/m,
+    );
     // A page of another site can send this one, and may not change anything.
     const page = await fetch(`${server.url}/v1/keyspaces/default/shards/1/split`, { method: 'POST', body: '{}' });
     expect([page.status, await shards()]).toEqual([415, before]);

@@ -163,7 +163,7 @@ export function changedMap(map: ShardMap, change: MapChange, context: MapContext
       if (!(change.at > from && change.at < to) || change.at % 2 ** context.slotShift !== 0) {
         throw new KeyfleetError(
           'KF_BAD_SPLIT_POINT',
-          `shard ${parent.id} of [${from}, ${to}) cannot be cut at ${change.at}: that must be the first position of a slot inside it, a multiple of ${2 ** context.slotShift}`,
+          `shard ${parent.id} of [${hex(from)}, ${hex(to)}) cannot be cut at ${hex(change.at)}: that must be the first position of a slot inside it, a multiple of ${hex(2 ** context.slotShift)}`,
         );
       }
       const { newOp, newShardId, nowMs } = context;
@@ -365,4 +365,8 @@ function idleShard(map: ShardMap, id: number): MappedShard {
   if (shard.lost) throw new KeyfleetError('KF_SHARD_BUSY', `shard ${id}: its log is lost, and has not begun anew`, { retryable: true });
   if (busyShards(map).has(id)) throw new KeyfleetError('KF_SHARD_BUSY', `shard ${id} is being split, merged or moved`, { retryable: true });
   return shard;
+}
+
+function hex(position: number): string {
+  return `0x${position.toString(16)}`;
 }
