@@ -30,7 +30,8 @@ export async function watchMoves(mover: Mover, isWanted: boolean): Promise<void>
 
 /** Shows moves until they end, asking `progressNow` a few times a second. @throws what it throws */
 export async function showMoves(progressNow: () => Promise<MoveProgress>): Promise<MoveProgress> {
-  const bar = new Progress('moving', (await progressNow()).keysTotal);
+  const { keysTotal } = await progressNow();
+  const bar = new Progress('moving', keysTotal, { unit: 'keys' });
   let toldError: string | undefined;
   try {
     for (;;) {

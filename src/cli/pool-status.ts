@@ -5,6 +5,7 @@ import type { ChangeAnswer } from '../pool/move-admin.ts';
 import type { AskedLimits } from '../pool/move-limits.ts';
 import type { MoveStatus } from '../pool/move-status.ts';
 import type { WholeForecast, WholeStatus } from '../pool/whole-servers.ts';
+import { askPatiently } from './patience.ts';
 import { askOwner, type OwnerFlags } from './pool-owner-client.ts';
 import { Progress } from './progress.ts';
 
@@ -52,16 +53,17 @@ export function printWhole({ servers, keys, bytes, problems }: WholeForecast): v
 
 /** Waits for the moves, with a bar. @throws KF_POOL_PLAN when they stand still. */
 export async function followMoves(flags: OwnerFlags): Promise<void> {
-  let now = await askOwner<PoolStatus>(flags, 'status');
+  const look = (): Promise<PoolStatus> => askPatiently(() => askOwner<PoolStatus>(flags, 'status'));
+  let now = await look();
   const progress = new Progress('moving', now.slotsTotal, { unit: 'keys' });
   try {
-    for (; now.state !== 'idle'; now = await askOwner<PoolStatus>(flags, 'status')) {
+    for (; now.state !== 'idle'; now = await look()) {
       if (now.state === 'stopped')
         throw new KeyfleetError('KF_POOL_PLAN', `the moves stand still: ${now.trouble}; remove the cause, then \`keyfleet pool resume\``);
-      const walked = now.keysExpected === 0 ? 0 : Math.min(1, now.keysMoved / now.keysExpected);
       const p99 = now.foregroundP99Ms === undefined ? '' : ` | foreground p99 ${now.foregroundP99Ms.toFixed(1)} ms`;
       const note = `${showBytes(Math.round(now.bytesPerSecond))}/s | ${showCount(now.slotsDone)} of ${showCount(now.slotsTotal)} slots${p99}`;
-      progress.update(now.slotsDone + Math.floor((now.slotsTotal - now.slotsDone) * walked * 0.99), now.keysMoved, note);
+      const walking = now.moves.find(({ state }) => state === 'guarded');
+      progress.update(now.slotsDone + (walking?.slotCount ?? 0) * now.walkedShare, now.keysMoved, note);
       await sleep(LOOK_EVERY_MS);
     }
   } finally {
@@ -75,7 +77,7 @@ export async function followWhole(flags: OwnerFlags): Promise<void> {
   let said = '';
   let saidMs = 0;
   for (;;) {
-    const now = await askOwner<PoolStatus>(flags, 'status');
+    const now = await askPatiently(() => askOwner<PoolStatus>(flags, 'status'));
     const { whole } = now;
     if (whole === undefined) return;
     if (!whole.isRunning) {

@@ -4,6 +4,7 @@ import { showBytes, showCount } from '../base/units.ts';
 import type { MasterStatus } from '../volume/master-admin.ts';
 import type { MoveForecast } from '../volume/move-forecast.ts';
 import { forecastText, showMoves } from './move-report.ts';
+import { askPatiently } from './patience.ts';
 import { readPassword } from './server-client.ts';
 import { MASTER_URL } from './tree-transfer.ts';
 
@@ -78,8 +79,15 @@ async function list(flags: Flags): Promise<void> {
 }
 
 async function status(flags: Flags): Promise<void> {
-  if (flags.json) return print(`${JSON.stringify((await ask(flags, 'status')).moves, null, 2)}\n`);
-  await showMoves(async () => (await ask(flags, 'status')).moves);
+  const { moves } = await ask(flags, 'status');
+  if (flags.json) return print(`${JSON.stringify(moves, null, 2)}\n`);
+  if (moves.state !== 'moving' && moves.state !== 'waiting') return print(`nothing moves: ${moves.state}\n`);
+  await followMoves(flags);
+}
+
+/** Until they end; a master that is started again meanwhile goes on with them. */
+async function followMoves(flags: Flags): Promise<void> {
+  await showMoves(async () => (await askPatiently(() => ask(flags, 'status'))).moves);
 }
 
 async function change(action: 'add' | 'drain' | 'remove', volume: string, flags: Flags): Promise<void> {
@@ -90,7 +98,7 @@ async function change(action: 'add' | 'drain' | 'remove', volume: string, flags:
   }
   await ask(flags, `volumes/${action}`, { volume, lost: flags.lost === true });
   if (flags.wait === false) return;
-  await showMoves(async () => (await ask(flags, 'status')).moves);
+  await followMoves(flags);
   await list(flags);
 }
 

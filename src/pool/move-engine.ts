@@ -212,7 +212,7 @@ export class MoveEngine {
       moves,
       slotsDone: done.reduce((sum, { slotCount }) => sum + slotCount, 0),
       slotsTotal: moves.reduce((sum, { slotCount }) => sum + slotCount, 0),
-      ...this.#meter.read(),
+      ...this.#meter.read(moves.filter(({ state }) => state === 'pending').reduce((sum, { slotCount }) => sum + slotCount, 0)),
       foregroundP99Ms: this.#options.routers.foregroundP99Ms?.(),
       pauseMs: this.pace.pauseMs,
       trouble: trouble === undefined ? undefined : `${trouble.code}: ${trouble.message}`,
@@ -305,7 +305,7 @@ export class MoveEngine {
         });
         if (forecast.problems.length > 0)
           throw new KeyfleetError('KF_POOL_PLAN', `${move.from} to ${move.to}: ${forecast.problems.join('; ')}`);
-        this.#meter.expect(forecast.keys);
+        this.#meter.expect(forecast.keys, move.slotCount);
         if (forecast.byType) this.limits = { ...this.limits, byType: true };
         return this.#enter(move, 'guarded', this.#withMode(plan, move, 'guarded'));
       }
@@ -344,6 +344,7 @@ export class MoveEngine {
     await this.#append({ kind: 'state', move: move.id, state });
     this.#view.states.set(move.id, state);
     this.#options.onEvent?.({ kind: 'state', move: move.id, state });
+    if (state === 'after' || state === 'held') this.#meter.ended();
     if (map === this.#map) return;
     this.#map = map;
     await this.#save(map);

@@ -47,6 +47,7 @@ describe('keyfleet volumes, against a running master', () => {
     expect(await manage('drain', '2')).toContain('draining');
     expect(await filesOn(1)).toBe(0);
     expect(JSON.parse(await manage('status', '--json'))).toMatchObject({ state: 'idle', keysFailed: 0, keysLost: 0 });
+    expect(await manage('status')).toBe('nothing moves: idle\n');
     expect(await manage('add', addresses[1]!)).toContain('active');
     expect(await filesOn(1)).toBeGreaterThan(0);
     await expectAll();
