@@ -6,6 +6,7 @@ import { type KeyspaceRecord, META_SHARD_ID } from '../../shard/meta/meta-record
 import { metaModule } from '../../shard/meta-module.ts';
 import { decodeShardState, newShardState } from '../../shard/shard-state.ts';
 import { type AnyModule, HostedShard, type ShardKeyspace, type ShardSurroundings } from './hosted-shard.ts';
+import { MapWaiters } from './map-waiters.ts';
 import { MetaView } from './meta-view.ts';
 
 export const META_KEYSPACE: ShardKeyspace = { id: 0, name: 'meta', module: metaModule as unknown as AnyModule, scheme: undefined };
@@ -42,11 +43,12 @@ export class MetaReplica {
   readonly #options: MetaReplicaOptions;
   #shard: HostedShard;
   readonly #known = new Set<number>();
-  readonly #listeners = new Set<() => void>();
+  readonly #waiters: MapWaiters;
   #changeIsDue = false;
 
   constructor(options: MetaReplicaOptions) {
     this.#options = options;
+    this.#waiters = new MapWaiters(options.world.clock);
     this.view = new MetaView(options.world.storage);
     const stored = options.world.storage.get(stateKey(META_SHARD_ID));
     const generation = stored ? decodeShardState(stored).logGeneration : 1;
@@ -133,19 +135,7 @@ export class MetaReplica {
 
   /** Looks whenever it has run something; false when it did not come true in time. */
   within(ms: number, isTrue: () => boolean): Promise<boolean> {
-    if (isTrue()) return Promise.resolve(true);
-    return new Promise((resolve) => {
-      const end = (outcome: boolean): void => {
-        cancel();
-        this.#listeners.delete(look);
-        resolve(outcome);
-      };
-      const look = (): void => {
-        if (isTrue()) end(true);
-      };
-      const cancel = this.#options.world.clock.after(ms, () => end(false));
-      this.#listeners.add(look);
-    });
+    return this.#waiters.within(ms, isTrue);
   }
 
   /** An entry with commands has been run; its batch is open. */
@@ -166,7 +156,7 @@ export class MetaReplica {
       this.#changeIsDue = false;
       this.shard.setRank(this.#rank());
       this.#options.onChanged();
-      for (const listener of [...this.#listeners]) listener();
+      this.#waiters.changed();
     });
   }
 

@@ -7,6 +7,7 @@ import { type ClusterMap, RecordedMap } from './cluster-map.ts';
 import { PROTOCOL } from './cluster-options.ts';
 import { requestWhole } from './large-answers.ts';
 import { isLater, MAP, type MapAnswer, type MapRequest, type MapVersion } from './map-source.ts';
+import { MapWaiters } from './map-waiters.ts';
 import { decodeJson, encodeJson } from './reports.ts';
 
 // The map as a client has it: asked of any node once a second, and at once whenever a request went astray.
@@ -25,7 +26,7 @@ export interface RemoteMapOptions {
 
 export class RemoteMap implements ClusterMap {
   readonly #options: RemoteMapOptions;
-  readonly #listeners = new Set<() => void>();
+  readonly #waiters: MapWaiters;
   #map = new RecordedMap([]);
   #version: MapVersion | undefined;
   /** Asked in vain, so many times one after the other. */
@@ -33,10 +34,13 @@ export class RemoteMap implements ClusterMap {
   #isAsking = false;
   #askAgain = false;
   #isStopped = false;
+  /** When it is asked for next. */
+  #dueMs = 0;
   #cancel: () => void = () => {};
 
   constructor(options: RemoteMapOptions) {
     this.#options = options;
+    this.#waiters = new MapWaiters(options.clock);
   }
 
   get cluster(): NodesRecord {
@@ -82,26 +86,14 @@ export class RemoteMap implements ClusterMap {
   /** What is known has led a request astray: asks soon. */
   refresh(): void {
     if (this.#isAsking) this.#askAgain = true;
-    else this.#arm(SOON_MS);
+    // However often it is called meanwhile.
+    else if (this.#dueMs > this.#options.clock.now().monoMs + SOON_MS) this.#arm(SOON_MS);
   }
 
   /** Looks whenever another map has come, and asks for it; false when it did not come true in time. */
   within(ms: number, isTrue: () => boolean): Promise<boolean> {
-    if (isTrue()) return Promise.resolve(true);
-    return new Promise((resolve) => {
-      const end = (outcome: boolean): void => {
-        cancel();
-        this.#listeners.delete(look);
-        resolve(outcome);
-      };
-      const look = (): void => {
-        if (isTrue()) end(true);
-        else this.refresh();
-      };
-      const cancel = this.#options.clock.after(ms, () => end(false));
-      this.#listeners.add(look);
-      this.refresh();
-    });
+    this.refresh();
+    return this.#waiters.within(ms, isTrue);
   }
 
   stop(): void {
@@ -112,11 +104,12 @@ export class RemoteMap implements ClusterMap {
   #arm(ms: number): void {
     this.#cancel();
     if (this.#isStopped) return;
+    this.#dueMs = this.#options.clock.now().monoMs + ms;
     this.#cancel = this.#options.clock.after(ms, () => {
       void this.#ask().then((error) => {
         if (error) this.#options.onError(error);
-        this.#arm(error || this.#askAgain ? 5 * SOON_MS : EVERY_MS);
-        for (const listener of [...this.#listeners]) listener();
+        this.#waiters.changed();
+        this.#arm(error || this.#askAgain || !this.#waiters.isEmpty ? 5 * SOON_MS : EVERY_MS);
       });
     });
   }
