@@ -20,6 +20,8 @@ export interface SenderOptions<Mark> {
   readonly signal: AbortSignal;
   /** Everything up to `mark` is acknowledged. Called in the order of the marks. */
   readonly onAcknowledged: (mark: Mark) => void;
+  /** Why a batch has to be sent again, in a few words; '' when one was taken after that. */
+  readonly onTrouble: (why: string) => void;
 }
 
 interface Batch<Mark> {
@@ -45,6 +47,7 @@ export class ImportSender<Mark> {
   readonly #underWay: Batch<Mark>[] = [];
   #open: Batch<Mark> | undefined;
   #failure: unknown;
+  #hasTrouble = false;
   #counts: SendCounts = { written: 0, created: 0, wasRetried: false };
 
   constructor(options: SenderOptions<Mark>) {
@@ -125,15 +128,22 @@ export class ImportSender<Mark> {
         const answer = await readAnswer(client, response);
         if (answer.written !== batch.lines.length) throw miscounted(batch, answer.written);
         this.#counts = { ...this.#counts, written: this.#counts.written + answer.written, created: this.#counts.created + answer.created };
+        if (this.#hasTrouble) this.#tellTrouble('');
         return;
       } catch (error) {
         if (!isKeyfleetError(error)) throw error;
         const isOver = signal.aborted || Date.now() - startedMs + pauseMs > retryForMs;
         if (!error.retryable || isOver) throw withLines(error, batch);
         this.#counts = { ...this.#counts, wasRetried: true };
+        this.#tellTrouble(`${error.code === 'KF_UNREACHABLE' ? 'the server does not answer' : error.code}, trying again`);
         await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
       }
     }
+  }
+
+  #tellTrouble(why: string): void {
+    this.#hasTrouble = why !== '';
+    this.#options.onTrouble(why);
   }
 }
 

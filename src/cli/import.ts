@@ -111,6 +111,7 @@ async function importRecords(file: string, flags: ImportFlags): Promise<void> {
   };
   process.once('SIGINT', interrupt);
   process.once('SIGTERM', interrupt);
+  const progress = new Progress('import', inputBytes, { earlier: earlier?.items ?? 0 });
   const run = new ImportRun({
     client,
     keyspace: flags.keyspace,
@@ -120,8 +121,8 @@ async function importRecords(file: string, flags: ImportFlags): Promise<void> {
     earlier,
     keysBefore,
     checkpoint,
+    onTrouble: (why) => progress.note(why),
   });
-  const progress = new Progress('import', inputBytes, { earlier: earlier?.items ?? 0 });
   try {
     await run.take(readInput(source as AsyncIterable<Bytes>, input), { skipBad: flags.skipBad === true, progress });
   } catch (error) {
@@ -176,6 +177,7 @@ class ImportRun {
     readonly earlier: ImportState | undefined;
     readonly keysBefore: number;
     readonly checkpoint: Checkpoint<ImportState> | undefined;
+    readonly onTrouble: (why: string) => void;
   }) {
     this.#options = options;
     this.#acknowledged = options.earlier;

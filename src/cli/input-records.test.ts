@@ -87,6 +87,13 @@ describe('NDJSON', () => {
     ]);
   });
 
+  test('says how to name the key where a record has none of our fields', async () => {
+    expect(shown(await read('{"name":"tea","price":2}\n{}'))).toEqual([
+      '1 ! a record needs "key" or "key64"; if another field is the key, name it with --key: "name", "price"',
+      '2 ! a record needs "key" or "key64"',
+    ]);
+  });
+
   test('names lines that are no records, and goes on after them', async () => {
     const text = Buffer.concat([
       Buffer.from('{"key":"a","value":"1"}\nnot json\n[1]\n{"value":"1"}\n{"key":1,"value":"1"}\n'),

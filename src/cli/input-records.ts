@@ -92,7 +92,10 @@ function ndjsonRecord(line: Buffer, { keyField, valueField }: InputOptions): Key
   const text = textOf(line);
   if (text.trim() === '') return undefined;
   const json: unknown = JSON.parse(text);
-  if (keyField === undefined && valueField === undefined) return recordOf(json);
+  if (keyField === undefined && valueField === undefined) {
+    mustBeOurs(json);
+    return recordOf(json);
+  }
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new Error('not a JSON object');
   const fields = json as Readonly<Record<string, unknown>>;
   const key = keyText(fields, keyField ?? 'key');
@@ -100,6 +103,17 @@ function ndjsonRecord(line: Buffer, { keyField, valueField }: InputOptions): Key
   const value = fields[valueField];
   if (value === undefined) throw new Error(`no field ${JSON.stringify(valueField)}`);
   return { key, value: utf8Of(typeof value === 'string' ? value : JSON.stringify(value), valueField), ttlMs: undefined };
+}
+
+const OUR_FIELDS = ['key', 'key64', 'value', 'value64'];
+
+/** A record from elsewhere has its key in some other field: says how to name it. */
+function mustBeOurs(json: unknown): void {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) return;
+  const names = Object.keys(json);
+  if (names.length === 0 || names.some((name) => OUR_FIELDS.includes(name))) return;
+  const some = names.slice(0, 8).map((name) => JSON.stringify(name));
+  throw new Error(`a record needs "key" or "key64"; if another field is the key, name it with --key: ${some.join(', ')}`);
 }
 
 function keyText(fields: Readonly<Record<string, unknown>>, name: string): Bytes {

@@ -11,6 +11,7 @@ export class Progress {
   readonly #total: number;
   readonly #earlier: number;
   #records = 0;
+  #done = 0;
   #note = '';
 
   /** `total`: in whatever `update` counts `done` by; 0 when nobody knows. `earlier`: records done by a run before this one. */
@@ -35,11 +36,17 @@ export class Progress {
     this.#bar.start(known ? total : 1, 0, this.#payload(0));
   }
 
-  /** `note`: whatever else there is to say. */
-  update(done: number, records: number, note = ''): void {
+  /** `note`: whatever else there is to say from now on. */
+  update(done: number, records: number, note?: string): void {
+    this.#done = done;
     this.#records = records;
-    this.#note = note === '' ? '' : ` | ${note}`;
+    if (note !== undefined) this.#note = note === '' ? '' : ` | ${note}`;
     this.#bar.update(this.#total > 0 ? Math.min(done, this.#total) : 0, this.#payload(done));
+  }
+
+  /** Says `note` from now on; '' for nothing. */
+  note(note: string): void {
+    this.update(this.#done, this.#records, note);
   }
 
   stop(): void {
