@@ -4,6 +4,7 @@
 //   1 shard        clients in the process of the node that leads it
 //   16 shards      clients in all three processes, each asking for what its node leads; in flight: all together
 //   16, any node   clients in one process, asking for all keys: two of three requests are carried to another node over NATS
+//   bare, 1, 16    1 or 16 streams configured and written to as the logs of shards are, and no store: as far as JetStream goes
 //   RESP, leader   clients in a process of their own, 16 connections with a pipeline each, to the door of the node that leads the 1 shard; SET and GET
 //   RESP, other    the same at a node that does not lead it: it carries each request to the one that does
 //   etcd           three members, a client in a process of its own on the member that leads, gRPC over 4 HTTP/2 connections
@@ -29,10 +30,12 @@ import { plain, plainBytes } from '../src/shard/plain-bytes.ts';
 import { createRedisModule } from '../src/shard/redis/redis-module.ts';
 import { openStorage } from '../src/storage/lmdb.ts';
 import { NatsServers, waitFor } from '../test/nats/nats-servers.ts';
+import { BareStream, makeBareStream } from './peers/bare-jetstream.ts';
 import { EtcdClient, EtcdMembers } from './peers/etcd.ts';
 import { pumpRequests } from './resp-pump.ts';
 
 const DOORS = ['RESP, leader', 'RESP, other'] as const;
+const BARE = ['bare, 1', 'bare, 16'] as const;
 const CONNECTIONS = 16;
 const OPS = ['set', 'lease', 'barrier', 'local'] as const;
 type Op = (typeof OPS)[number];
@@ -59,6 +62,8 @@ type Order =
   | { readonly kind: 'register'; readonly keyspace: string; readonly shards: number }
   /** Opens a door for Redis clients, to a keyspace of one shard. */
   | { readonly kind: 'door' }
+  /** Writes to streams as shards do, and does nothing else. */
+  | { readonly kind: 'bare'; readonly streams: readonly string[]; readonly inFlight: number; readonly seconds: number }
   | { readonly kind: 'end' };
 
 interface Rate {
@@ -124,9 +129,15 @@ async function node({ urls, index, dir, keyCount }: NodeOptions): Promise<void> 
     });
   }
 
+  async function bare({ streams, inFlight, seconds }: Extract<Order, { kind: 'bare' }>): Promise<Rate> {
+    const opened = await Promise.all(streams.map((name) => BareStream.open(connection, name, keys[0]!.length + VALUE_BYTES)));
+    return pump(inFlight, { seconds }, (sink, token) => opened[next(opened.length)]!.submit(sink, token));
+  }
+
   process.on('message', async (order: Order) => {
     if (order.kind === 'register') process.send!({ led: await register(order.keyspace, order.shards) });
     if (order.kind === 'door') process.send!(await openDoor());
+    if (order.kind === 'bare') process.send!(await bare(order));
     if (order.kind === 'run') process.send!(await run(order));
     if (order.kind === 'end') {
       await cluster.stop();
@@ -231,7 +242,7 @@ async function main(): Promise<void> {
   };
   try {
     if (wanted('etcd')) await benchEtcd(dir, { seconds, keyCount, inFlights, ops, note });
-    if (['1 shard', '16 shards', '16, any node', ...DOORS].some(wanted)) await benchNodes();
+    if (['1 shard', '16 shards', '16, any node', ...BARE, ...DOORS].some(wanted)) await benchNodes();
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
@@ -309,6 +320,7 @@ async function main(): Promise<void> {
             }
         }
       }
+      for (const name of BARE.filter(wanted)) await benchBare(name, servers, children, tell);
       if (DOORS.some(wanted)) await benchDoors(children, tell);
     } finally {
       await Promise.all(
@@ -321,6 +333,29 @@ async function main(): Promise<void> {
         }),
       );
       await servers.stop();
+    }
+  }
+
+  async function benchBare(
+    name: (typeof BARE)[number],
+    servers: NatsServers,
+    children: readonly ChildProcess[],
+    tell: (child: ChildProcess, order: Order) => Promise<Rate>,
+  ): Promise<void> {
+    if (!ops.includes('set')) return;
+    const count = name === 'bare, 1' ? 1 : 16;
+    const streams = Array.from({ length: count }, (_, i) => `bare-${count}-${i}`);
+    const connection = await servers.connect();
+    for (const stream of streams) await makeBareStream(connection, stream);
+    const writers = children.slice(0, Math.min(children.length, count));
+    for (const inFlight of inFlights) {
+      const asked = writers.slice(0, inFlight);
+      const orders = asked.map((child, at) => ({
+        child,
+        streams: streams.filter((_, i) => i % asked.length === at),
+        inFlight: Math.max(1, Math.round(inFlight / asked.length)),
+      }));
+      note(name, 'set', inFlight, await Promise.all(orders.map(({ child, ...order }) => tell(child, { kind: 'bare', ...order, seconds }))));
     }
   }
 }
