@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { KeyfleetError } from '../../src/base/errors.ts';
-import { nextMoves } from '../../src/shard/meta/next-moves.ts';
+import { nextMoves, sameMovesUntilMs } from '../../src/shard/meta/next-moves.ts';
 import type { NodeRecord } from '../../src/shard/meta/node-record.ts';
 import { placeShards, replicationOf } from '../../src/shard/meta/placement.ts';
 import { MetaCluster } from './meta-cluster.ts';
@@ -377,5 +377,32 @@ describe('choosing moves', () => {
     ];
     expect(nextMoves({ maps, nodes, replication: 3, nowMs: 0 })).toEqual([[]]);
     expect(nextMoves({ maps, nodes: [], replication: 3, nowMs: 0 })).toEqual([[]]);
+  });
+
+  test('has the same answer until the time that it says, and then another', () => {
+    const node = (id: string, more: Partial<NodeRecord>): NodeRecord => ({
+      ...{ id, release: '1', protocol: { min: 1, max: 1 }, addresses: {}, weight: 1, zone: '', status: 'up', sinceMs: 0, joinedMs: 0 },
+      ...more,
+    });
+    const half = END / 2;
+    const shards = (restUntilMs: number) => [
+      { id: 1, range: { from: 0, to: half }, replicas: ['a'], restUntilMs },
+      { id: 2, range: { from: half, to: END }, replicas: ['a'], restUntilMs },
+    ];
+    const resting = { maps: [{ shards: shards(5_000), workflows: [] }], nodes: [node('a', {}), node('b', {})], replication: 1 };
+    const down = {
+      maps: [{ shards: shards(0), workflows: [] }],
+      nodes: [node('a', { status: 'down', sinceMs: 1_000 }), node('b', { status: 'down', sinceMs: 1_000 })],
+      replication: 1,
+      limits: { replaceDownAfterMs: 4_000 },
+    };
+    const withAnother = { ...down, nodes: [...down.nodes, node('c', {})] };
+    for (const question of [resting, withAnother]) {
+      const first = nextMoves({ ...question, nowMs: 2_000 });
+      expect(sameMovesUntilMs({ ...question, nowMs: 2_000 })).toBe(5_000);
+      expect(nextMoves({ ...question, nowMs: 4_999 })).toEqual(first);
+      expect(nextMoves({ ...question, nowMs: 5_000 })).not.toEqual(first);
+      expect(sameMovesUntilMs({ ...question, nowMs: 5_000 })).toBe(Number.POSITIVE_INFINITY);
+    }
   });
 });

@@ -2,7 +2,7 @@ import { isKeyfleetError } from '../../base/errors.ts';
 import type { ShardLogs } from '../../log/shard-logs.ts';
 import { decide, type ShardSize } from '../../shard/meta/decide.ts';
 import { type KeyspaceRecord, META_SHARD_ID, mapOf } from '../../shard/meta/meta-records.ts';
-import { nextMoves } from '../../shard/meta/next-moves.ts';
+import { nextMoves, sameMovesUntilMs } from '../../shard/meta/next-moves.ts';
 import { type ClusterSight, nextStep } from '../../shard/meta/workflow-step.ts';
 import type { MetaCommand } from '../../shard/meta-module.ts';
 import type { NodeClock } from '../node-clock.ts';
@@ -39,6 +39,8 @@ export class Controller {
   #cancel: () => void = () => {};
   /** Since when this node leads the meta shard. */
   #sinceMs: number | undefined;
+  /** Of these records: there is nothing to move until then. */
+  #placed: { readonly records: MetaView['records']; readonly untilMs: number } | undefined;
   #isLooking = false;
   #lookAgain = false;
   #isStopped = false;
@@ -135,9 +137,15 @@ export class Controller {
 
   async #place(): Promise<void> {
     const { meta, client, clock } = this.#options;
+    const { records } = meta;
+    const nowMs = clock.now().wallMs;
+    // Nodes report many times a second, and what they report is no part of it.
+    if (this.#placed?.records === records && nowMs < this.#placed.untilMs) return;
     const { nodes, replication } = meta.cluster;
-    const changes = nextMoves({ maps: [...meta.keyspaces.values()].map(mapOf), nodes, replication, nowMs: clock.now().wallMs });
+    const present = { maps: [...meta.keyspaces.values()].map(mapOf), nodes, replication, nowMs };
+    const changes = nextMoves(present);
     if (changes.some((some) => some.length > 0)) await client.run({ kind: 'place' });
+    else this.#placed = { records, untilMs: sameMovesUntilMs(present) };
   }
 
   async #deleteLogs(): Promise<void> {

@@ -31,6 +31,18 @@ export function nextMoves(options: {
   return new MovePlan(options).changes();
 }
 
+/** Until when {@link nextMoves} answers the same, if nothing changes but the time. */
+export function sameMovesUntilMs({ maps, nodes, nowMs, limits }: Omit<Parameters<typeof nextMoves>[0], 'replication'>): number {
+  const { replaceDownAfterMs } = { ...DEFAULT_MOVE_LIMITS, ...limits };
+  let untilMs = Number.POSITIVE_INFINITY;
+  const look = (atMs: number): void => {
+    if (atMs > nowMs && atMs < untilMs) untilMs = atMs;
+  };
+  for (const { shards } of maps) for (const { restUntilMs = 0 } of shards) look(restUntilMs);
+  for (const { status, sinceMs } of nodes) if (status === 'down') look(sinceMs + replaceDownAfterMs);
+  return untilMs;
+}
+
 /** A shard as it will be when the move that it takes part in is over. */
 interface Placed {
   readonly shard: MappedShard;
