@@ -42,6 +42,7 @@ export class LogLosses {
     const meta = names.filter((name) => name.startsWith(`${META_SHARD_ID}.`));
     const struck = chance.below(8) === 0 ? names : [chance.pick(chance.below(4) === 0 && meta.length > 0 ? meta : names)];
     const lose = (): void => {
+      this.#note();
       for (const name of struck) this.#lose(name);
     };
     switch (chance.below(5)) {
@@ -50,7 +51,7 @@ export class LogLosses {
         break;
       case 1: {
         // Whoever led it dies with it.
-        const leading = machines.filter((machine) => struck.some((name) => leads(machine, idOf(name)[0])));
+        const leading = machines.filter((machine) => ledBy(machine).some((shard) => struck.some((name) => idOf(name)[0] === shard)));
         for (const machine of leading) {
           machine.dieWithin(chance.below(20), () => scheduler.after(chance.below(8_000), 'restart', () => machine.start()));
         }
@@ -65,7 +66,7 @@ export class LogLosses {
   /** To be called now and then: what may have been acknowledged by now. */
   look(): void {
     for (const { name, process } of this.#world.machines) if (process?.isReady) this.#joined.add(name);
-    for (const name of this.#logs.all.keys()) this.#note(name);
+    this.#note();
   }
 
   /**
@@ -103,15 +104,14 @@ export class LogLosses {
     }
     return machines.some(({ process }) =>
       process?.node
-        ?.view()
-        .keyspaces.some(({ shards }) => shards.some((one) => one.id === shard && one.generation === generation && one.log !== undefined)),
+        ?.keyspaceRecords()
+        .some(({ shards }) => shards.some((one) => one.id === shard && (one.generation ?? 1) === generation && one.log !== undefined)),
     );
   }
 
   #lose(name: string): void {
     const log = this.#logs.all.get(name);
     if (!log) return;
-    this.#note(name);
     this.#lastOfLost.set(name, log.lastSeq);
     const [shard, generation] = idOf(name);
     this.#world.tell(`the log ${name} is lost, with ${log.lastSeq} entries`);
@@ -119,13 +119,16 @@ export class LogLosses {
     this.#logs.delete(shard, generation);
   }
 
-  #note(name: string): void {
-    const [shard, generation] = idOf(name);
+  /** What the disks of leaders have by now. */
+  #note(): void {
     for (const machine of this.#world.machines) {
-      if (!isIdle(machine.storage) || machine.storage.durable !== machine.storage.committed || !leads(machine, shard)) continue;
-      const state = stateIn(machine.storage, shard);
-      if (!state || state.logGeneration !== generation || state.applied <= (this.#promised.get(name)?.seq ?? 0)) continue;
-      this.#promised.set(name, { seq: state.applied, node: machine.name });
+      const { storage, name: node } = machine;
+      if (!isIdle(storage) || storage.durable !== storage.committed) continue;
+      for (const shard of ledBy(machine)) {
+        const { applied = 0, logGeneration } = stateIn(storage, shard) ?? {};
+        const name = `${shard}.${logGeneration}`;
+        if (applied > (this.#promised.get(name)?.seq ?? 0)) this.#promised.set(name, { seq: applied, node });
+      }
     }
   }
 
@@ -146,11 +149,11 @@ function idOf(log: string): [number, number] {
   return log.split('.').map(Number) as [number, number];
 }
 
-/** By its own sight. */
-function leads({ process, name }: SimMachine<ClusterProcess>, shard: number): boolean {
+/** The shards that it leads by its own sight. */
+function ledBy({ process, name }: SimMachine<ClusterProcess>): number[] {
   const view = process?.node?.view();
-  if (shard === META_SHARD_ID) return view?.metaLeader === name;
-  return view?.keyspaces.some(({ shards }) => shards.some(({ id, here }) => id === shard && here?.leads)) ?? false;
+  const led = (view?.keyspaces ?? []).flatMap(({ shards }) => shards.flatMap(({ id, here }) => (here?.leads ? [id] : [])));
+  return view?.metaLeader === name ? [META_SHARD_ID, ...led] : led;
 }
 
 function stateIn(storage: MemoryStorage, shard: number): ShardState | undefined {

@@ -126,8 +126,7 @@ export class SimCluster {
     this.world.scheduler.after(LOOK_MS, 'look', () => {
       if (this.world.faults.enabled.has('log-lost')) this.losses.look();
       for (const machine of this.world.machines) {
-        const view = machine.process?.node?.view();
-        for (const { workflows, shards } of view?.keyspaces ?? []) {
+        for (const { workflows = [], shards } of machine.process?.node?.keyspaceRecords() ?? []) {
           for (const { op, kind } of workflows) this.#seenWorkflows.set(op, kind);
           for (const { id } of shards) this.#compareHash(machine, id);
         }

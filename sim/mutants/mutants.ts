@@ -365,7 +365,7 @@ export const CLUSTER_MUTANTS: readonly Mutant[] = [
       },
     ],
     hunt: 'cluster',
-    firstSeed: 54,
+    firstSeed: 9,
     withinSeeds: 60,
   },
   {
