@@ -1,8 +1,8 @@
 import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
-import { askedByFile } from '../pool/asked-change.ts';
-import { asksForOthers, changeCommands, untaken } from '../pool/file-changes.ts';
-import type { ChangeAnswer } from '../pool/move-admin.ts';
-import type { PlannedMove } from '../pool/move-records.ts';
+import { askedByFile } from '../pool/moves/asked-change.ts';
+import { asksForOthers, changeCommands, untaken } from '../pool/moves/file-changes.ts';
+import type { ChangeAnswer } from '../pool/moves/move-admin.ts';
+import type { PlannedMove } from '../pool/moves/move-records.ts';
 import type { PoolConfig } from '../pool/pool-config.ts';
 import { readPoolsFile } from '../pool/pools-file.ts';
 import type { Logger } from './logger.ts';

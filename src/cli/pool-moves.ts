@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import { KeyfleetError } from '../base/errors.ts';
-import { askedByFile } from '../pool/asked-change.ts';
-import type { ChangeAnswer } from '../pool/move-admin.ts';
-import type { AskedLimits } from '../pool/move-limits.ts';
-import type { WholeForecast } from '../pool/whole-servers.ts';
+import { askedByFile } from '../pool/moves/asked-change.ts';
+import type { ChangeAnswer } from '../pool/moves/move-admin.ts';
+import type { AskedLimits } from '../pool/moves/move-limits.ts';
+import type { WholeForecast } from '../pool/moves/whole-servers.ts';
 import { readOnePool } from './pool-file.ts';
 import { askOwner, OWNER_URL, type OwnerFlags } from './pool-owner-client.ts';
 import { followMoves, followWhole, type PoolStatus, printLimits, printMoves, printStatus, printWhole } from './pool-status.ts';

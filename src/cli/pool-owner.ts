@@ -1,5 +1,5 @@
 import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
-import { type PoolAdmin, startPoolAdmin } from '../pool/move-admin.ts';
+import { type PoolAdmin, startPoolAdmin } from '../pool/moves/move-admin.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { readOnePool, shownMoves } from './pool-file.ts';
 import { serveUntilSignal } from './serve-until-signal.ts';

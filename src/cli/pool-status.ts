@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, KeyfleetError } from '../base/errors.ts';
 import { MIB, showBytes, showCount, showDuration } from '../base/units.ts';
-import type { ChangeAnswer } from '../pool/move-admin.ts';
-import type { AskedLimits } from '../pool/move-limits.ts';
-import type { MoveStatus } from '../pool/move-status.ts';
-import type { WholeForecast, WholeStatus } from '../pool/whole-servers.ts';
+import type { ChangeAnswer } from '../pool/moves/move-admin.ts';
+import type { AskedLimits } from '../pool/moves/move-limits.ts';
+import type { MoveStatus } from '../pool/moves/move-status.ts';
+import type { WholeForecast, WholeStatus } from '../pool/moves/whole-servers.ts';
 import { askPatiently } from './patience.ts';
 import { askOwner, type OwnerFlags } from './pool-owner-client.ts';
 import { Progress } from './progress.ts';

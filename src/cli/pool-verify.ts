@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, KeyfleetError } from '../base/errors.ts';
 import { showCount } from '../base/units.ts';
-import type { VerifyReport } from '../pool/move-verify.ts';
-import type { VerifyStatus } from '../pool/verify-job.ts';
+import type { VerifyReport } from '../pool/moves/move-verify.ts';
+import type { VerifyStatus } from '../pool/moves/verify-job.ts';
 import { askOwner, type OwnerFlags } from './pool-owner-client.ts';
 import { Progress } from './progress.ts';
 

@@ -1,13 +1,13 @@
 import { type Bytes, utf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import type { KeyInput } from '../partition/hasher.ts';
-import { commandsByIndex, keyIndexes, type ProxyCommand, type RequestArgs } from './proxy-commands.ts';
+import { commandsByIndex, keyIndexes, type RequestArgs, type RoutedCommand } from './command-table.ts';
 import type { CommandArg } from './request-encoder.ts';
 
-const byName = new Map<string, ProxyCommand>();
+const byName = new Map<string, RoutedCommand>();
 
 /** The command of this name, in any case; undefined when none is known. */
-export function commandNamed(name: string): ProxyCommand | undefined {
+export function commandNamed(name: string): RoutedCommand | undefined {
   const found = byName.get(name) ?? byName.get(name.toLowerCase());
   if (found !== undefined || byName.size === commandsByIndex().length) return found;
   // The table grows when commands of modules are learned.
@@ -29,7 +29,7 @@ export function requestArgs(args: readonly CommandArg[]): RequestArgs {
 }
 
 /** Places of the keys among the arguments. @throws KF_BAD_COMMAND when the command says no sensible number of them. */
-export function keyPlaces(command: ProxyCommand, args: readonly CommandArg[]): number[] {
+export function keyPlaces(command: RoutedCommand, args: readonly CommandArg[]): number[] {
   const places: number[] = [];
   if (!keyIndexes(command, requestArgs(args), places))
     throw new KeyfleetError('KF_BAD_COMMAND', `${command.name.toUpperCase()}: its number of keys is none, or its arguments are too few`);

@@ -1,10 +1,10 @@
 import { KeyfleetError } from '../base/errors.ts';
 import type { KeyInput } from '../partition/hasher.ts';
 import { argBytes, commandNamed, keyOf, keyPlaces, requestArgs } from './client-command.ts';
+import type { RoutedCommand } from './command-table.ts';
 import { checkWipes, noLease, notTogether } from './guarded-commands.ts';
 import { splitCommand } from './joined-answers.ts';
 import type { CallOptions, PoolCore } from './pool-core.ts';
-import type { ProxyCommand } from './proxy-commands.ts';
 import { JoinedReplies } from './replies-join.ts';
 import { type CommandArg, encodeRequest } from './request-encoder.ts';
 import { BackendLink, type Pending } from './server-link.ts';
@@ -85,7 +85,7 @@ export class CommandRouting {
     }
   }
 
-  #send(command: ProxyCommand | undefined, args: readonly CommandArg[], keys: readonly KeyInput[], pending: Pending): void {
+  #send(command: RoutedCommand | undefined, args: readonly CommandArg[], keys: readonly KeyInput[], pending: Pending): void {
     const server = this.#core.oneServer(String(args[0]), keys);
     const blocks = command?.kind === 'blocking' && mayWait(command.name, requestArgs(args));
     if (this.#core.moving !== undefined) {
@@ -105,7 +105,7 @@ export class CommandRouting {
   }
 
   /** One command to each server, the answers joined. */
-  #split(command: ProxyCommand, args: readonly CommandArg[], keys: readonly KeyInput[], pending: Pending): void {
+  #split(command: RoutedCommand, args: readonly CommandArg[], keys: readonly KeyInput[], pending: Pending): void {
     const place = command.places[0]!;
     const step = place.kind === 'range' ? place.step : 1;
     if ((args.length - 1) % step !== 0) throw new KeyfleetError('KF_BAD_COMMAND', `${String(args[0])}: every key needs its value`);

@@ -11,8 +11,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bytes } from '../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
-import { busyKey, guardScript, openKey } from './guard-scripts.ts';
-import type { Argument } from './move-link.ts';
+import { busyKey, guardScript, openKey } from './moves/guard-scripts.ts';
+import type { Argument } from './moves/move-link.ts';
 import type { PoolMap, SlotMove } from './pool-map.ts';
 
 export interface GuardedCommand {

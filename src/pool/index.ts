@@ -9,9 +9,9 @@ export { Batch, type BatchResult } from './batch.ts';
 export { createPool, type Pool, type PoolClient, type PoolEvents } from './client.ts';
 export type { ClientMoves, MoverPort } from './client-moves.ts';
 export type { PoolOptions } from './client-settings.ts';
-export { type PoolAdmin, type PoolAdminOptions, startPoolAdmin } from './move-admin.ts';
-export type { MoveStatus } from './move-status.ts';
-export { type VerifyOptions, type VerifyReport, verifyPool } from './move-verify.ts';
+export { type PoolAdmin, type PoolAdminOptions, startPoolAdmin } from './moves/move-admin.ts';
+export type { MoveStatus } from './moves/move-status.ts';
+export { type VerifyOptions, type VerifyReport, verifyPool } from './moves/move-verify.ts';
 export type { Key, PoolCommands, Value } from './pool-commands.ts';
 export {
   type BackendTls,

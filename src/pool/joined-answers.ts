@@ -1,4 +1,4 @@
-import type { JoinKind } from './proxy-commands.ts';
+import type { JoinKind } from './command-table.ts';
 
 /** One command of several keys, as a command to each group of them. */
 export interface CommandPart<Arg, Key> {

@@ -7,11 +7,11 @@ import type { BatchResult } from './batch.ts';
 import { argBytes, commandNamed, keyOf, keyPlaces, requestArgs } from './client-command.ts';
 import { type PoolOptions, resolvePool } from './client-settings.ts';
 import { CommandRouting, notSupported } from './command-routing.ts';
+import type { RoutedCommand } from './command-table.ts';
 import { Ejection } from './ejection.ts';
 import { type PoolConfig, type PoolServer, showAddress } from './pool-config.ts';
 import { PoolMap } from './pool-map.ts';
 import { type PrivateConnection, PrivateConnections, type PrivateEvents } from './private-connections.ts';
-import type { ProxyCommand } from './proxy-commands.ts';
 import type { ReplyValue } from './reply-value.ts';
 import type { CommandArg } from './request-encoder.ts';
 import { BackendLink, ClientLink, type Pending, type ServerLink } from './server-link.ts';
@@ -137,7 +137,7 @@ export class PoolCore {
   }
 
   /** Sends a command whose one key is `args[place]`: the quick way for most commands. */
-  runKeyed(command: ProxyCommand, place: number, args: readonly CommandArg[], pending: Pending): void {
+  runKeyed(command: RoutedCommand, place: number, args: readonly CommandArg[], pending: Pending): void {
     const arg = args[place];
     if (arg === undefined || this.moving !== undefined || this.#ejection !== undefined) {
       this.run(args, pending);

@@ -1,6 +1,6 @@
 import { KeyfleetError } from '../base/errors.ts';
+import type { JoinKind } from './command-table.ts';
 import { type AnswerForm, JoinedAnswers } from './joined-answers.ts';
-import type { JoinKind } from './proxy-commands.ts';
 import type { ReplyValue } from './reply-value.ts';
 import type { Pending } from './server-link.ts';
 

@@ -1,4 +1,4 @@
-import { isReservedKey } from './guard-scripts.ts';
+import { isReservedKey } from './moves/guard-scripts.ts';
 import type { PoolCore } from './pool-core.ts';
 import { promised } from './pool-core.ts';
 import type { PoolMap } from './pool-map.ts';

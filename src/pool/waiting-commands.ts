@@ -1,6 +1,6 @@
 import { type Bytes, fromUtf8, utf8 } from '../base/bytes.ts';
 import { isWord } from '../resp/codec/ascii.ts';
-import type { RequestArgs } from './proxy-commands.ts';
+import type { RequestArgs } from './command-table.ts';
 
 // Commands that wait at their server until there is something, or their time is over.
 

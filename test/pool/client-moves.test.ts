@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createPool } from '../../src/pool/index.ts';
-import { MoveEngine } from '../../src/pool/move-engine.ts';
-import { planChange } from '../../src/pool/move-plan.ts';
+import { MoveEngine } from '../../src/pool/moves/move-engine.ts';
+import { planChange } from '../../src/pool/moves/move-plan.ts';
 import { hasRedis, type RedisServer, startRedisServers } from './redis-servers.ts';
 
 const LANES = 8;

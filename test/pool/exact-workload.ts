@@ -1,4 +1,4 @@
-import { textOf } from '../../src/pool/move-link.ts';
+import { textOf } from '../../src/pool/moves/move-link.ts';
 import type { Reply } from '../../src/shard/redis/reply.ts';
 
 /** Sends one command whose first argument is a key. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { MoveStatus } from '../../src/pool/move-status.ts';
+import type { MoveStatus } from '../../src/pool/moves/move-status.ts';
 import { type KeyfleetProcess, keyfleet } from '../cli/keyfleet-process.ts';
 import { RespClient } from '../resp/resp-client.ts';
 import { startFollowingProxy, startOwner } from './owner-process.ts';

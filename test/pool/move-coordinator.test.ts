@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { MoveCoordinator, routerName } from '../../src/pool/move-coordinator.ts';
-import { ServerLink, textOf } from '../../src/pool/move-link.ts';
+import { MoveCoordinator, routerName } from '../../src/pool/moves/move-coordinator.ts';
+import { ServerLink, textOf } from '../../src/pool/moves/move-link.ts';
 import { POOL_DEFAULTS, type PoolConfig } from '../../src/pool/pool-config.ts';
 import { PoolMap } from '../../src/pool/pool-map.ts';
 import { hasRedis, RedisServer } from './redis-servers.ts';

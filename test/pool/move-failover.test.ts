@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { COMMIT_SCRIPT, PUT_SCRIPT } from '../../src/pool/guard-scripts.ts';
-import { textOf } from '../../src/pool/move-link.ts';
+import { COMMIT_SCRIPT, PUT_SCRIPT } from '../../src/pool/moves/guard-scripts.ts';
+import { textOf } from '../../src/pool/moves/move-link.ts';
 import { asked, KEYS, keysAt, keysOn, OneMove, SLOW } from './one-move.ts';
 import { hasRedis, type RedisServer } from './redis-servers.ts';
 import type { TestRouter } from './test-router.ts';

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { Prng } from '../../src/base/prng.ts';
-import type { VerifyReport } from '../../src/pool/move-verify.ts';
+import type { VerifyReport } from '../../src/pool/moves/move-verify.ts';
 import { ExactWorker } from './exact-workload.ts';
 import { FaultFleet } from './fault-fleet.ts';
 import { hasRedis } from './redis-servers.ts';

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { textOf } from '../../src/pool/move-link.ts';
-import { MovePace } from '../../src/pool/move-pace.ts';
+import { textOf } from '../../src/pool/moves/move-link.ts';
+import { MovePace } from '../../src/pool/moves/move-pace.ts';
 import type { Reply } from '../../src/shard/redis/reply.ts';
 import { OneMove, SLOW } from './one-move.ts';
 import { hasRedis } from './redis-servers.ts';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createPool, type Pool } from '../../src/pool/index.ts';
-import type { WholeStatus } from '../../src/pool/whole-servers.ts';
+import type { WholeStatus } from '../../src/pool/moves/whole-servers.ts';
 import { type Ended, type KeyfleetProcess, keyfleet } from '../cli/keyfleet-process.ts';
 import { startOwner } from './owner-process.ts';
 import { freePort, hasRedis, type RedisServer, startRedisServers } from './redis-servers.ts';

@@ -1,6 +1,6 @@
 import type { PoolConfig } from '../../src/pool/pool-config.ts';
 import { parsePoolsFile } from '../../src/pool/pools-file.ts';
-import { type PoolProxy, type ProxyOptions, startProxy } from '../../src/pool/proxy.ts';
+import { type PoolProxy, type ProxyOptions, startProxy } from '../../src/pool/proxy/proxy.ts';
 import { RespClient } from '../resp/resp-client.ts';
 
 export interface StartedProxy {

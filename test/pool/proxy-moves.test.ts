@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Prng } from '../../src/base/prng.ts';
 import { type PoolAdmin, startPoolAdmin } from '../../src/pool/index.ts';
 import { showAddress } from '../../src/pool/pool-config.ts';
-import type { ProxyMoving } from '../../src/pool/proxy-moving.ts';
+import type { ProxyMoving } from '../../src/pool/proxy/proxy-moving.ts';
 import type { Reply } from '../../src/shard/redis/reply.ts';
 import { KeyfleetProcess } from '../cli/keyfleet-process.ts';
 import { RespClient } from '../resp/resp-client.ts';

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { utf8 } from '../../src/base/bytes.ts';
 import { redisSlot } from '../../src/partition/redis-slot.ts';
-import { findProxyCommand } from '../../src/pool/proxy-commands.ts';
-import { takeUp } from '../../src/pool/proxy-learn.ts';
+import { findRoutedCommand } from '../../src/pool/command-table.ts';
+import { takeUp } from '../../src/pool/proxy/proxy-learn.ts';
 import { poolOf, startPoolProxy } from './proxy-fixture.ts';
 import { freePort, hasRedis, RedisServer } from './redis-servers.ts';
 
@@ -104,7 +104,7 @@ test('commands that a server has and the table has not are learned', () => {
     [utf8('get'), 2, [status('readonly')], 3, 3, 1],
     [utf8('odd.movable'), -2, [status('movablekeys')], 0, 0, 0],
   ]);
-  expect(findProxyCommand(utf8('json.GETX'), 0, 9)).toMatchObject({ kind: 'keyed', soleKey: 1, isWrite: false });
-  expect(findProxyCommand(utf8('get'), 0, 3)).toMatchObject({ soleKey: 1 });
-  expect(findProxyCommand(utf8('odd.movable'), 0, 11)).toBeUndefined();
+  expect(findRoutedCommand(utf8('json.GETX'), 0, 9)).toMatchObject({ kind: 'keyed', soleKey: 1, isWrite: false });
+  expect(findRoutedCommand(utf8('get'), 0, 3)).toMatchObject({ soleKey: 1 });
+  expect(findRoutedCommand(utf8('odd.movable'), 0, 11)).toBeUndefined();
 });

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { utf8 } from '../../src/base/bytes.ts';
-import { findProxyCommand } from '../../src/pool/proxy-commands.ts';
-import { ProxyStats } from '../../src/pool/proxy-stats.ts';
+import { findRoutedCommand } from '../../src/pool/command-table.ts';
+import { ProxyStats } from '../../src/pool/proxy/proxy-stats.ts';
 
-const indexOf = (name: string): number => findProxyCommand(utf8(name), 0, name.length)!.index;
+const indexOf = (name: string): number => findRoutedCommand(utf8(name), 0, name.length)!.index;
 
 test('the foreground’s 99th percentile is of what came since it was last asked for, and of commands with keys', () => {
   const stats = new ProxyStats();

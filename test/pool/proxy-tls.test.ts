@@ -7,7 +7,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Backend } from '../../src/pool/backend.ts';
 import { parsePoolsFile } from '../../src/pool/pools-file.ts';
-import { startProxy } from '../../src/pool/proxy.ts';
+import { startProxy } from '../../src/pool/proxy/proxy.ts';
 import { RespClient } from '../resp/resp-client.ts';
 import { hasOpenssl, makeCertificates } from './certificates.ts';
 import { freePort, hasRedis, RedisServer } from './redis-servers.ts';

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Prng } from '../../src/base/prng.ts';
-import type { MoveStatus } from '../../src/pool/move-status.ts';
+import type { MoveStatus } from '../../src/pool/moves/move-status.ts';
 import { type KeyfleetProcess, keyfleet } from '../cli/keyfleet-process.ts';
 import { ExactWorker, replyOf, type Send } from './exact-workload.ts';
 import { answersAgain } from './fault-fleet.ts';

@@ -1,7 +1,7 @@
 import type { Bytes } from '../../src/base/bytes.ts';
 import { GuardedCommands } from '../../src/pool/guarded-commands.ts';
-import { type Argument, errorText, ServerLink } from '../../src/pool/move-link.ts';
-import type { RouterBarrier } from '../../src/pool/move-options.ts';
+import { type Argument, errorText, ServerLink } from '../../src/pool/moves/move-link.ts';
+import type { RouterBarrier } from '../../src/pool/moves/move-options.ts';
 import type { PoolMap } from '../../src/pool/pool-map.ts';
 import type { Reply } from '../../src/shard/redis/reply.ts';
 

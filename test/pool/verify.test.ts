@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type PoolAdmin, PoolMap, startPoolAdmin, verifyPool } from '../../src/pool/index.ts';
-import { type Argument, ServerLink, textOf } from '../../src/pool/move-link.ts';
+import { type Argument, ServerLink, textOf } from '../../src/pool/moves/move-link.ts';
 import { POOL_DEFAULTS, type PoolConfig } from '../../src/pool/pool-config.ts';
 import { FaultProxy } from './fault-proxy.ts';
 import { hasRedis, type RedisServer, startRedisServers } from './redis-servers.ts';

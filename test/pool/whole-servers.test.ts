@@ -6,11 +6,11 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { KeyfleetError } from '../../src/base/errors.ts';
 import { Prng } from '../../src/base/prng.ts';
 import { createPool, type Pool, type PoolAdmin, startPoolAdmin } from '../../src/pool/index.ts';
-import { MoveEngine } from '../../src/pool/move-engine.ts';
-import type { ServerAddress } from '../../src/pool/move-link.ts';
+import { MoveEngine } from '../../src/pool/moves/move-engine.ts';
+import type { ServerAddress } from '../../src/pool/moves/move-link.ts';
+import { WholeServers } from '../../src/pool/moves/whole-servers.ts';
 import { POOL_DEFAULTS, type PoolConfig, type PoolServer } from '../../src/pool/pool-config.ts';
 import { PoolMap } from '../../src/pool/pool-map.ts';
-import { WholeServers } from '../../src/pool/whole-servers.ts';
 import { ExactWorker } from './exact-workload.ts';
 import { hasRedis, type RedisServer, startRedisServers } from './redis-servers.ts';
 
