@@ -28,8 +28,12 @@ export interface Mutant {
   readonly foundAs?: RegExp;
 }
 
-/** What the simulator is told to run a mutant. */
+/** What the simulator is told to run a mutant: on one thread, since mutants run side by side. */
 export function optionsOf({ hunt }: Pick<Mutant, 'hunt'>): readonly string[] {
+  return ['--workers', '1', ...runOf(hunt)];
+}
+
+function runOf(hunt: MutantHunt): readonly string[] {
   if (hunt === 'cluster') return ['--cluster', '--seconds', '20'];
   return CLUSTER_HUNTS.some((one) => one === hunt) ? ['--cluster', '--hunt', hunt, '--seconds', '20'] : ['--hunt', hunt, '--seconds', '30'];
 }
