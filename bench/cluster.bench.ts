@@ -9,6 +9,7 @@
 //   RESP, other    the same at a node that does not lead it: it carries each request to the one that does
 //   etcd           three members, a client in a process of its own on the member that leads, gRPC over 4 HTTP/2 connections
 //
+// Before the figures of each row and operation the same is done for a while uncounted, since cold code does less than half as much.
 // A command is answered when most nats-servers have its entry on disk and so has the leader's own journal. Everything shares the cores of one machine.
 //
 //   npm run bench -- cluster [--large] [--seconds N] [--in 1,64] [--ops set,lease] [--only '1 shard'] [--profile DIR]
@@ -37,6 +38,8 @@ import { pumpRequests } from './resp-pump.ts';
 const DOORS = ['RESP, leader', 'RESP, other'] as const;
 const BARE = ['bare, 1', 'bare, 16'] as const;
 const CONNECTIONS = 16;
+/** With so many the code is warmed before each row. */
+const WARM_IN_FLIGHT = 64;
 const OPS = ['set', 'lease', 'barrier', 'local'] as const;
 type Op = (typeof OPS)[number];
 
@@ -217,6 +220,7 @@ if (flags.node !== undefined) await node(JSON.parse(flags.node) as NodeOptions);
 else await main();
 
 async function main(): Promise<void> {
+  const warmSeconds = flags.large ? 4 : 1.5;
   const seconds = Number(flags.seconds ?? (flags.large ? 5 : 0.4));
   const keyCount = Number(flags.keys ?? (flags.large ? 100_000 : 3_000));
   const inFlights = flags.in.split(',').map(Number);
@@ -241,7 +245,7 @@ async function main(): Promise<void> {
     );
   };
   try {
-    if (wanted('etcd')) await benchEtcd(dir, { seconds, keyCount, inFlights, ops, note });
+    if (wanted('etcd')) await benchEtcd(dir, { seconds, warmSeconds, keyCount, inFlights, ops, note });
     if (['1 shard', '16 shards', '16, any node', ...BARE, ...DOORS].some(wanted)) await benchNodes();
   } finally {
     rmSync(dir, { recursive: true, force: true });
@@ -263,14 +267,16 @@ async function main(): Promise<void> {
     await pumpRequests({ port, requests: sets, answer: ok, inFlight: 256, connections: CONNECTIONS, count: keys.length });
     for (const name of DOORS.filter(wanted)) {
       const at = name === 'RESP, leader' ? port : doors.find(({ leads }) => !leads)!.port;
-      for (const op of ops.filter((one) => one === 'set' || one === 'lease'))
+      for (const op of ops.filter((one) => one === 'set' || one === 'lease')) {
+        const [requests, answer] = op === 'set' ? [sets, ok] : [gets, found];
+        await pumpRequests({ port: at, requests, answer, inFlight: WARM_IN_FLIGHT, connections: CONNECTIONS, seconds: warmSeconds });
         for (const inFlight of inFlights) {
-          const [requests, answer] = op === 'set' ? [sets, ok] : [gets, found];
           const cpu = process.cpuUsage();
           const { done, perSecond } = await pumpRequests({ port: at, requests, answer, inFlight, connections: CONNECTIONS, seconds });
           const { user, system } = process.cpuUsage(cpu);
           note(name, op, inFlight, [{ done, failed: 0, perSecond, cpuUs: (user + system) / Math.max(1, done), rssBytes: 0 }]);
         }
+      }
     }
   }
 
@@ -310,7 +316,19 @@ async function main(): Promise<void> {
         console.log(`${names[0]}: keys led by each node: ${led.join(', ')}`);
         for (const name of names.filter(wanted)) {
           const clients = name === '16, any node' ? children.slice(0, 1) : children.filter((_, i) => led[i]! > 0);
-          for (const op of ops)
+          for (const op of ops) {
+            await Promise.all(
+              clients.map((child) =>
+                tell(child, {
+                  kind: 'run',
+                  keyspace,
+                  op,
+                  inFlight: WARM_IN_FLIGHT,
+                  seconds: warmSeconds,
+                  onlyLed: name !== '16, any node',
+                }),
+              ),
+            );
             for (const inFlight of inFlights) {
               const each = Math.max(1, Math.round(inFlight / clients.length));
               const order: Run = { kind: 'run', keyspace, op, inFlight: each, seconds, onlyLed: name !== '16, any node' };
@@ -318,6 +336,7 @@ async function main(): Promise<void> {
               const asked = inFlight < clients.length ? clients.slice(0, inFlight) : clients;
               note(name, op, inFlight, await Promise.all(asked.map((child) => tell<Rate>(child, order))));
             }
+          }
         }
       }
       for (const name of BARE.filter(wanted)) await benchBare(name, servers, children, tell);
@@ -348,20 +367,23 @@ async function main(): Promise<void> {
     const connection = await servers.connect();
     for (const stream of streams) await makeBareStream(connection, stream);
     const writers = children.slice(0, Math.min(children.length, count));
-    for (const inFlight of inFlights) {
-      const asked = writers.slice(0, inFlight);
+    const run = (count: number, forSeconds: number): Promise<Rate[]> => {
+      const asked = writers.slice(0, count);
       const orders = asked.map((child, at) => ({
         child,
         streams: streams.filter((_, i) => i % asked.length === at),
-        inFlight: Math.max(1, Math.round(inFlight / asked.length)),
+        inFlight: Math.max(1, Math.round(count / asked.length)),
       }));
-      note(name, 'set', inFlight, await Promise.all(orders.map(({ child, ...order }) => tell(child, { kind: 'bare', ...order, seconds }))));
-    }
+      return Promise.all(orders.map(({ child, ...order }) => tell(child, { kind: 'bare', ...order, seconds: forSeconds })));
+    };
+    await run(WARM_IN_FLIGHT, warmSeconds);
+    for (const inFlight of inFlights) note(name, 'set', inFlight, await run(inFlight, seconds));
   }
 }
 
 interface EtcdRun {
   readonly seconds: number;
+  readonly warmSeconds: number;
   readonly keyCount: number;
   readonly inFlights: readonly number[];
   readonly ops: readonly Op[];
@@ -369,21 +391,22 @@ interface EtcdRun {
 }
 
 /** etcd's reads are linearizable by asking who leads, as ours by barrier; it has no reads by lease. */
-async function benchEtcd(dir: string, { seconds, keyCount, inFlights, ops, note }: EtcdRun): Promise<void> {
+async function benchEtcd(dir: string, { seconds, warmSeconds, keyCount, inFlights, ops, note }: EtcdRun): Promise<void> {
   const members = await EtcdMembers.start(dir);
   try {
     const client = new EtcdClient(await members.leaderPort());
     const keys = keysOf(Math.min(keyCount, 2_000));
     await pump(64, { count: keys.length }, (sink, token, i) => settle(client.put(keys[i]!, newValue()), sink, token));
-    for (const op of ops)
-      for (const inFlight of inFlights) {
-        let turn = 0;
-        const rate = await pump(inFlight, { seconds }, (sink, token) => {
+    let turn = 0;
+    for (const op of ops) {
+      const run = (inFlight: number, forSeconds: number): Promise<Rate> =>
+        pump(inFlight, { seconds: forSeconds }, (sink, token) => {
           const key = keys[turn++ % keys.length]!;
           settle(op === 'set' ? client.put(key, newValue()) : found(client.get(key, op === 'local')), sink, token);
         });
-        note('etcd', op, inFlight, [rate]);
-      }
+      await run(WARM_IN_FLIGHT, warmSeconds);
+      for (const inFlight of inFlights) note('etcd', op, inFlight, [await run(inFlight, seconds)]);
+    }
     client.close();
   } finally {
     await members.stop();
