@@ -40,6 +40,8 @@ export const CALL_DEFAULTS = {
   shardLockRetryIntervalMs: 200,
 } as const satisfies CallOptions;
 
+const ACKS: readonly AckLevel[] = ['log', 'log+1', 'log+quorum'];
+const READS: readonly ReadMode[] = ['lease', 'barrier', 'local'];
 /** The longest that a timer can wait. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -49,7 +51,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
  */
 export async function callWithRetries<T>(
   attempt: () => Promise<T>,
-  options: CallOptions,
+  options: CommandOptions & QueryOptions,
   call: { readonly isRepeatable: boolean; readonly changes: boolean },
 ): Promise<T> {
   const settled = checked(options);
@@ -71,7 +73,9 @@ function mayRetry(error: KeyfleetError, isRepeatable: boolean): boolean {
   return error.retryable || (isRepeatable && (error.code === 'KF_OUTCOME_UNKNOWN' || error.code === 'KF_TIMED_OUT'));
 }
 
-function checked(options: CallOptions): Required<CallOptions> {
+function checked(options: CommandOptions & QueryOptions): Required<CallOptions> {
+  mustBeOneOf('ack', options.ack, ACKS);
+  mustBeOneOf('read', options.read, READS);
   const settled = {
     timeoutMs: options.timeoutMs ?? CALL_DEFAULTS.timeoutMs,
     retries: options.retries ?? CALL_DEFAULTS.retries,
@@ -85,6 +89,11 @@ function checked(options: CallOptions): Required<CallOptions> {
   mustBeCount('shardLockRetries', settled.shardLockRetries);
   mustBeTime('shardLockRetryIntervalMs', settled.shardLockRetryIntervalMs);
   return settled;
+}
+
+function mustBeOneOf<T extends string>(name: string, value: T | undefined, known: readonly T[]): void {
+  if (value === undefined || known.includes(value)) return;
+  throw new KeyfleetError('KF_BAD_OPTION', `${name} is ${known.join(', ')}, not ${JSON.stringify(value)}`);
 }
 
 function mustBeTime(name: string, value: number): void {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { type Bytes, fromUtf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
@@ -244,9 +245,47 @@ describe('the options of a call', () => {
     storage.refuse(undefined);
     expect(await patient).toBe(1);
     await expect(visits.command('home', counter.add(0.5), { retries: 5, retryIntervalMs: 60_000 })).rejects.toThrow(code('KF_BAD_COMMAND'));
-    for (const options of [{ retries: -1 }, { retries: 0.5 }, { timeoutMs: Number.NaN }, { retryIntervalMs: -1 }]) {
+    for (const options of [
+      { retries: -1 },
+      { retries: 0.5 },
+      { timeoutMs: Number.NaN },
+      { retryIntervalMs: -1 },
+      { ack: 'disk' as 'log' },
+    ]) {
       await expect(visits.command('home', counter.add(), options)).rejects.toThrow(code('KF_BAD_OPTION'));
+    }
+    await expect(visits.query('home', null, { read: 'stale' as 'local' })).rejects.toThrow(code('KF_BAD_OPTION'));
+    for (const key of [undefined, null, 5, {}] as unknown as string[]) {
+      await expect(visits.command(key, counter.add())).rejects.toThrow(code('KF_BAD_KEY'));
+      await expect(visits.query(key, null)).rejects.toThrow(code('KF_BAD_KEY'));
     }
     expect(await visits.query('home', null)).toBe(1);
   });
+});
+
+test('what no type has checked is refused by its code, and leaves nothing behind', async () => {
+  await using store = await openStore({ storage: new MemoryStorage() });
+  const register = (options: object, name = 'new') => store.registerKeyspace(name, options as { module: typeof counterModule });
+  const module = counterModule;
+  for (const [options, wrong] of [
+    [{}, 'KF_BAD_MODULE'],
+    [{ module: { name: 'x' } }, 'KF_BAD_MODULE'],
+    [{ module, shards: 0 }, 'KF_BAD_KEYSPACE'],
+    [{ module, shards: 5_000 }, 'KF_BAD_KEYSPACE'],
+    [{ module, shards: 'two' }, 'KF_BAD_KEYSPACE'],
+    [{ module, scheme: 'crc' }, 'KF_BAD_KEYSPACE'],
+    [{ module, policy: { maxKeys: 5 } }, 'KF_BAD_POLICY'],
+    [{ module, hook: () => {} }, 'KF_BAD_OPTION'],
+    [{ module, hook: {} }, 'KF_BAD_OPTION'],
+    [{ module, hook: { onCommandCommitted: 'log' } }, 'KF_BAD_OPTION'],
+    [{ module, hook: { onQueryAnswered() {}, timeoutMs: 0 } }, 'KF_BAD_OPTION'],
+  ] as const) {
+    await expect(register(options), JSON.stringify(options)).rejects.toThrow(code(wrong));
+  }
+  for (const name of ['', 'a/b', 'x'.repeat(65)]) await expect(register({ module }, name)).rejects.toThrow(code('KF_BAD_KEYSPACE'));
+  expect(store.listKeyspaces()).toEqual([]);
+  await expect(openStore({} as { dir: string })).rejects.toThrow(code('KF_BAD_OPTION'));
+  await expect(openStore({ dir: 'never-made', durability: 'fsync' as 'sync' })).rejects.toThrow(code('KF_BAD_OPTION'));
+  expect(existsSync('never-made')).toBe(false);
+  await register({ module });
 });

@@ -50,7 +50,7 @@ export class Keyspace<Value, Command, Reply, Query, Answer> implements AsyncIter
 
   /**
    * Changes one key. Resolves when the change is as durable as the store promises.
-   * @throws what the module throws; KF_DISK_FULL, KF_VALUE_TOO_LARGE, KF_KEY_TOO_LARGE, KF_CLOSED; KF_OUTCOME_UNKNOWN: it may have happened;
+   * @throws what the module throws; KF_BAD_KEY, KF_DISK_FULL, KF_VALUE_TOO_LARGE, KF_KEY_TOO_LARGE, KF_CLOSED; KF_OUTCOME_UNKNOWN: it may have happened;
    *   with a request id also KF_SESSION_EXPIRED, KF_REQUEST_MISMATCH, KF_BAD_REQUEST_ID, KF_SESSION_FULL.
    */
   command(key: string | Bytes, command: Command, options?: CommandOptions): Promise<Reply> {
@@ -156,7 +156,12 @@ class Waiters<T> implements ReplySink<T> {
       const token = this.#free.pop() ?? this.#resolves.length;
       this.#resolves[token] = resolve;
       this.#rejects[token] = reject;
-      start(this, token);
+      try {
+        start(this, token);
+      } catch (error) {
+        // A key that is none.
+        this.failed(token, error as Error);
+      }
     });
   }
 
@@ -180,5 +185,7 @@ class Waiters<T> implements ReplySink<T> {
 }
 
 function bytesOf(key: string | Bytes): Bytes {
-  return typeof key === 'string' ? utf8(key) : key;
+  if (typeof key === 'string') return utf8(key);
+  if (key instanceof Uint8Array) return key;
+  throw new KeyfleetError('KF_BAD_KEY', `a key is a string or a Uint8Array, not ${key === null ? 'null' : typeof key}`);
 }

@@ -1,3 +1,4 @@
+import { KeyfleetError } from '../base/errors.ts';
 import { openStorage } from '../storage/lmdb.ts';
 import type { Durability, Storage } from '../storage/storage.ts';
 import { type KeyspaceDefinitions, Store } from './store.ts';
@@ -27,12 +28,14 @@ export type OpenStoreOptions<Definitions extends KeyspaceDefinitions> = StoreLoc
  * Opens a store in this process.
  *
  * @throws KF_STORAGE_LOCKED, KF_STORAGE_VERSION, KF_STORAGE_DAMAGED, KF_STORAGE_UNREADABLE, KF_DISK_FULL, KF_FORMAT_TOO_NEW,
- *   KF_BAD_KEYSPACE, KF_KEYSPACE_MISMATCH; nothing stays open then.
+ *   KF_BAD_OPTION, KF_BAD_KEYSPACE, KF_BAD_MODULE, KF_KEYSPACE_MISMATCH; nothing stays open then.
  */
 export async function openStore<const Definitions extends KeyspaceDefinitions = Record<never, never>>(
   options: OpenStoreOptions<Definitions>,
 ): Promise<Store<Definitions>> {
   const { keyspaces, dir, durability = 'sync', storage: given, ...limits } = options;
+  if (given === undefined && typeof dir !== 'string')
+    throw new KeyfleetError('KF_BAD_OPTION', "openStore is to be told where the data are: { dir: './app-data' }");
   const storage = given ?? (await openStorage({ dir: dir as string, durability }));
   let node: StoreNode;
   try {

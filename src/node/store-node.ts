@@ -19,7 +19,7 @@ import { type KeyspaceRecord, META_SHARD_ID, type MetaRecord, mapOf } from '../s
 import { shardIdsOf } from '../shard/meta/shard-map.ts';
 import type { WorkflowStep } from '../shard/meta/workflow-step.ts';
 import { type KeyspaceCommand, type KeyspaceReply, type MetaCommand, type MetaReply, metaKeyOf, metaModule } from '../shard/meta-module.ts';
-import { type KeyspacePolicy, MAX_SHARD_COUNT } from '../shard/policy.ts';
+import type { KeyspacePolicy } from '../shard/policy.ts';
 import { type PositionScheme, type PositionSchemeName, positionScheme, shardStarts } from '../shard/position-scheme.ts';
 import { ShardMachine } from '../shard/shard-machine.ts';
 import type { ShardMachineOptions } from '../shard/shard-machine-options.ts';
@@ -29,9 +29,9 @@ import { recountSlots } from '../shard/slot-recount.ts';
 import type { ValueCodec, ValueModule } from '../shard/value-module.ts';
 import type { Storage, StorageStats } from '../storage/storage.ts';
 import { answerTeller } from './answer-teller.ts';
+import { checkKeyspace } from './check-keyspace.ts';
 import { checkedModule } from './checked-module.ts';
 import type { AnyModule } from './cluster/hosted-shard.ts';
-import { checkHook } from './hook-caller.ts';
 import { HookRunner } from './hook-runner.ts';
 import type { ShardStats } from './keyspace-handle.ts';
 import { KeyspaceRuntime } from './keyspace-runtime.ts';
@@ -197,13 +197,12 @@ export class StoreNode implements ServingHost {
 
   /**
    * Serves a keyspace, and makes it first if there is none of that name.
-   * @throws KF_KEYSPACE_EXISTS when this node serves it already; KF_BAD_KEYSPACE, KF_BAD_POLICY, KF_KEYSPACE_MISMATCH, or what the storage throws.
+   * @throws KF_KEYSPACE_EXISTS when this node serves it already; KF_BAD_KEYSPACE, KF_BAD_MODULE, KF_BAD_OPTION for a hook, KF_BAD_POLICY, KF_KEYSPACE_MISMATCH, or what the storage throws.
    */
   async registerKeyspace<V, C, R, Q, A>(name: string, options: KeyspaceOptions<V, C, R, Q, A>): Promise<KeyspaceRuntime<V, C, R, Q, A>> {
+    const { scheme: schemeName = 'hash', shards: count = DEFAULT_SHARD_COUNT, policy = {}, hook } = options;
+    checkKeyspace(name, { module: options.module, scheme: schemeName, shards: count, hook });
     const module = this.#checkModules ? checkedModule(options.module) : options.module;
-    const { scheme: schemeName = 'hash', shards: count = DEFAULT_SHARD_COUNT, policy = {} } = options;
-    checkKeyspace(name, count);
-    if (options.hook) checkHook(options.hook);
     const scheme = positionScheme(schemeName);
     const starts = shardStarts(scheme, count);
     const { keyspace, changed } = this.#runMeta({ kind: 'register', name, module: module.name, scheme: schemeName, starts, policy });
@@ -219,7 +218,6 @@ export class StoreNode implements ServingHost {
       this.#beingMade.add(name);
       await this.#log.flush().finally(() => this.#beingMade.delete(name));
     }
-    const { hook } = options;
     const runner = hook && this.#newHook(keyspace, hook, module);
     if (runner) this.#hooks.set(keyspace.id, runner as unknown as HookRunner<never>);
     const runtime = new KeyspaceRuntime<V, C, R, Q, A>({
@@ -454,16 +452,5 @@ export class StoreNode implements ServingHost {
       batch.put(stateKey(state.id), encodeShardState(counted));
     });
     return counted;
-  }
-}
-
-/** @throws KF_BAD_KEYSPACE. */
-export function checkKeyspace(name: string, starts: number | readonly number[]): void {
-  const shards = typeof starts === 'number' ? starts : starts.length;
-  if (!/^[A-Za-z0-9._-]{1,64}$/.test(name)) {
-    throw new KeyfleetError('KF_BAD_KEYSPACE', `a keyspace name has 1 to 64 of A-Z a-z 0-9 . _ -, not ${JSON.stringify(name)}`);
-  }
-  if (!Number.isInteger(shards) || shards < 1 || shards > MAX_SHARD_COUNT) {
-    throw new KeyfleetError('KF_BAD_KEYSPACE', `keyspace ${name}: shards is a whole number from 1 to ${MAX_SHARD_COUNT}, not ${shards}`);
   }
 }

@@ -61,12 +61,17 @@ const HOLD_BACK_MS = 5;
 const UNSETTLED_KEYS = 4_096;
 const SETTLE_KEYS = 64;
 
+const DURABILITIES: readonly Durability[] = ['sync', 'os', 'none'];
+
 /**
  * Opens the storage in `options.dir`, playing the journal's tail over LMDB.
  *
- * @throws KF_STORAGE_LOCKED, KF_STORAGE_VERSION, KF_STORAGE_DAMAGED, KF_STORAGE_UNREADABLE, KF_DISK_FULL
+ * @throws KF_STORAGE_LOCKED, KF_STORAGE_VERSION, KF_STORAGE_DAMAGED, KF_STORAGE_UNREADABLE, KF_DISK_FULL, KF_BAD_OPTION
  */
 export async function openStorage(options: StorageOptions): Promise<LmdbStorage> {
+  const { durability = 'sync' } = options;
+  if (!DURABILITIES.includes(durability))
+    throw new KeyfleetError('KF_BAD_OPTION', `durability is ${DURABILITIES.join(', ')}, not ${JSON.stringify(durability)}`);
   const locked = await lockDirectory(options.dir);
   try {
     return await LmdbStorage.open(locked, options);

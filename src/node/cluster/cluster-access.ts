@@ -6,8 +6,9 @@ import type { KeyspacePolicy } from '../../shard/policy.ts';
 import { positionScheme, shardStarts } from '../../shard/position-scheme.ts';
 import type { Transport } from '../../transport/transport.ts';
 import { answerTeller } from '../answer-teller.ts';
+import { checkKeyspace } from '../check-keyspace.ts';
 import type { NodeClock } from '../node-clock.ts';
-import { checkKeyspace, DEFAULT_SHARD_COUNT, type KeyspaceOptions } from '../store-node.ts';
+import { DEFAULT_SHARD_COUNT, type KeyspaceOptions } from '../store-node.ts';
 import type { AnyHook } from './cluster-hooks.ts';
 import { ClusterKeyspace, type KeyspaceSurroundings } from './cluster-keyspace.ts';
 import { type ClusterView, shardStatsOf, type ViewSources, viewOf } from './cluster-view.ts';
@@ -56,12 +57,12 @@ export abstract class ClusterAccess {
 
   /**
    * Serves a keyspace, and makes it first if there is none of that name.
-   * @throws KF_BAD_KEYSPACE, KF_BAD_POLICY, KF_KEYSPACE_MISMATCH, KF_BAD_OPTION for a hook, KF_NO_NODES, KF_UNAVAILABLE, KF_OUTCOME_UNKNOWN: then it may be done again.
+   * @throws KF_BAD_KEYSPACE, KF_BAD_MODULE, KF_BAD_POLICY, KF_KEYSPACE_MISMATCH, KF_BAD_OPTION for a hook, KF_NO_NODES, KF_UNAVAILABLE, KF_OUTCOME_UNKNOWN: then it may be done again.
    */
   async registerKeyspace<V, C, R, Q, A>(name: string, options: KeyspaceOptions<V, C, R, Q, A>): Promise<ClusterKeyspace<V, C, R, Q, A>> {
     const { module, scheme = 'hash', shards: count = DEFAULT_SHARD_COUNT, policy = {}, hook } = options;
     const { client, served, sources, within, requestTimeoutMs, giveHook, onServed } = this.access;
-    checkKeyspace(name, count);
+    checkKeyspace(name, { module, scheme, shards: count, hook });
     if (hook) giveHook(name, hook as AnyHook);
     served.give(module as unknown as AnyModule);
     const starts = shardStarts(positionScheme(scheme), count);
