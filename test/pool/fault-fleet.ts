@@ -224,9 +224,16 @@ async function offsetOf(server: RedisServer): Promise<string | undefined> {
 }
 
 async function follow(replica: RedisServer, server: RedisServer): Promise<void> {
+  const endMs = Date.now() + UP_MS;
+  // One that has just been started may still load its data.
+  while (!(await isLoaded(replica)) && Date.now() < endMs) await sleep(20);
   await ask(replica, ['REPLICAOF', '127.0.0.1', server.port]);
-  for (const endMs = Date.now() + UP_MS; (await offsetOf(replica)) === undefined; await sleep(20))
+  for (; (await offsetOf(replica)) === undefined; await sleep(20))
     if (Date.now() > endMs) throw new Error(`${replica.address} does not follow ${server.address}`);
+}
+
+async function isLoaded(server: RedisServer): Promise<boolean> {
+  return fieldsOfInfo(await ask(server, ['INFO', 'persistence'])).get('loading') === '0';
 }
 
 /** Several turns of a server's event loop: what had been sent to it before is carried out then. */

@@ -60,9 +60,7 @@ describe.runIf(hasRedis)('keys that move while processes are killed and connecti
           }),
         );
         const running = Promise.all(workers.map((worker) => worker.run(isOver)));
-        const killing = kill(isOver);
-        await moveToAndFro(isOver);
-        await killing;
+        await Promise.all([moveToAndFro(isOver), kill(isOver)]);
         const reports = await running;
         for (const proxy of fleet.proxies) proxy.plan = {};
         await settled(fleet);
