@@ -13,10 +13,23 @@ import {
   natsServerConfig,
   natsUrls,
 } from '../nats/server-config.ts';
-import type { NatsConfigFlags } from './nats.ts';
 import { readPassword } from './server-client.ts';
 import { parseSize } from './size.ts';
 import { usage } from './usage.ts';
+
+export interface NatsConfigFlags {
+  readonly server?: readonly string[];
+  readonly out: string;
+  readonly cluster: string;
+  readonly store: string;
+  readonly passwordFile?: string;
+  readonly auth: boolean;
+  readonly maxPayload?: string;
+  readonly maxStore?: string;
+  readonly natsServer?: string;
+  readonly forVersion?: string;
+  readonly force?: boolean;
+}
 
 /** Writes a file for each server, all checked before the first is written, and says what to do with them. @throws KF_USAGE, KF_CONFIG */
 export async function writeNatsConfig(flags: NatsConfigFlags): Promise<string> {

@@ -1,18 +1,5 @@
 import type { Command } from 'commander';
-
-export interface NatsConfigFlags {
-  readonly server?: readonly string[];
-  readonly out: string;
-  readonly cluster: string;
-  readonly store: string;
-  readonly passwordFile?: string;
-  readonly auth: boolean;
-  readonly maxPayload?: string;
-  readonly maxStore?: string;
-  readonly natsServer?: string;
-  readonly forVersion?: string;
-  readonly force?: boolean;
-}
+import type { NatsConfigFlags } from './nats-config.ts';
 
 export function define(command: Command): void {
   command.addHelpText(

@@ -11,8 +11,23 @@ import { type StatsServer, startStatsServer } from '../pool/proxy/proxy-stats-se
 import { EXIT } from './exit-code.ts';
 import { createLogger, type Logger, textLine } from './logger.ts';
 import { readPackageVersion } from './package-version.ts';
-import type { PoolFlags } from './pool.ts';
 import { FileServers } from './pool-file.ts';
+
+export interface PoolFlags {
+  readonly confFile: string;
+  readonly statsPort: string;
+  readonly statsAddr: string;
+  readonly statsInterval: string;
+  readonly output?: string;
+  readonly verbosity: string;
+  readonly mbufSize?: string;
+  readonly pidFile?: string;
+  readonly workers?: string;
+  readonly owner?: string;
+  readonly ownerPasswordFile?: string;
+  readonly testConf?: boolean;
+  readonly describeStats?: boolean;
+}
 
 const GRACE_MS = 5_000;
 

@@ -1,22 +1,7 @@
 import type { Command } from 'commander';
 import { KeyfleetError } from '../base/errors.ts';
 import { definePoolMoves } from './pool-moves.ts';
-
-export interface PoolFlags {
-  readonly confFile: string;
-  readonly statsPort: string;
-  readonly statsAddr: string;
-  readonly statsInterval: string;
-  readonly output?: string;
-  readonly verbosity: string;
-  readonly mbufSize?: string;
-  readonly pidFile?: string;
-  readonly workers?: string;
-  readonly owner?: string;
-  readonly ownerPasswordFile?: string;
-  readonly testConf?: boolean;
-  readonly describeStats?: boolean;
-}
+import type { PoolFlags } from './pool-run.ts';
 
 export function define(command: Command): void {
   definePoolMoves(command);

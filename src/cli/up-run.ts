@@ -11,10 +11,21 @@ import { LogTail } from './log-tail.ts';
 import { wholeNumber } from './number-flags.ts';
 import { type ChildSpec, Supervisor } from './supervisor.ts';
 import { columns } from './text-output.ts';
-import type { UpFlags } from './up.ts';
 import { serveControl, type UpActions } from './up-control.ts';
 import { refuseTaken, savePlan, settlePlan, type UpNode, type UpPlan, withAnotherNode } from './up-plan.ts';
 import { usage } from './usage.ts';
+
+export interface UpFlags {
+  readonly dir: string;
+  readonly nodes?: string;
+  readonly natsServers?: string;
+  readonly replication?: string;
+  readonly basePort?: string;
+  readonly cluster?: string;
+  readonly natsServer?: string;
+  readonly restart?: boolean;
+  readonly verbose?: boolean;
+}
 
 /** A node that is asked to end answers what is under way and hands over its shards. */
 const NODE_GRACE_MS = 15_000;

@@ -2,19 +2,8 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { askControl, type UpActions } from './up-control.ts';
 import { readPlan } from './up-plan.ts';
+import type { UpFlags } from './up-run.ts';
 import { usage } from './usage.ts';
-
-export interface UpFlags {
-  readonly dir: string;
-  readonly nodes?: string;
-  readonly natsServers?: string;
-  readonly replication?: string;
-  readonly basePort?: string;
-  readonly cluster?: string;
-  readonly natsServer?: string;
-  readonly restart?: boolean;
-  readonly verbose?: boolean;
-}
 
 const DIR = './keyfleet-cluster';
 
