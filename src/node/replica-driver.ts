@@ -39,6 +39,8 @@ export interface ReplicaPeers {
   urge?(): void;
   /** The log is gone, as far as one answer says; `hasForgotten`: it has given anew the numbers of entries that this replica has run. */
   logLost?(hasForgotten: boolean): void;
+  /** The last entry that another replica is known to have run; none: 0. */
+  ranElsewhere?(): number;
 }
 
 export type { ReadMode } from './keyspace-handle.ts';
@@ -254,8 +256,15 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   // What the replica asks for.
 
   append(serial: number, entry: Bytes, expectedLastSeq: number): void {
+    // Only of who leads not yet: whoever leads has run what stands before.
+    const ranElsewhere = this.replica.leads ? 0 : (this.#peers.ranElsewhere?.() ?? 0);
     const settle = (outcome: AppendOutcome): void => {
       if (this.#isOver) return;
+      // A number that an entry had which another replica has run: the log has forgotten that one, and nobody is to lead in its place.
+      if (outcome.kind === 'appended' && outcome.seq <= ranElsewhere) {
+        this.#peers.logLost?.(true);
+        return;
+      }
       if (outcome.kind === 'conflict') this.#probe(outcome.lastSeq);
       this.replica.appendSettled(serial, outcome, this.#clock.now());
     };

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -142,6 +142,26 @@ ${lines}
   async wipe(indexes: readonly number[]): Promise<void> {
     await Promise.all(this.#servers.map((_, index) => this.kill(index)));
     for (const index of indexes) rmSync(this.#servers[index]!.storeDir, { recursive: true, force: true });
+    for (let index = 0; index < this.#servers.length; index++) this.startOne(index);
+    await this.ready();
+  }
+
+  /** Kills all, keeps a copy of what they have on disk, and starts them again. */
+  async copyDisks(): Promise<void> {
+    await Promise.all(this.#servers.map((_, index) => this.kill(index)));
+    for (const { name } of this.#servers) cpSync(join(this.#dir, name), join(this.#dir, `${name}.copy`), { recursive: true });
+    for (let index = 0; index < this.#servers.length; index++) this.startOne(index);
+    await this.ready();
+  }
+
+  /** Kills all, gives some of them what {@link copyDisks} kept, as after a restore from an old image, and starts all again. */
+  async rollBack(indexes: readonly number[]): Promise<void> {
+    await Promise.all(this.#servers.map((_, index) => this.kill(index)));
+    for (const index of indexes) {
+      const dir = join(this.#dir, this.#servers[index]!.name);
+      rmSync(dir, { recursive: true, force: true });
+      cpSync(`${dir}.copy`, dir, { recursive: true });
+    }
     for (let index = 0; index < this.#servers.length; index++) this.startOne(index);
     await this.ready();
   }

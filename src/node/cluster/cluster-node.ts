@@ -96,6 +96,7 @@ export class ClusterNode extends ClusterAccess {
       maxValueBytes: options.maxValueBytes ?? 512 * MIB,
       report: (to, report) => transport.send(to, REPORT, encodeReport(report)),
       urge: (to, shard) => transport.send(to, URGE, encodeShard(shard)),
+      ranElsewhere: (shard, generation) => this.#heartbeat.reports.ran(shard, generation),
       askForSnapshot: (to, request) => {
         requestWhole(transport, to, SNAPSHOT, encodeSnapshotRequest(request), SNAPSHOT_TIMEOUT_MS)
           .then((answer) => {

@@ -53,6 +53,8 @@ export interface ShardSurroundings {
   /** Asks a node to say at once how far its storage is with a shard, for a while. */
   readonly urge: (to: string, shard: number) => void;
   readonly askForSnapshot: (to: string, request: SnapshotRequest) => void;
+  /** The last entry of a generation of a shard's log that any node is known to have run; none: 0. */
+  readonly ranElsewhere: (shard: number, generation: number) => number;
   readonly onGarbage: () => void;
   readonly onError: (error: Error) => void;
 }
@@ -129,7 +131,7 @@ export class HostedShard {
   /** The id of its log, if somebody has said so. */
   #logId: string | undefined;
   /** Its log was not found: it has stopped. Whether it led by a lease until then. */
-  #sealed: { readonly ledByLease: boolean } | undefined;
+  #sealed: { readonly ledByLease: boolean; readonly hasForgotten?: true } | undefined;
   #isCalledLost = false;
   #stopping: Promise<StoppedReplica> | undefined;
   #lostReport: LostLogReport | undefined;
@@ -162,7 +164,7 @@ export class HostedShard {
   position(): StoppedReplica {
     const { applied: seq = 0, hash, logGeneration = 1, status } = this.#stored() ?? {};
     const at = hash && status !== 'faulted' ? { at: { generation: logGeneration, seq, hash: toHex(hash) } } : {};
-    return { shard: this.id, generation: this.generation, ledByLease: this.#sealed?.ledByLease ?? false, ...at };
+    return { shard: this.id, generation: this.generation, ledByLease: false, ...this.#sealed, ...at };
   }
 
   /**
@@ -358,7 +360,8 @@ export class HostedShard {
         caughtUp: () => clock.atTurnEnd(() => this.#options.onCaughtUp?.()),
         waitsFor: (shard, seq) => this.#options.onWaitsFor?.(shard, seq),
         leaderChanged: () => this.#options.onLeaderChanged?.(),
-        logLost: (hasForgotten) => this.#foundLost(hasForgotten),
+        ranElsewhere: () => this.#world.ranElsewhere(this.id, this.generation),
+        logLost: (hasForgotten) => this.#foundLost(hasForgotten, hasForgotten),
       },
     });
     log.onGrew(() => this.#driver?.logGrew());
@@ -367,15 +370,15 @@ export class HostedShard {
   }
 
   /** Its log was not found, or is certainly not what it was: it stops at once, and makes sure before it says so. */
-  #foundLost(isCertain: boolean): void {
+  #foundLost(isCertain: boolean, hasForgotten = false): void {
     if (this.#sealed || this.#isStopped) return;
-    this.#seal();
+    this.#seal(hasForgotten);
     if (isCertain) this.#callLost();
     else this.#makeSure(CONFIRMATIONS);
   }
 
-  #seal(): void {
-    this.#sealed ??= { ledByLease: this.#driver?.seal() ?? false };
+  #seal(hasForgotten = false): void {
+    this.#sealed ??= { ledByLease: this.#driver?.seal() ?? false, ...(hasForgotten ? { hasForgotten } : {}) };
     const stored = this.#stored();
     // Local reads go on.
     if (this.#driver || !stored || stored.status === 'faulted') return;

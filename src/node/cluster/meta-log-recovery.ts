@@ -20,6 +20,8 @@ interface Question {
   readonly generation: number;
   /** Whoever answers stops for good: its answer may be what the next log begins behind. */
   readonly isFinal: boolean;
+  /** Whoever asks has proof that the log has forgotten entries: it is there, for whoever has not run them, and lost all the same. */
+  readonly hasForgotten?: true;
 }
 
 interface Answer {
@@ -88,10 +90,11 @@ export class MetaLogRecovery {
     this.#cancel();
   }
 
-  async #answer({ generation, isFinal }: Question): Promise<Answer | undefined> {
+  async #answer({ generation, isFinal, hasForgotten }: Question): Promise<Answer | undefined> {
     const { shard, view } = this.#options.meta;
-    // Nobody stops at another's word: its own log may be there.
-    if (!shard.lostReport || shard.generation > generation) return undefined;
+    if (shard.generation > generation) return undefined;
+    // Nobody stops at another's word without proof: its own log may be there.
+    if (!shard.lostReport && (!hasForgotten || shard.generation !== generation)) return undefined;
     const stopped = isFinal ? await this.#options.meta.stopForGood() : shard.position();
     return { stopped, members: view.cluster.nodes.filter(({ status }) => status !== 'left').map(({ id }) => id) };
   }
@@ -114,6 +117,8 @@ export class MetaLogRecovery {
   async #advance(): Promise<void> {
     const { logs, meta } = this.#options;
     const { generation } = meta.shard;
+    const { hasForgotten } = meta.shard.position();
+    const question = { generation, ...(hasForgotten ? { hasForgotten } : {}) };
     const newest = Math.max(0, ...(await logs.generations(META_SHARD_ID)));
     if (newest > generation || !meta.shard.lostReport) {
       this.#lost = undefined;
@@ -121,11 +126,11 @@ export class MetaLogRecovery {
       return;
     }
     // First whether it would be enough, so that nobody stops for good in vain.
-    if (this.#judge(await this.#ask({ generation, isFinal: false })).kind !== 'basis') {
+    if (this.#judge(await this.#ask({ ...question, isFinal: false })).kind !== 'basis') {
       this.#tell();
       return;
     }
-    const verdict = this.#judge(await this.#ask({ generation, isFinal: true }));
+    const verdict = this.#judge(await this.#ask({ ...question, isFinal: true }));
     if (verdict.kind !== 'basis' || this.#isStopped) return;
     // Should it be there after all: nothing is appended to it any more.
     await logs.delete(META_SHARD_ID, generation);

@@ -94,6 +94,13 @@ export class ClusterReports {
     });
   }
 
+  /** The last entry that a node has said it has run; none: 0. */
+  ran(shard: number, ofGeneration: number): number {
+    let furthest = 0;
+    for (const [, { generation, applied }] of this.ofShard(shard)) if (generation === ofGeneration) furthest = Math.max(furthest, applied);
+    return furthest;
+  }
+
   /** What the leader of a shard has said of it, or whoever has come furthest. */
   best(shard: number): ShardReport | undefined {
     let best: ShardReport | undefined;

@@ -54,6 +54,13 @@ describe('the entry behind which a lost log begins anew', () => {
     expect(verdict({ said: { a: stopped(5) }, down: ['b', 'c'], acceptsLoss: true })).toEqual(basis(5));
   });
 
+  test('waits for all, whoever led, when somebody has proof that the log had forgotten entries: its last leader may have had less', () => {
+    const said = { a: stopped(5, { ledByLease: true }), b: stopped(7, { hasForgotten: true }) };
+    expect(verdict({ said, down: ['c'] })).toEqual({ kind: 'waits', nodes: ['c'] });
+    expect(verdict({ said: { ...said, c: stopped(9) } })).toEqual(basis(9));
+    expect(verdict({ said, down: ['c'], acceptsLoss: true })).toEqual(basis(7));
+  });
+
   test('is taken from whoever has it: a node that is being brought the shard, or was to give it up', () => {
     expect(verdict({ said: { a: stopped(5), b: stopped(5), c: stopped(4), d: stopped(6) } })).toEqual(basis(6));
   });

@@ -1,7 +1,7 @@
 import type { LogBasis, MappedShard } from './shard-map.ts';
 
 // Behind which entry the next generation of a lost log begins. What was acknowledged is in the storage of who led then, and in no other for certain;
-// so it takes the word of all replicas, or of one that led by a lease when it found its log gone: nobody else can have acknowledged anything that this
+// so it takes the word of all replicas, or of one that led by a lease when it found its log gone, unless that had forgotten entries before: nobody else can have acknowledged anything that this
 // one does not have. Else it takes somebody's word that the rest is given up. Docs: docs/protocol/log-generations.md.
 
 /** Where a replica has stopped for good, as far as the lost log goes: all of it is in its storage. */
@@ -13,6 +13,8 @@ export interface StoppedReplica {
   readonly at?: LogBasis & { readonly generation: number };
   /** It led, and its lease ran, when it found the log gone. */
   readonly ledByLease: boolean;
+  /** It has proof that the log had forgotten entries that it had run, as after a restore from an old copy: whoever led behind that may have less. */
+  readonly hasForgotten?: true;
 }
 
 export type LostLogVerdict =
@@ -37,7 +39,9 @@ export interface LostLogSight {
 export function basisOfLostLog({ replicas = [], lost }: Pick<MappedShard, 'replicas' | 'lost'>, sight: LostLogSight): LostLogVerdict {
   const answers = [...new Set([...replicas, ...sight.nodes])].flatMap((node) => sight.stopped(node) ?? []);
   const silent = replicas.filter((node) => !sight.hasLeft(node) && !sight.stopped(node));
-  const knowsAll = lost?.acceptsLoss === true || answers.some(({ ledByLease }) => ledByLease);
+  // Behind a log that had forgotten entries a leader does not know of those.
+  const hasForgotten = answers.some((one) => one.hasForgotten);
+  const knowsAll = lost?.acceptsLoss === true || (!hasForgotten && answers.some(({ ledByLease }) => ledByLease));
   // Who lives is waited for in any case: it may have run more than others, and would have to be brought its data else.
   const awaited = knowsAll ? silent.filter((node) => sight.isLive(node)) : silent;
   if (awaited.length > 0) return { kind: 'waits', nodes: awaited };
