@@ -102,10 +102,15 @@ export class LogLosses {
     if (shard === META_SHARD_ID) {
       return machines.every((one) => this.#joined.has(one.name) && stateIn(one.storage, shard)?.logGeneration === generation);
     }
+    const isIt = (one: { readonly generation?: number }): boolean => (one.generation ?? 1) === generation;
     return machines.some(({ process }) =>
       process?.node
         ?.keyspaceRecords()
-        .some(({ shards }) => shards.some((one) => one.id === shard && (one.generation ?? 1) === generation && one.log !== undefined)),
+        .some(
+          ({ shards, workflows = [] }) =>
+            shards.some((one) => one.id === shard && isIt(one) && one.log !== undefined) ||
+            workflows.some((one) => one.kind === 'retire' && one.shard === shard && isIt(one)),
+        ),
     );
   }
 

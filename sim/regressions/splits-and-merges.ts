@@ -185,4 +185,36 @@ export const splitAndMergeScenarios: readonly Scenario[] = [
       for (const key of KEYS) expectEqual(key, await stage.read(other, key), key === rightKey ? '82' : '2');
     },
   },
+  {
+    name: 'a shard that was taken over and whose log is lost holds nobody up',
+    found:
+      'Who had not read the log of the right shard to its end waited for the rest for ever, and the merge with it: no log follows the last one of a shard that the map has no more (by hand).',
+    mendTakenBack: [
+      {
+        file: 'src/node/cluster/shard-host.ts',
+        find: 'shard?.machine !== undefined && shard.lostReport === undefined;',
+        replace: 'shard?.machine !== undefined;',
+      },
+    ],
+    failsWith: /under way.*retire/,
+    async play() {
+      const stage = new Stage({ nodes: 3, replication: 3, shards: 2, options: { downAfterMs: 600_000 } });
+      await stage.begin();
+      const [left, right] = [...stage.keyspace('n1').shards].sort((a, b) => a.range.from - b.range.from).map(({ id }) => id) as [
+        number,
+        number,
+      ];
+      const late = ['n1', 'n2', 'n3'].find((name) => stage.leaderOf(left) !== name && stage.leaderOf(right) !== name)!;
+      const other = ['n1', 'n2', 'n3'].find((name) => name !== late)!;
+      const mend = stage.world.faults.order('read-failed', `${late} ${right}.1`);
+      await countAll(stage, other);
+      stage.change(other, (workflows) => workflows.merge(left));
+      await stage.until('it is one shard', () => stage.keyspace(other).shards.length === 1);
+      stage.loseLog(right);
+      mend();
+      await countAll(stage, other);
+      await stage.settle();
+      await expectAll(stage, late, '2');
+    },
+  },
 ];

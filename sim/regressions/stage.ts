@@ -150,6 +150,11 @@ export class Stage {
     return told.answer!;
   }
 
+  /** The log of a shard is gone, with all that it had. */
+  loseLog(shard: number, generation = 1): void {
+    this.cluster.logs.delete(shard, generation);
+  }
+
   /** Has a node begin a split, merge or move; how that ends is seen by what becomes of it. */
   change(name: string, begin: (workflows: ReturnType<ClusterNode['workflows']>) => Promise<unknown>): void {
     const node = this.node(name);

@@ -179,12 +179,13 @@ export class ShardHost {
   }
 
   /**
-   * A shard was taken over, and cannot come to where it was: nobody who has run the merge can give its data any more. They are in those of its left
-   * neighbour, which must be brought whole. False: it is not so.
+   * A shard was taken over, and cannot come to where it was: nobody who has run the merge can give its data any more, or its log is lost, and none
+   * comes after it. Its data are in those of its left neighbour, which must be brought whole. False: it is not so.
    */
   #giveUp(id: number): boolean {
     const shard = this.#shards.get(id);
-    if (shard?.machine || (this.#roles.get(id)?.as ?? 'leaving') !== 'leaving') return false;
+    const canGoOn = shard?.machine !== undefined && shard.lostReport === undefined;
+    if (canGoOn || (this.#roles.get(id)?.as ?? 'leaving') !== 'leaving') return false;
     shard?.stop('it was taken over').catch(this.#world.onError);
     this.#shards.delete(id);
     this.#removed.givenUp(id);
