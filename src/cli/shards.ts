@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { showBytes, showCount } from '../base/units.ts';
 import type { ShardsReport } from '../http/shard-admin.ts';
 import { ShardsClient, type ShardsFlags, withServerFlags } from './shards-client.ts';
-import { bar, columns, showPosition } from './text-output.ts';
+import { bar, columns, counted, showPosition } from './text-output.ts';
 
 /** `keyfleet shards`: the shards of a running server. */
 export function define(command: Command): void {
@@ -36,7 +36,7 @@ export function shardsText({ keyspace, shards, workflows, policy }: ShardsReport
     policy.maxLoadPerShard === null ? '' : `load ${showCount(policy.maxLoadPerShard)}/s`,
   ].filter((limit) => limit !== '');
   return [
-    `keyspace ${keyspace}: ${shards.length} shards (${policy.minShards} to ${policy.maxShards}), ${showCount(keys)} keys`,
+    `keyspace ${keyspace}: ${counted(shards.length, 'shard')} (${policy.minShards} to ${policy.maxShards}), ${counted(keys, 'key')}`,
     limits.length > 0
       ? `a shard is split beyond ${limits.join(', ')}`
       : `no shard is split for its size or load: keyfleet policy set --keyspace ${keyspace} maxKeysPerShard=…`,

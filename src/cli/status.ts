@@ -3,7 +3,7 @@ import { showBytes, showCount, showDuration } from '../base/units.ts';
 import type { KeyspaceReport, StatusReport } from '../http/status.ts';
 import { nodesText } from './nodes.ts';
 import { ServerClient, serverAddress } from './server-client.ts';
-import { showPosition } from './text-output.ts';
+import { counted, showPosition } from './text-output.ts';
 
 export function define(command: Command): void {
   command
@@ -58,8 +58,8 @@ function keyspaceLines({ name, keyCount, sizeBytes, expiringCount, balance, shar
       ? ''
       : `; fullest shard ${balance.keysPeakToAverage.toFixed(2)} x the average in keys, ${balance.bytesPeakToAverage.toFixed(2)} x in bytes`;
   return [
-    `keyspace ${name}: ${showCount(keyCount)} keys, ${showBytes(sizeBytes)}, ${showCount(expiringCount)} of them expiring`,
-    `${shards.length} shards${ratio}${workflows.length === 0 ? '' : `; splits and merges under way: ${workflows.length} (keyfleet shards)`}`,
+    `keyspace ${name}: ${counted(keyCount, 'key')}, ${showBytes(sizeBytes)}, ${showCount(expiringCount)} of them expiring`,
+    `${counted(shards.length, 'shard')}${ratio}${workflows.length === 0 ? '' : `; splits and merges under way: ${workflows.length} (keyfleet shards)`}`,
     ...table([['shard', 'positions', 'keys', 'bytes', 'load', ...(isCluster ? ['leader'] : []), ''], ...rows]),
   ];
 }

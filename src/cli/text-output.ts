@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { showCount } from '../base/units.ts';
 
 /** Standard output in large pieces, at the pace of whoever reads it. */
 export class TextOutput {
@@ -53,4 +54,9 @@ export function percent(share: number, digits = 2): string {
 /** Eight hex digits; the end of the last shard, 2^32, has no eight. */
 export function showPosition(position: number): string {
   return position === 0x1_0000_0000 ? 'end' : position.toString(16).padStart(8, '0');
+}
+
+/** `1 shard`, `2,000 shards`. */
+export function counted(count: number, noun: string): string {
+  return `${showCount(count)} ${noun}${count === 1 ? '' : 's'}`;
 }
