@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import {
+  type ConsumerMessages,
   DeliverPolicy,
   JetStreamApiError,
   type JetStreamClient,
   type JetStreamManager,
-  type JsMsg,
   jetstream,
   jetstreamManager,
   type Placement,
@@ -255,6 +255,7 @@ export class JetStreamLog implements ShardLog {
       signal?.addEventListener('abort', stop, { once: true });
       // Of an abort while the consumer was being made no listener is told.
       if (signal?.aborted) stop();
+      void stopWhenUnheard(messages, stop);
       const quiet = new QuietTimer(() => this.#checkStart(expected), stop);
       try {
         for await (const message of messages) {
@@ -325,7 +326,7 @@ export class JetStreamLog implements ShardLog {
     return fromSeq <= lastSeq;
   }
 
-  async #consume(fromSeq: EntrySeq): Promise<AsyncIterable<JsMsg> & { close(): Promise<unknown> }> {
+  async #consume(fromSeq: EntrySeq): Promise<ConsumerMessages> {
     try {
       const consumer = await this.#stream.consumers.get(this.name, {
         deliver_policy: DeliverPolicy.StartSequence,
@@ -341,6 +342,14 @@ export class JetStreamLog implements ShardLog {
     this.#note(messageOf(error));
     return codeOf(error) === STREAM_NOT_FOUND ? lost(this.name, error) : unavailable(this.name, error);
   }
+}
+
+/**
+ * A server can tell of a consumer before the one that we are connected to knows where it is, and before that, or when it has gone, our request for entries
+ * reaches nobody. The client hears so and would wait for heartbeats that nobody sends.
+ */
+async function stopWhenUnheard(messages: ConsumerMessages, stop: () => void): Promise<void> {
+  for await (const { type } of messages.status()) if (type === 'no_responders') stop();
 }
 
 /**

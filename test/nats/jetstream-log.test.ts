@@ -6,6 +6,7 @@ import { logConformance } from '../../src/log/log.conformance.ts';
 import type { LogRecord, ShardLog } from '../../src/log/log.ts';
 import { type JetStreamLog, jetStreamLog } from '../../src/nats/jetstream-log.ts';
 import { checkNatsServers, natsRisks } from '../../src/nats/server-check.ts';
+import { streamConfig } from '../../src/nats/stream-config.ts';
 import { hasRecentNats, NATS_SERVERS, NatsServers, waitFor } from './nats-servers.ts';
 
 let made = 0;
@@ -160,6 +161,36 @@ describe.each(NATS_SERVERS)('$name', ({ binary, isHere }) => {
         await expect(opening).rejects.toMatchObject({ code: 'KF_UNAVAILABLE', retryable: true });
         playing.unsubscribe();
       }
+      await other.stop();
+    });
+
+    test('a reader whose consumer cannot be reached makes another one at once, and does not wait for what cannot come', async () => {
+      // Without JetStream, so that it can be played: consumers that nobody knows where to find.
+      const other = await NatsServers.start(binary, 1, { lines: 'jetstream: disabled' });
+      const plain = await other.connect();
+      const config = streamConfig({ name: 'played', replicas: 1 });
+      const state = { messages: 0, bytes: 0, first_seq: 1, last_seq: 0, consumer_count: 0 };
+      plain.subscribe('$JS.API.STREAM.INFO.played', {
+        callback: (_, message) => void message.respond(JSON.stringify({ config, state, created: new Date(0).toISOString() })),
+      });
+      const consumers: string[] = [];
+      plain.subscribe('$JS.API.CONSUMER.CREATE.played.*', {
+        callback: (_, message) => {
+          const name = message.subject.split('.').at(-1)!;
+          consumers.push(name);
+          const settings = { deliver_policy: 'by_start_sequence', opt_start_seq: 1 };
+          message.respond(JSON.stringify({ stream_name: 'played', name, config: settings }));
+        },
+      });
+      await plain.flush();
+      const log = await jetStreamLog({ connection: plain, name: 'played', replicas: 1 });
+      const abort = new AbortController();
+      const following = collect({ read: (from) => log.follow(from, abort.signal) }, 1);
+      await waitFor('consumers', async () => consumers.length >= 2);
+      abort.abort();
+      expect(await following).toEqual([]);
+      // The client would count on with a consumer of the same name; these are each the first of theirs.
+      expect(consumers.filter((name) => !name.endsWith('_1'))).toEqual([]);
       await other.stop();
     });
 
