@@ -21,8 +21,11 @@ const CALM_MS = 5_000;
 /** After so much of the healed time no command from before is on its way any more. */
 const QUIET_MS = 15_000;
 
-/** What a run can be after. `lost-logs`: the logs of shards go, and that of the meta shard. */
-export const CLUSTER_HUNTS = ['lost-logs'] as const;
+/**
+ * What a run can be after. `lost-logs`: the logs of shards go, and that of the meta shard. `workflows`: shards are split, merged and moved all the time, under
+ * clients that repeat their requests.
+ */
+export const CLUSTER_HUNTS = ['lost-logs', 'workflows'] as const;
 export type ClusterHunt = (typeof CLUSTER_HUNTS)[number];
 
 export interface ClusterSimulationOptions extends Omit<SimulationOptions, 'hunt'> {
@@ -36,6 +39,7 @@ export async function simulateCluster(options: ClusterSimulationOptions): Promis
 
 class ClusterSimulation {
   readonly #seed: number;
+  readonly #hunt: ClusterHunt | undefined;
   readonly #safetyMs: number;
   readonly #world: World<ClusterProcess>;
   readonly #cluster: SimCluster;
@@ -45,6 +49,7 @@ class ClusterSimulation {
 
   constructor({ seed, seconds, hunt, faults, tell }: ClusterSimulationOptions) {
     this.#seed = seed;
+    this.#hunt = hunt;
     this.#safetyMs = seconds * 1_000;
     const scheduler = new Scheduler(seed);
     const { chance } = scheduler;
@@ -103,7 +108,7 @@ class ClusterSimulation {
       nodeNames: this.#world.machines.map(({ name }) => name),
       known: new Set<string>(),
       port: clientPort(this.#world.network),
-      repeats: chance.below(3) > 0,
+      repeats: chance.below(3) > 0 || this.#hunt === 'workflows',
       thinkMs: 20 + chance.below(300),
       commandTimeoutMs: 500 + chance.below(10_000),
       queryTimeoutMs: 1_000 + chance.below(10_000),
@@ -159,7 +164,8 @@ class ClusterSimulation {
   #planAdmin(): void {
     const { scheduler, machines } = this.#world;
     const { chance } = scheduler;
-    this.#world.strikeEvery(1_000 + chance.below(10_000), 'admin', () => {
+    const everyMs = 1_000 + chance.below(10_000);
+    this.#world.strikeEvery(this.#hunt === 'workflows' ? everyMs / 10 : everyMs, 'admin', () => {
       const ready = machines.filter(({ process }) => process?.isReady);
       if (ready.length === 0) return;
       const machine = chance.pick(ready);

@@ -368,8 +368,8 @@ export const CLUSTER_MUTANTS: readonly Mutant[] = [
         replace: "import { sessionRange, stateKey } from './key-layout.ts';",
       },
     ],
-    hunt: 'cluster',
-    firstSeed: 9,
+    hunt: 'workflows',
+    firstSeed: 6,
     withinSeeds: 60,
   },
   {
