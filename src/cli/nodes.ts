@@ -18,7 +18,7 @@ export function define(command: Command): void {
 /** The report as people read it. */
 export function nodesText(report: ClusterReport, nowMs: number): string {
   const { cluster, node, metaLeader, replication, unready, nodes, keyspaces, risks } = report;
-  const rows = nodes.map(({ id, status, zone, weight, leads, replicas, addresses, release, sinceMs, isSelf }) => [
+  const rows = nodes.map(({ id, status, zone, weight, leads, replicas, addresses, release, protocol: knows, sinceMs, isSelf }) => [
     isSelf ? `${id} *` : id,
     `${status} ${showDuration(Math.max(0, nowMs - sinceMs))}`,
     zone,
@@ -28,18 +28,34 @@ export function nodesText(report: ClusterReport, nowMs: number): string {
     addresses.resp ?? '',
     addresses.http ?? '',
     release,
+    knows === undefined ? '' : knows.min === knows.max ? String(knows.max) : `${knows.min}-${knows.max}`,
   ]);
-  const table = columns([['node', 'status', 'zone', 'weight', 'leads', 'copies', 'redis', 'http', 'release'], ...rows]).trimEnd();
+  const table = columns([
+    ['node', 'status', 'zone', 'weight', 'leads', 'copies', 'redis', 'http', 'release', 'protocols'],
+    ...rows,
+  ]).trimEnd();
   const workflows = keyspaces.flatMap(({ name, workflows: running }) => running.map((one) => `${name}: ${showWorkflow(one)}`));
   return [
     `cluster ${cluster} as node ${node} (*) knows it: ${nodes.length} nodes, ${replication} copies of each shard, meta shard led by ${metaLeader ?? 'nobody'}`,
     ...(unready === null ? [] : [`NOT READY: ${unready}`]),
     '',
     table,
+    ...mixedText(report).map((line) => `! ${line}`),
     ...troubles(report).map((line) => `! ${line}`),
     ...workflows,
     ...risks.map((risk) => `! NATS: ${risk}`),
   ].join('\n');
+}
+
+/** Nodes of several protocols: what the newest brings waits for the others. */
+function mixedText({ nodes, protocol }: ClusterReport): string[] {
+  const members = nodes.flatMap(({ id, status, protocol: knows }) =>
+    knows === undefined || status === 'left' ? [] : [{ id, newest: knows.max }],
+  );
+  const newest = Math.max(...members.map((one) => one.newest));
+  const older = members.filter((one) => one.newest < newest).map(({ id }) => id);
+  if (protocol === undefined || older.length === 0) return [];
+  return [`nodes of several releases: protocol ${protocol} is spoken, and ${newest} once ${older.join(', ')} can too (docs/cluster.md)`];
 }
 
 /** How a shard whose log is lost is to go on. */

@@ -13,6 +13,8 @@ export interface ClusterReport {
   readonly metaLost: LostReport | null;
   /** Copies that each shard is to have. */
   readonly replication: number;
+  /** The protocol that the cluster speaks: the highest that all nodes have known at one time. Absent: the node that answers is of a release that does not say. */
+  readonly protocol?: number;
   /** Why this node takes no requests yet; null: it does. */
   readonly unready: string | null;
   readonly nodes: readonly NodeReport[];
@@ -32,6 +34,8 @@ export interface NodeReport {
   readonly zone: string;
   readonly weight: number;
   readonly release: string;
+  /** The protocols that its release knows; absent as {@link ClusterReport.protocol} is. */
+  readonly protocol?: { readonly min: number; readonly max: number };
   readonly addresses: { readonly resp?: string | undefined; readonly http?: string | undefined };
   /** When its status became what it is, in milliseconds since 1970. */
   readonly sinceMs: number;
@@ -98,7 +102,7 @@ export function nodeClusterAdmin(host: ClusterHost): ClusterAdmin {
 }
 
 function reportOf(host: ClusterHost, unready: string | undefined): ClusterReport {
-  const { cluster, nodeId, metaLeader, metaLost, replication, nodes, keyspaces } = host.view();
+  const { cluster, nodeId, metaLeader, metaLost, replication, protocol, nodes, keyspaces } = host.view();
   const all = keyspaces.flatMap(({ shards }) => shards);
   return {
     cluster,
@@ -106,9 +110,10 @@ function reportOf(host: ClusterHost, unready: string | undefined): ClusterReport
     metaLeader: metaLeader ?? null,
     metaLost: metaLost ? lostReport(metaLost) : null,
     replication,
+    protocol,
     unready: unready ?? null,
-    nodes: nodes.map(({ id, status, zone, weight, release, addresses, sinceMs, isSelf }) => ({
-      ...{ id, status, zone, weight, release, addresses, sinceMs, isSelf },
+    nodes: nodes.map(({ id, status, zone, weight, release, protocol: knows, addresses, sinceMs, isSelf }) => ({
+      ...{ id, status, zone, weight, release, protocol: knows, addresses, sinceMs, isSelf },
       leads: all.filter(({ leader }) => leader === id).length,
       replicas: all.filter(({ replicas }) => replicas.includes(id)).length,
     })),

@@ -1,6 +1,7 @@
 import type { LostLogVerdict } from '../../shard/meta/lost-log.ts';
 import { type KeyspaceRecord, META_SHARD_ID, mapOf } from '../../shard/meta/meta-records.ts';
 import type { NodeRecord } from '../../shard/meta/node-record.ts';
+import { FIRST_PROTOCOL } from '../../shard/meta/node-record.ts';
 import type { LostLog, Workflow } from '../../shard/meta/shard-map.ts';
 import type { KeyspacePolicy } from '../../shard/policy.ts';
 import type { PositionSchemeName } from '../../shard/position-scheme.ts';
@@ -21,6 +22,8 @@ export interface ClusterView {
   /** The log of the meta shard is lost, as far as this node knows; how it can go on. */
   readonly metaLost: LostView | undefined;
   readonly replication: number;
+  /** The protocol that the cluster speaks. */
+  readonly protocol: number;
   readonly nodes: readonly NodeView[];
   readonly keyspaces: readonly KeyspaceView[];
 }
@@ -92,13 +95,14 @@ export interface ViewSources {
 
 export function viewOf(sources: ViewSources): ClusterView {
   const { nodeId, cluster, map, metaLost, router, reports, nowMs } = sources;
-  const { nodes, replication } = map.cluster;
+  const { nodes, replication, protocol = FIRST_PROTOCOL } = map.cluster;
   return {
     nodeId,
     cluster,
     metaLeader: metaLost ? undefined : router.leaderOf(META_SHARD_ID),
     metaLost,
     replication,
+    protocol,
     nodes: nodes.map((node) => {
       const heardMs = reports.heardMs(node.id);
       return { ...node, isSelf: node.id === nodeId, heardMsAgo: heardMs === undefined ? undefined : Math.max(0, nowMs - heardMs) };
