@@ -66,7 +66,11 @@ export class KeyfleetServer extends KeyfleetProcess {
       hasEnded = true;
     });
     while (!server.stdout.includes('Ctrl-C ends it.')) {
-      if (hasEnded || Date.now() > deadlineMs) throw new Error(`the server did not come up:\n${server.stdout}\n${server.stderr}`);
+      if (hasEnded || Date.now() > deadlineMs) {
+        const what = hasEnded ? `ended with ${server.child.exitCode}` : 'did not come up within 20 s';
+        server.child.kill('SIGKILL');
+        throw new Error(`the server ${what}:\n${server.stdout}\n${server.stderr}`);
+      }
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     return server;
