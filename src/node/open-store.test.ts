@@ -17,6 +17,16 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }));
 const users = { users: { module: plainBytes, shards: 3 } } as const;
 
 describe('a store in a directory', () => {
+  test('keeps bytes only: text is refused, and so is an options object that is none', async () => {
+    await using store = await openStore({ dir, keyspaces: users });
+    const keyspace = store.keyspace('users');
+    const text = 'text' as unknown as Uint8Array;
+    expect(() => plain.set(text)).toThrow(/is a Uint8Array, not string; new TextEncoder/);
+    await expect(keyspace.command('a', { kind: 'set', value: text })).rejects.toMatchObject({ code: 'KF_BAD_COMMAND' });
+    expect(keyspace.keyCount).toBe(0);
+    await expect(openStore(undefined as unknown as { dir: string })).rejects.toMatchObject({ code: 'KF_BAD_OPTION' });
+  });
+
   test('finds everything again after closing: records, counts, entry numbers and hashes', async () => {
     const store = await openStore({ dir, keyspaces: users });
     const keyspace = store.keyspace('users');

@@ -33,7 +33,7 @@ export type OpenStoreOptions<Definitions extends KeyspaceDefinitions> = StoreLoc
 export async function openStore<const Definitions extends KeyspaceDefinitions = Record<never, never>>(
   options: OpenStoreOptions<Definitions>,
 ): Promise<Store<Definitions>> {
-  const { keyspaces, dir, durability = 'sync', storage: given, ...limits } = options;
+  const { keyspaces, dir, durability = 'sync', storage: given, ...limits } = options ?? {};
   if (given === undefined && typeof dir !== 'string')
     throw new KeyfleetError('KF_BAD_OPTION', "openStore is to be told where the data are: { dir: './app-data' }");
   const storage = given ?? (await openStorage({ dir: dir as string, durability }));

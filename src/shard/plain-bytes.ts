@@ -36,7 +36,7 @@ export const plain = {
   set: (
     value: Bytes,
     options: { readonly ttlMs?: number; readonly keepTtl?: boolean; readonly if?: PlainCondition } = {},
-  ): PlainCommand => ({ kind: 'set', value, ...options }),
+  ): PlainCommand => ({ kind: 'set', value: mustBeBytes(value), ...options }),
   delete: (options: { readonly if?: PlainCondition } = {}): PlainCommand => ({ kind: 'delete', ...options }),
   expire: (ttlMs: number | null): PlainCommand => ({ kind: 'expire', ttlMs }),
   get: (): PlainQuery => GET,
@@ -58,6 +58,7 @@ function runPlain(ctx: CommandContext, value: Bytes | undefined, command: PlainC
   const refused = { reply: { done: false, previous: value }, value };
   switch (command.kind) {
     case 'set': {
+      mustBeBytes(command.value);
       if (!holds(command.if, value)) return refused;
       const reply = { done: true, previous: value };
       if (command.ttlMs !== undefined) return { reply, value: command.value, expireAtMs: ctx.nowMs + wholeTtl(command.ttlMs) };
@@ -74,6 +75,15 @@ function runPlain(ctx: CommandContext, value: Bytes | undefined, command: PlainC
     default:
       throw new KeyfleetError('KF_BAD_COMMAND', `plain-bytes has no command ${JSON.stringify((command as { kind: unknown }).kind)}`);
   }
+}
+
+/** Text that is kept as a value would be lost without a word: what programs that are not checked by types try first. */
+function mustBeBytes(value: Bytes): Bytes {
+  if (value instanceof Uint8Array) return value;
+  throw new KeyfleetError(
+    'KF_BAD_COMMAND',
+    `a value of plain-bytes is a Uint8Array, not ${typeof value}; new TextEncoder().encode(text) makes one of text`,
+  );
 }
 
 function holds(condition: PlainCondition | undefined, value: Bytes | undefined): boolean {
