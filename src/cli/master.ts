@@ -8,7 +8,7 @@ import { rebuild } from '../volume/rebuild.ts';
 import { type MasterConfig, readMasterConfig, writeVolumeList } from '../volume/volume-config.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { forecastText, watchMoves } from './move-report.ts';
-import { serveUntilSignal } from './serve-until-signal.ts';
+import { nextSignal, serveUntilSignal } from './serve-until-signal.ts';
 
 /** Volumes that were started together with the master may need so long until they listen. */
 const START_WAIT_MS = 10_000;
@@ -84,12 +84,13 @@ async function serve(options: MasterServerOptions, config: MasterConfig, log: Lo
   });
   const { volumes, moveState } = server.master.metakeys;
   const url = `http://${server.host}:${server.port}`;
+  const signal = nextSignal();
   process.stdout.write(
     `master of ${volumes.length} volume(s), ${showCount(server.master.ledger.keyCount)} keys\n  metakeys in ${config.path}\n  ${url}\n` +
       `\nTry:\n  curl -T README.md ${url}/set/hello\n  curl ${url}/get/hello\n`,
   );
   void watchMoves(server.mover, moveState === 'moving');
-  process.exitCode = await serveUntilSignal(log, () => server.close());
+  process.exitCode = await serveUntilSignal(log, signal, () => server.close());
 }
 
 /** The volume with a place in the configured list. */

@@ -2,7 +2,7 @@ import { isKeyfleetError, KeyfleetError, messageOf } from '../base/errors.ts';
 import { type PoolAdmin, startPoolAdmin } from '../pool/moves/move-admin.ts';
 import { createLogger, type Logger } from './logger.ts';
 import { readOnePool, shownMoves } from './pool-file.ts';
-import { serveUntilSignal } from './serve-until-signal.ts';
+import { nextSignal, serveUntilSignal } from './serve-until-signal.ts';
 import { readPassword } from './server-client.ts';
 
 interface OwnerFlags {
@@ -32,9 +32,10 @@ export async function runPoolOwner(flags: OwnerFlags): Promise<number> {
     password: flags.passwordFile === undefined ? undefined : readPassword(flags.passwordFile),
     onError: (error) => log.error({ err: error }, 'a fault of ours'),
   });
+  const signal = nextSignal();
   process.stdout.write(`owner of pool ${config.name}\n  state in ${flags.dir}\n  ${admin.url}\n`);
   process.on('SIGHUP', () => void reload(admin, flags, log));
-  return serveUntilSignal(log, () => admin.close());
+  return serveUntilSignal(log, signal, () => admin.close());
 }
 
 /** Takes the file as it has become; other servers in it are a plan, and its moves begin. */

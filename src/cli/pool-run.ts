@@ -106,14 +106,16 @@ async function runProxy(flags: PoolFlags, log: Logger): Promise<number> {
     workerCount: Number(flags.workers ?? 1),
   });
   for (const [pool, { host, port }] of proxy.addresses) log.info({ pool, host, port }, 'serving');
+  // Before anybody reads that we are up, and may signal us for it.
+  process.on('SIGHUP', () => reload(proxy, servers, flags, log));
+  const signalled = firstSignal();
   let stats: StatsServer | undefined;
   if (cluster.isWorker) answerPrimary(proxy);
   else {
     process.stdout.write(`keyfleet ${readPackageVersion()}: serving ${shownPools(proxy)}\n`);
     stats = await statsServer(flags, () => Promise.resolve(proxy.pools.map(poolSnapshot)), log);
   }
-  process.on('SIGHUP', () => reload(proxy, servers, flags, log));
-  const signal = await firstSignal();
+  const signal = await signalled;
   log.info({ signal }, 'ending: no new clients, answering what is under way');
   await stats?.close();
   await proxy.close({ graceMs: GRACE_MS });
@@ -197,14 +199,15 @@ async function runPrimary(flags: PoolFlags, count: number, log: Logger): Promise
   });
   for (let i = 0; i < count; i++) cluster.fork();
   await firstReady;
-  process.stdout.write(`keyfleet ${readPackageVersion()}: serving ${flags.confFile} with ${count} workers\n`);
-  const stats = await statsServer(flags, askWorkers, log);
   const servers = new FileServers(readPools(flags), log);
   process.on('SIGHUP', () => {
     reload(undefined, servers, flags, log);
     for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGHUP');
   });
-  const signal = await firstSignal();
+  const signalled = firstSignal();
+  process.stdout.write(`keyfleet ${readPackageVersion()}: serving ${flags.confFile} with ${count} workers\n`);
+  const stats = await statsServer(flags, askWorkers, log);
+  const signal = await signalled;
   isEnding = true;
   log.info({ signal }, 'ending the workers');
   await stats?.close();

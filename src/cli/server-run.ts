@@ -88,6 +88,8 @@ export async function runServer(settings: ServeSettings): Promise<number> {
     if (!isServed) log.warn({ keyspace: name, module }, 'not served: its value module was not given (--module)');
   }
   log.info({ dir, durability: settings.durability, startedInMs: Date.now() - startedMs }, 'serving');
+  // Before anybody reads that we are up, and may end us for it.
+  const signal = firstSignal(log);
   process.stdout.write(
     banner({
       ...{ version, dir, durability: settings.durability, resp: doors.resp?.address, http: doors.http, hasPassword: password !== '' },
@@ -97,8 +99,7 @@ export async function runServer(settings: ServeSettings): Promise<number> {
   if (password === '' && !isLoopbackAddress(settings.host)) {
     log.warn({ host: settings.host }, 'everyone who can reach this address may read and write: no password is set');
   }
-  const signal = await firstSignal(log);
-  return shutDown(signal);
+  return shutDown(await signal);
 
   async function openDoors(): Promise<void> {
     const { node } = store;

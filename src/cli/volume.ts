@@ -3,7 +3,7 @@ import { showBytes } from '../base/units.ts';
 import { readVolumeConfig } from '../volume/volume-config.ts';
 import { startVolumeServer } from '../volume/volume-server.ts';
 import { createLogger } from './logger.ts';
-import { serveUntilSignal } from './serve-until-signal.ts';
+import { nextSignal, serveUntilSignal } from './serve-until-signal.ts';
 
 export function define(command: Command): void {
   command
@@ -14,8 +14,9 @@ export function define(command: Command): void {
       const config = await readVolumeConfig(flags.config);
       const log = createLogger({ level: 'info', format: flags.logFormat });
       const server = await startVolumeServer({ ...config, onError: (error) => log.error({ err: error }, 'a fault of ours') });
+      const signal = nextSignal();
       process.stdout.write(`volume ${server.id}\n  values in ${config.path}\n  http://${server.host}:${server.port}\n`);
-      process.exitCode = await serveUntilSignal(log, async () => {
+      process.exitCode = await serveUntilSignal(log, signal, async () => {
         await server.close();
         const { puts, gets, deletes, bytesIn } = server.stats;
         log.info({ puts, gets, deletes, received: showBytes(bytesIn) }, 'ended');
