@@ -260,7 +260,7 @@ test('status shows shards and balance, and --json the same for programs', async 
   expect(shown.stdout).toContain('durability os: ');
   expect(shown.stdout).toContain('keyspace default: 1,000 keys');
   expect(shown.stdout).toMatch(/8 shards; fullest shard 1\.\d\d x the average in keys/);
-  expect([...shown.stdout.matchAll(/^ {2}\d+ +[0-9a-f]{8}-[0-9a-f]{8,9} +[\d,]+ .*#$/gm)]).toHaveLength(8);
+  expect([...shown.stdout.matchAll(/^ {2}\d+ +\[[0-9a-f]{8}, ([0-9a-f]{8}|end)\) +[\d,]+ .*#$/gm)]).toHaveLength(8);
   const json = JSON.parse((await keyfleet(['status', '--json', ...url()])).stdout) as {
     keyspaces: { keyCount: number; shards: { keyCount: number }[] }[];
   };
