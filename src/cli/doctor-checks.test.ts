@@ -54,6 +54,14 @@ describe('what doctor makes of a cluster', () => {
     expect(findings.find(({ what }) => what.includes('shard 1'))?.advice).toContain('a, shard 1: follows b in epoch 7');
   });
 
+  test('logs that take nothing, as without a quorum of NATS servers, are wrong, and nothing is fine of their shards', () => {
+    const stuck = { ...shard(1, ['a', 'b', 'c']), trouble: 'its log has taken no entry for 9.0 s; are most of its servers up?' };
+    const keyspaces = [{ name: 'default', shards: [stuck, { ...stuck, id: 2 }, shard(3, ['a', 'b', 'c'])], workflows: [] }];
+    const findings = of({ keyspaces });
+    expect(said(findings, 'wrong')).toEqual([`default: shard 1, 2: ${stuck.trouble}`]);
+    expect(said(findings, 'fine')).toEqual(['3 nodes are up, 3 copies of each shard']);
+  });
+
   test('a log that is lost is wrong, and whoever can help is named; its shard needs no leader meanwhile', () => {
     const without = (waitsFor: readonly string[], hasNoCopy = false) => ({
       ...shard(1, ['a', 'b', 'c'], null),

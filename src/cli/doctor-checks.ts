@@ -59,6 +59,11 @@ export function checkStore(status: StatusReport): Finding[] {
   ];
 }
 
+/** Some log takes nothing from the node that was asked. */
+export function isStuck({ keyspaces }: ClusterReport): boolean {
+  return keyspaces.some(({ shards }) => shards.some(({ trouble }) => trouble !== undefined));
+}
+
 export function checkDisk(dir: string, free: { readonly freeBytes: number; readonly totalBytes: number }): Finding {
   const { freeBytes, totalBytes } = free;
   const what = `${showBytes(freeBytes)} of ${showBytes(totalBytes)} are free where ${dir} is`;
@@ -134,6 +139,12 @@ function checkShards({ node, keyspaces, nodes, replication }: ClusterReport): Fi
       const advice = `it should have one within seconds; if not: are most NATS servers up, and the nodes of its copies?${seen.slice(0, 4).join('')}`;
       findings.push({ level: 'wrong', what: `${name}: nobody leads shard ${named(leaderless)}`, advice });
     }
+    const stuck = shards.filter(({ trouble, lost }) => trouble !== undefined && !lost);
+    if (stuck.length > 0) {
+      const advice =
+        'most NATS servers must be up and reach each other: --nats-monitor looks at them. Until then writes answer KF_UNAVAILABLE';
+      findings.push({ level: 'wrong', what: `${name}: shard ${named(stuck)}: ${stuck[0]!.trouble}`, advice });
+    }
     const few = shards.filter(({ replicas }) => replicas.filter((id) => live.has(id)).length < wanted);
     if (few.length > 0) {
       const advice = 'copies are made by themselves when nodes stay away; see keyfleet nodes';
@@ -147,7 +158,7 @@ function checkShards({ node, keyspaces, nodes, replication }: ClusterReport): Fi
             what: `${name}: ${node} is ${entries} entries behind at shard ${id}`,
             advice: 'is its disk slow?',
           });
-    if (leaderless.length === 0 && few.length === 0 && shards.every(({ lost }) => !lost))
+    if (leaderless.length + stuck.length + few.length === 0 && shards.every(({ lost }) => !lost))
       findings.push({ level: 'fine', what: `${name}: ${shards.length} shards, each led and copied` });
   }
   return findings;

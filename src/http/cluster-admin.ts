@@ -58,6 +58,8 @@ export interface ReplicaReport {
   readonly lag: Readonly<Record<string, number>>;
   /** What the replica of the node that answers believes and waits for, in words; null: it has none. */
   readonly here: string | null;
+  /** What keeps it from writing to its log, in words; absent: nothing that it knows of. */
+  readonly trouble?: string;
 }
 
 export interface LostReport {
@@ -124,7 +126,11 @@ function reportOf(host: ClusterHost, unready: string | undefined): ClusterReport
 
 function replicaReport({ id, generation, lost, leader, replicas, applied, durable, here }: ShardView): ReplicaReport {
   const lag = Object.fromEntries(Object.entries(durable).map(([node, seq]) => [node, Math.max(0, applied - seq)]));
-  return { id, generation, lost: lost ? lostReport(lost) : null, leader: leader ?? null, replicas, lag, here: here?.beliefs ?? null };
+  const trouble = here?.trouble;
+  return {
+    ...{ id, generation, lost: lost ? lostReport(lost) : null, leader: leader ?? null, replicas, lag, here: here?.beliefs ?? null },
+    ...(trouble === undefined ? {} : { trouble }),
+  };
 }
 
 function lostReport({ sinceMs, verdict }: LostView): LostReport {

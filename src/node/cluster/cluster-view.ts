@@ -8,7 +8,7 @@ import type { PositionSchemeName } from '../../shard/position-scheme.ts';
 import type { PositionRange, ShardStatus } from '../../shard/shard-state.ts';
 import type { ShardStats } from '../keyspace-handle.ts';
 import type { ClusterMap } from './cluster-map.ts';
-import { beliefsOf } from './leader-watch.ts';
+import { beliefsOf, logTroubleOf } from './leader-watch.ts';
 import { lostLogVerdict } from './log-recovery.ts';
 import type { ClusterReports } from './reports.ts';
 import type { CallRouter, LocalShards } from './router.ts';
@@ -74,6 +74,8 @@ export interface ShardView {
         readonly isBringingData: boolean;
         /** What it believes and waits for, in words. */
         readonly beliefs: string;
+        /** Its log takes nothing from this node, in words; undefined: it does, as far as that was tried lately. */
+        readonly trouble: string | undefined;
       }
     | undefined;
 }
@@ -146,6 +148,9 @@ export function shardViewsOf(record: KeyspaceRecord, { map, host, router, report
         // Words are made for those who read them: doors look at the view ten times a second.
         get beliefs() {
           return beliefsOf(hosted);
+        },
+        get trouble() {
+          return logTroubleOf(hosted);
         },
       },
     };

@@ -84,6 +84,7 @@ export function beliefsOf({ driver, log, isBringingData, lostReport, state }: Ho
 /** What keeps a shard from being led, if this node has sent its log something and knows of no answer for longer than one takes. */
 export function logTroubleOf({ driver }: HostedShard): string | undefined {
   const { sent = [], silentMs = 0 } = driver?.beliefs() ?? {};
-  if (!sent.some(({ fate, ageMs }) => fate !== 'appended' && ageMs > LATE_APPEND_MS)) return undefined;
+  // What nobody knows of is remembered for a while after the log has gone on.
+  if (silentMs <= LATE_APPEND_MS || !sent.some(({ fate, ageMs }) => fate !== 'appended' && ageMs > LATE_APPEND_MS)) return undefined;
   return `its log has taken no entry for ${(silentMs / 1_000).toFixed(1)} s; are most of its servers up?`;
 }
