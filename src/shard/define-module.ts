@@ -24,5 +24,6 @@ export function defineModule<Value, Command, Reply, Query, Answer>(
   for (const [role, one] of Object.entries({ command, query })) {
     if (typeof one !== 'function') throw new KeyfleetError('KF_BAD_MODULE', `the value module ${name} has no function ${role}`);
   }
-  return { codec: messagePack(), commandCodec: messagePack(), ...definition };
+  // What is given as undefined is left out, as everywhere.
+  return { ...definition, codec: definition.codec ?? messagePack(), commandCodec: definition.commandCodec ?? messagePack() };
 }
