@@ -169,7 +169,8 @@ export class Connection implements ReplySink<Reply> {
     if (this.#isClosed) return;
     // A client that waits is read on, so that its going is noticed.
     const { isBlocked } = this;
-    if ((usedUp || isBlocked) && scanner.pendingBytes > this.#door.settings['client-query-buffer-limit']) {
+    const receivedBytes = scanner.pendingBytes + this.transaction.queuedBytes;
+    if ((usedUp || isBlocked) && receivedBytes > this.#door.settings['client-query-buffer-limit']) {
       this.#door.stats.closedQueryLimit++;
       this.destroy();
     } else if ((this.#isClosing || (usedUp && this.#hasEnded)) && this.inFlight === 0) this.#close();

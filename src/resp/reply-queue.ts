@@ -20,7 +20,7 @@ export class ReplyQueue {
     return this.#next - this.#head;
   }
 
-  /** Bytes of the bulk strings that wait for their turn. */
+  /** Memory that the answers take which wait for their turn, about. */
   get waitingBytes(): number {
     return this.#waitingBytes;
   }
@@ -49,14 +49,14 @@ export class ReplyQueue {
     const waiting = this.#ring[at];
     if (waiting === undefined) return undefined;
     this.#ring[at] = undefined;
-    if (waiting instanceof Uint8Array) this.#waitingBytes -= waiting.length;
+    this.#waitingBytes -= weightOf(waiting);
     return waiting;
   }
 
   /** Keeps an answer until its turn. */
   wait(token: number, reply: Reply): void {
     this.#ring[token & this.#mask] = reply;
-    if (reply instanceof Uint8Array) this.#waitingBytes += reply.length;
+    this.#waitingBytes += weightOf(reply);
   }
 
   #grow(): void {
@@ -75,3 +75,31 @@ export class ReplyQueue {
 
 /** Tokens begin again at 0 once they are this large and none is out, to stay small integers. */
 const WRAP_AT = 2 ** 29;
+
+/** For each item of an array beyond the bytes in it: the object that holds them. */
+const ITEM_BYTES = 64;
+
+/** What an answer takes in memory, about: its strings, those inside of arrays included. */
+function weightOf(reply: Reply): number {
+  if (reply instanceof Uint8Array) return reply.length;
+  if (typeof reply !== 'object' || reply === null) return 0;
+  if (!('kind' in reply)) return sum(reply);
+  switch (reply.kind) {
+    case 'map':
+    case 'pairs':
+      return reply.pairs.reduce((bytes, pair) => bytes + sum(pair), 0);
+    case 'set':
+    case 'push':
+      return sum(reply.items);
+    case 'verbatim':
+      return reply.text.length;
+    default:
+      return 0;
+  }
+}
+
+function sum(items: readonly Reply[]): number {
+  let bytes = ITEM_BYTES * items.length;
+  for (const item of items) bytes += weightOf(item);
+  return bytes;
+}

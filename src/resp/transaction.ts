@@ -11,16 +11,20 @@ export interface QueuedCommand {
   readonly args: CommandArgs;
 }
 
+/** For each argument beyond its bytes: the object that holds them. */
+const ARG_BYTES = 96;
+
 /** What one connection has said with MULTI and WATCH. */
 export class Transaction {
   /** The commands since MULTI; undefined outside. */
   #queue: QueuedCommand[] | undefined;
+  #queuedBytes = 0;
   #slot: number | undefined;
   #keys: Bytes[] = [];
   /** A command was refused: EXEC will do nothing. */
   #isAborted = false;
-  /** Stop listening to the keys of WATCH. */
-  #watches: (() => void)[] = [];
+  /** The keys of WATCH, and how to stop listening to each. */
+  readonly #watches = new Map<string, () => void>();
   #expiries: number[] = [];
   #prints: WatchedKey[] = [];
   #hasChanged = false;
@@ -35,6 +39,11 @@ export class Transaction {
 
   get length(): number {
     return this.#queue?.length ?? -1;
+  }
+
+  /** Memory that the commands since MULTI take, about. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
   }
 
   /** The keys that EXEC has their shard compare. */
@@ -64,6 +73,7 @@ export class Transaction {
       this.#keys.push(key);
     }
     this.#queue!.push(command);
+    for (const arg of command.args) this.#queuedBytes += ARG_BYTES + arg.length;
     return undefined;
   }
 
@@ -71,8 +81,14 @@ export class Transaction {
     return this.#queue ?? [];
   }
 
-  watch(stop: () => void): void {
-    this.#watches.push(stop);
+  isWatching(key: Bytes): boolean {
+    return this.#watches.has(asLatin1(key));
+  }
+
+  /** Calls `listen` unless the key is watched already; what that returns is called when it is watched no more. */
+  watch(key: Bytes, listen: (key: Bytes) => () => void): void {
+    const name = asLatin1(key);
+    if (!this.#watches.has(name)) this.#watches.set(name, listen(key));
   }
 
   /** A watched key has changed. */
@@ -96,7 +112,8 @@ export class Transaction {
   }
 
   unwatch(): void {
-    for (const stop of this.#watches.splice(0)) stop();
+    for (const stop of this.#watches.values()) stop();
+    this.#watches.clear();
     this.#expiries = [];
     this.#prints = [];
     this.#hasChanged = false;
@@ -106,6 +123,7 @@ export class Transaction {
   reset(): void {
     this.unwatch();
     this.#queue = undefined;
+    this.#queuedBytes = 0;
     this.#slot = undefined;
     this.#keys = [];
     this.#isAborted = false;

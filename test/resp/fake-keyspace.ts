@@ -20,8 +20,9 @@ export class FakeKeyspace implements RedisKeyspace<Bytes> {
   readonly many: string[] = [];
   /** A write to this key fails with the error. */
   failing: { readonly key: string; readonly error: KeyfleetError } | undefined;
-  /** While true, answers pile up. */
+  /** While true, answers pile up; with `holdsWrites`, those to writes of one key. */
   isStuck = false;
+  holdsWrites = false;
   #stuck: (() => void)[] = [];
   readonly #delivery: Delivery;
   readonly #prng = new Prng(1);
@@ -31,7 +32,7 @@ export class FakeKeyspace implements RedisKeyspace<Bytes> {
   }
 
   submit(_key: Bytes, command: readonly Bytes[], sink: ReplySink<Reply>, token: number): void {
-    this.#answer(command, sink, token);
+    this.#answer(command, sink, token, this.holdsWrites);
   }
 
   ask(_key: Bytes, query: readonly Bytes[], sink: ReplySink<Reply>, token: number): void {
@@ -59,10 +60,11 @@ export class FakeKeyspace implements RedisKeyspace<Bytes> {
 
   unstick(): void {
     this.isStuck = false;
+    this.holdsWrites = false;
     for (const one of this.#stuck.splice(0)) one();
   }
 
-  #answer(args: readonly Bytes[], sink: ReplySink<Reply>, token: number): void {
+  #answer(args: readonly Bytes[], sink: ReplySink<Reply>, token: number, isHeld = this.isStuck): void {
     const { failing } = this;
     const answer =
       failing && args.slice(1).some((arg) => fromUtf8(arg) === failing.key)
@@ -71,7 +73,7 @@ export class FakeKeyspace implements RedisKeyspace<Bytes> {
             (reply: Reply) => () =>
               sink.settled(token, reply)
           )(this.#run(args));
-    if (this.isStuck) this.#stuck.push(answer);
+    if (isHeld || this.isStuck) this.#stuck.push(answer);
     else if (this.#delivery === 'now') answer();
     else setTimeout(answer, this.#prng.below(8));
   }

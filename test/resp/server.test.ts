@@ -188,6 +188,33 @@ describe('a client that does not behave', () => {
     for (let i = 0; i < 5_000; i++) expect(await one.next()).toBeNull();
   });
 
+  test('and asks for large lists behind a write that takes long is not read from any more, and takes bounded memory', async () => {
+    const { client, server, keyspace } = await serve({ settings: { 'client-output-pause-bytes': 1 << 20 } });
+    keyspace.values.set('big', new Uint8Array(100_000));
+    keyspace.holdsWrites = true;
+    const one = await client();
+    one.raw(Buffer.concat([request('SET', 'a', '1'), ...Array.from({ length: 500 }, () => request('MGET', '{b}1', 'big', 'big'))]));
+    await until(() => server.stats.commands > 1);
+    await pause(50);
+    // All would be 100 MB.
+    expect(server.stats.commands).toBeLessThan(20);
+    keyspace.unstick();
+    expect(await one.next()).toMatchObject({ text: 'OK' });
+    for (let i = 0; i < 500; i++) expect(await one.next()).toMatchObject([null, { length: 100_000 }, { length: 100_000 }]);
+  });
+
+  test('and keeps commands for EXEC beyond the query buffer is closed', async () => {
+    const { client, server } = await serve({ settings: { 'client-query-buffer-limit': 1 << 20 } });
+    const one = await client();
+    expect(await one.call('MULTI')).toBe('+OK');
+    for (let i = 0; i < 9; i++) expect(await one.call('SET', 'key', new Uint8Array(100_000))).toBe('+QUEUED');
+    expect(await one.call('DISCARD')).toBe('+OK');
+    expect(await one.call('MULTI')).toBe('+OK');
+    for (let i = 0; i < 11; i++) one.send('SET', 'key', new Uint8Array(100_000));
+    expect(await one.closed()).toBe(true);
+    expect(server.stats.closedQueryLimit).toBe(1);
+  });
+
   test('and sends half a request can go on later', async () => {
     const { client } = await serve();
     const one = await client();

@@ -50,17 +50,22 @@ function unwatch({ conn: { transaction } }: LocalCall): Reply {
 function watch({ door, conn, args }: LocalCall): Reply | Promise<Reply> {
   const { transaction } = conn;
   if (transaction.isOpen) return WATCH_INSIDE_MULTI;
+  // Watching a key twice is watching it since the first time.
+  const keys = args.slice(1).filter((key) => !transaction.isWatching(key));
   if (!door.keyspace.isLocal) {
-    const keys = args.slice(1);
     if (!allInOneSlot([...keys, ...transaction.prints.map(({ key }) => key)])) return CROSS_SLOT;
     const printed = keys.map((key) => ask(conn, key, printQuery(key)).then((print) => ({ key, print })));
     return Promise.all(printed).then((prints) => {
-      for (const { key, print } of prints) if (print instanceof Uint8Array) transaction.holds({ key, print });
+      for (const { key, print } of prints) {
+        if (!(print instanceof Uint8Array)) continue;
+        transaction.watch(key, () => () => {});
+        transaction.holds({ key, print });
+      }
       return OK;
     });
   }
-  const asked = args.slice(1).map((key) => {
-    transaction.watch(door.watched.add(key, () => transaction.changed()));
+  const asked = keys.map((key) => {
+    transaction.watch(key, () => door.watched.add(key, () => transaction.changed()));
     return ask(conn, key, [PEXPIRETIME, key]).then((atMs) => {
       if (typeof atMs === 'number' && atMs > 0) transaction.expires(atMs);
     });
