@@ -11,7 +11,7 @@ export interface RespSettings {
   requirepass: string;
   /** The longest argument of a request. */
   'proto-max-bulk-len': number;
-  /** The most received bytes that wait for the rest of their request. */
+  /** The most received bytes that wait: for the rest of their request, or since MULTI for EXEC. */
   'client-query-buffer-limit': number;
   /** Bytes waiting for a client above which it is closed. Reading from it stops at `client-output-pause-bytes`, so only large replies get here. */
   'client-output-hard-bytes': number;
@@ -31,7 +31,7 @@ export const DEFAULT_RESP_SETTINGS: Readonly<RespSettings> = {
   requirepass: '',
   'proto-max-bulk-len': 512 * MIB,
   'client-query-buffer-limit': GIB,
-  'client-output-hard-bytes': 256 * MIB,
+  'client-output-hard-bytes': GIB,
   'client-output-pause-bytes': MIB,
   'client-output-stall-timeout': 60,
   'client-pipeline-limit': 1_024,

@@ -1,9 +1,13 @@
 import type { Bytes } from '../base/bytes.ts';
+import { KIB, MIB } from '../base/units.ts';
 import type { Entry } from './entry.ts';
 import type { ShardState } from './shard-state.ts';
 import type { ShardStorage } from './shard-storage.ts';
 import type { SlotCounts } from './slot-counts.ts';
 import type { ValueModule } from './value-module.ts';
+
+/** Room for the longest string of Redis, which has 512 MiB, and for what its codec puts before it. */
+export const DEFAULT_MAX_VALUE_BYTES: number = 512 * MIB + KIB;
 
 export interface ShardMachineOptions<Value, Command, Reply, Query, Answer> {
   readonly storage: ShardStorage;

@@ -83,6 +83,21 @@ describe('LmdbStorage', () => {
     await storage.close();
   });
 
+  test('one value as large as all that may wait keeps nobody from writing', async () => {
+    const storage = await opened({ dir: newDir(), memtableBytes: 64 * KIB, segmentBytes: 64 * KIB });
+    storage.put(utf8('large'), new Uint8Array(8 * 64 * KIB));
+    storage.commit();
+    // All in one turn of the event loop, in which nothing is flushed.
+    for (let i = 0; i < 200; i++) {
+      storage.put(utf8(`k${i}`), utf8('x'));
+      storage.commit();
+    }
+    expect(storage.refusal).toBeUndefined();
+    await storage.whenDurable(storage.committed);
+    expect(storage.get(utf8('large'))).toHaveLength(8 * 64 * KIB);
+    await storage.close();
+  });
+
   test('takes many snapshots of little in a row', async () => {
     const storage = await opened({ dir: newDir(), segmentBytes: 64 * KIB });
     const snapshots = Array.from({ length: 50 }, (_, i) => {

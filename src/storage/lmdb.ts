@@ -52,9 +52,13 @@ export interface StorageOptions {
 
 const MEMTABLE_BYTES = 64 * MIB;
 const SEGMENT_BYTES = 16 * MIB;
-/** Bytes in frozen memtables, in units of a full one, after which acknowledgements are held back, and after which writes are refused. */
+/**
+ * Bytes in frozen memtables, in units of a full one, after which acknowledgements are held back, and after which writes are refused. A memtable
+ * with a value larger than itself counts as so many: others need not wait until one large value has reached the disk.
+ */
 const SLOW_AT_FROZEN = 3;
 const REFUSE_AT_FROZEN = 8;
+const LARGE_COUNTS_AS = 2;
 /** For each unit beyond. */
 const HOLD_BACK_MS = 5;
 /** New keys that may wait for their place in the order, and how many take theirs after each commit beyond that. */
@@ -95,6 +99,8 @@ export class LmdbStorage implements Storage {
   #active: Memtable;
   #committed: CommitNumber;
   #frozenBytes = 0;
+  /** The same, large ones counted as {@link LARGE_COUNTS_AS} says. */
+  #countedBytes = 0;
   #generation = 0;
   #announceIsDue = false;
   #sinceSizeCheck = 0;
@@ -168,7 +174,7 @@ export class LmdbStorage implements Storage {
       number: replayed.last,
       sealed: replayed.segments,
       recyclable: [],
-      holdBackMs: () => HOLD_BACK_MS * Math.max(0, Math.floor(this.#frozenBytes / this.#memtableBytes) - SLOW_AT_FROZEN),
+      holdBackMs: () => HOLD_BACK_MS * Math.max(0, Math.floor(this.#countedBytes / this.#memtableBytes) - SLOW_AT_FROZEN),
       onWritten: (number) => {
         if (this.#durability === 'os') this.#progress.advance(number);
       },
@@ -179,7 +185,7 @@ export class LmdbStorage implements Storage {
     // Replayed values lie in the bytes of their files; new ones go to a memtable of their own.
     this.#active = new Memtable(replayed.last, 0, this.#dead);
     this.#memtables = [this.#active, ...memtables.filter((memtable) => memtable.entryCount > 0)];
-    for (const memtable of this.#memtables) if (memtable !== this.#active) this.#frozenBytes += memtable.bytes;
+    for (const memtable of this.#memtables) if (memtable !== this.#active) this.#countFrozen(memtable, 1);
     this.#writer = new BatchWriter(this.#journal, this.#active);
     this.#flusher = new Flusher({
       oldest: () => (this.#memtables.length > 1 && !this.#progress.failure ? this.#memtables.at(-1) : undefined),
@@ -190,7 +196,7 @@ export class LmdbStorage implements Storage {
       },
       onFlushed: (memtable) => {
         this.#memtables = this.#memtables.slice(0, -1);
-        this.#frozenBytes -= memtable.bytes;
+        this.#countFrozen(memtable, -1);
         this.#generation++;
         this.#journal.release(memtable.lastNumber);
       },
@@ -371,7 +377,12 @@ export class LmdbStorage implements Storage {
   }
 
   get #isBehind(): boolean {
-    return this.#frozenBytes >= REFUSE_AT_FROZEN * this.#memtableBytes;
+    return this.#countedBytes >= REFUSE_AT_FROZEN * this.#memtableBytes;
+  }
+
+  #countFrozen({ bytes }: Memtable, sign: 1 | -1): void {
+    this.#frozenBytes += sign * bytes;
+    this.#countedBytes += sign * Math.min(bytes, LARGE_COUNTS_AS * this.#memtableBytes);
   }
 
   #checkWrite(key: Bytes): void {
@@ -391,7 +402,7 @@ export class LmdbStorage implements Storage {
 
   /** Puts an empty memtable over the one that took the writes, which from now on is only read and flushed. */
   #freeze(): void {
-    this.#frozenBytes += this.#active.bytes;
+    this.#countFrozen(this.#active, 1);
     this.#active = new Memtable(this.#committed, this.#active.entryCount, this.#dead);
     this.#memtables = [this.#active, ...this.#memtables];
     this.#generation++;

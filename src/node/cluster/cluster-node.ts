@@ -1,8 +1,8 @@
 import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
-import { MIB } from '../../base/units.ts';
 import { META_SHARD_ID } from '../../shard/meta/meta-records.ts';
 import type { NodeAddresses } from '../../shard/meta/node-record.ts';
 import { DEFAULT_TIMING } from '../../shard/replica/timing.ts';
+import { DEFAULT_MAX_VALUE_BYTES } from '../../shard/shard-machine-options.ts';
 import type { Handler } from '../../transport/transport.ts';
 import { GroupCommit } from '../group-commit.ts';
 import { SnapshotSource } from '../snapshot-transfer.ts';
@@ -93,7 +93,7 @@ export class ClusterNode extends ClusterAccess {
       logs,
       timing,
       limits,
-      maxValueBytes: options.maxValueBytes ?? 512 * MIB,
+      maxValueBytes: options.maxValueBytes ?? DEFAULT_MAX_VALUE_BYTES,
       report: (to, report) => transport.send(to, REPORT, encodeReport(report)),
       urge: (to, shard) => transport.send(to, URGE, encodeShard(shard)),
       ranElsewhere: (shard, generation) => this.#heartbeat.reports.ran(shard, generation),

@@ -37,7 +37,7 @@ export interface ClusterNodeOptions {
   readonly replication?: number;
   readonly timing?: Partial<ReplicaTiming>;
   readonly limits?: Partial<ReplicaLimits>;
-  /** Of a value as its module encodes it, and of a cell. Default: 512 MiB; what one command may carry is limited by the log. */
+  /** Of a value as its module encodes it, and of a cell. Default: 512 MiB and 1 KiB; what one command may carry is limited by the log. */
   readonly maxValueBytes?: number;
   /** Default: 512 MiB. */
   readonly maxKeyBytes?: number;
