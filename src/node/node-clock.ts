@@ -15,7 +15,7 @@ export interface TimeSource {
   readonly wallMs: () => number;
 }
 
-const SYSTEM: TimeSource = { steadyMs: () => performance.now(), wallMs: () => Date.now() };
+export const SYSTEM_TIME: TimeSource = { steadyMs: () => performance.now(), wallMs: () => Date.now() };
 /** The wall clock may run ahead by this much before it is taken for a suspend. */
 const SUSPEND_MS = 50;
 
@@ -29,7 +29,7 @@ export class SystemClock implements NodeClock {
   #apart: number;
   #suspendedMs = 0;
 
-  constructor(source: TimeSource = SYSTEM) {
+  constructor(source: TimeSource = SYSTEM_TIME) {
     this.#source = source;
     this.#apart = source.wallMs() - source.steadyMs();
   }

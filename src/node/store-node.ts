@@ -22,7 +22,7 @@ import { type KeyspaceCommand, type KeyspaceReply, type MetaCommand, type MetaRe
 import type { KeyspacePolicy } from '../shard/policy.ts';
 import { type PositionScheme, type PositionSchemeName, positionScheme, shardStarts } from '../shard/position-scheme.ts';
 import { ShardMachine } from '../shard/shard-machine.ts';
-import type { ShardMachineOptions } from '../shard/shard-machine-options.ts';
+import { DEFAULT_MAX_VALUE_BYTES, type ShardMachineOptions } from '../shard/shard-machine-options.ts';
 import { COUNTS_UNKNOWN, decodeShardState, encodeShardState, newShardState, type ShardState } from '../shard/shard-state.ts';
 import { countsRange, removeCounts, type SlotCounts } from '../shard/slot-counts.ts';
 import { recountSlots } from '../shard/slot-recount.ts';
@@ -32,6 +32,7 @@ import { answerTeller } from './answer-teller.ts';
 import { checkKeyspace } from './check-keyspace.ts';
 import { checkedModule } from './checked-module.ts';
 import type { AnyModule } from './cluster/hosted-shard.ts';
+import { ForwardClock } from './forward-clock.ts';
 import { HookRunner } from './hook-runner.ts';
 import type { ShardStats } from './keyspace-handle.ts';
 import { KeyspaceRuntime } from './keyspace-runtime.ts';
@@ -52,7 +53,7 @@ export const DEFAULT_SHARD_COUNT = 8;
 const DAY_MS = 24 * 3_600_000;
 
 export interface NodeLimits {
-  /** Of a value as its module encodes it, and of a cell. Default: 512 MiB. */
+  /** Of a value as its module encodes it, and of a cell. Default: 512 MiB and 1 KiB. */
   readonly maxValueBytes?: number;
   /** Default: 512 MiB. */
   readonly maxKeyBytes?: number;
@@ -65,7 +66,7 @@ export interface NodeLimits {
 export interface NodeOptions extends NodeLimits {
   /** The node closes it when it closes. */
   readonly storage: Storage;
-  /** Milliseconds since 1970. Default: the system's clock. */
+  /** Milliseconds since 1970. Default: the system's clock, by way of {@link ForwardClock}. */
   readonly now?: () => number;
   /** Told what the node's own work in the background met, such as a full disk. */
   readonly onBackgroundError?: (error: Error) => void;
@@ -128,8 +129,8 @@ export class StoreNode implements ServingHost {
   #closing: Promise<void> | undefined;
 
   private constructor(options: NodeOptions, nodeId: string) {
-    const { storage, now = Date.now, onBackgroundError = () => {} } = options;
-    const { maxValueBytes = 512 * MIB, maxKeyBytes = 512 * MIB, sessionRetentionMs = DAY_MS } = options;
+    const { storage, now = new ForwardClock().now, onBackgroundError = () => {} } = options;
+    const { maxValueBytes = DEFAULT_MAX_VALUE_BYTES, maxKeyBytes = 512 * MIB, sessionRetentionMs = DAY_MS } = options;
     if (!(sessionRetentionMs >= 1_000)) {
       throw new KeyfleetError('KF_BAD_OPTION', `sessionRetentionMs is a number from 1000, not ${sessionRetentionMs}`);
     }
