@@ -1,9 +1,10 @@
+import type { ServerResponse } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { showBytes } from '../base/units.ts';
 
-/** Bounds the memory that the bodies of all requests under way hold together, whatever the clients do. */
+/** Bounds the memory that the bodies of all requests under way and the values that answer them hold together, whatever the clients do. */
 export class BodyBudget {
   readonly #totalBytes: number;
   #heldBytes = 0;
@@ -23,6 +24,14 @@ export class BodyBudget {
       throw new KeyfleetError('KF_BUSY', `the requests under way already hold ${held}; try again later`, { retryable: true });
     }
     this.#heldBytes += bytes;
+  }
+
+  /** Holds the value that answers a request until its response closes. One that is larger than all there is goes alone. @throws KF_BUSY. */
+  answer(bytes: number, response: ServerResponse): void {
+    if (response.closed) return;
+    if (this.#heldBytes > 0) this.take(bytes);
+    else this.#heldBytes += bytes;
+    response.once('close', () => this.give(bytes));
   }
 
   give(bytes: number): void {

@@ -26,13 +26,17 @@ function tagsOf(
   keep: (tag: { readonly tag: string; readonly weak: boolean }) => readonly string[],
 ): '*' | readonly string[] {
   if (text.trim() === '*') return '*';
-  const item = /\s*(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(,|$)/y;
+  // Empty elements of a list do not count (RFC 9110 §5.6.1.2), but there must be one that is not.
+  let end = text.length;
+  while (end > 0 && /[\s,]/.test(text[end - 1]!)) end--;
+  const list = text.slice(0, end);
+  const item = /[\s,]*(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(,|$)/y;
   const tags: string[] = [];
-  while (item.lastIndex < text.length) {
-    const match = item.exec(text);
+  do {
+    const match = item.exec(list);
     if (!match) throw new KeyfleetError('KF_BAD_REQUEST', `${header} must be * or entity tags in quotes, not ${JSON.stringify(text)}`);
     tags.push(...keep({ tag: match[2]!, weak: match[1] !== undefined }));
-  }
+  } while (item.lastIndex < list.length);
   return tags;
 }
 

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Bytes } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
-import { bodyOf } from './body-parser.ts';
+import { type BodyBudget, bodyOf } from './body-parser.ts';
 import { conditionOf, etagOf, isUnchanged, refusesMatch } from './condition.ts';
 import type { HttpKeyspace, WriteOptions } from './http-store.ts';
 import { requestOf } from './idempotency.ts';
@@ -27,7 +27,11 @@ export function setKeyAside(message: IncomingMessage): string {
 
 type Params = { readonly Params: { readonly keyspace: string } };
 
-export function serveKeys(server: FastifyInstance, keyspaceOf: (request: FastifyRequest<Params>) => HttpKeyspace): void {
+export function serveKeys(
+  server: FastifyInstance,
+  keyspaceOf: (request: FastifyRequest<Params>) => HttpKeyspace,
+  budget: BodyBudget,
+): void {
   const url = '/v1/keyspaces/:keyspace/key';
 
   server.route<Params>({
@@ -42,6 +46,7 @@ export function serveKeys(server: FastifyInstance, keyspaceOf: (request: Fastify
       reply.header('etag', `"${etag}"`);
       if (found.ttlMs !== undefined) reply.header('keyfleet-ttl-ms', String(found.ttlMs));
       if (isUnchanged(condition, etag)) return reply.code(304).send();
+      if (request.method === 'GET') budget.answer(found.value.length, reply.raw);
       reply.header('content-length', found.value.length);
       return reply.type('application/octet-stream').send(viewOf(found.value));
     },
@@ -90,7 +95,10 @@ function writeOptions({ headers }: FastifyRequest<Params>, key: Bytes): WriteOpt
 
 /** The time to live that the query (`ttlMs`) or the header (`Keyfleet-Ttl-Ms`) asks for. */
 function ttlOf(request: FastifyRequest<Params>): number | undefined {
-  const { ttlMs } = request.query as { readonly ttlMs?: string | readonly string[] };
+  const { ttlMs, ...others } = request.query as { readonly ttlMs?: string | readonly string[] };
+  const [stranger] = Object.keys(others);
+  // One that is misspelt would leave a value for ever that was to go.
+  if (stranger !== undefined) throw new KeyfleetError('KF_BAD_REQUEST', `unknown parameter ${JSON.stringify(stranger)}; a PUT takes ttlMs`);
   const given = ttlMs ?? request.headers['keyfleet-ttl-ms'];
   if (given === undefined) return undefined;
   if (typeof given !== 'string' || !/^[1-9]\d{0,14}$/.test(given) || Number(given) > MAX_TTL_MS) {

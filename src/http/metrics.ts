@@ -46,7 +46,11 @@ export class Metrics {
       { version, durability: store.durability },
       1,
     );
-    gauge('keyfleet_http_body_bytes', 'Bytes of request bodies held in memory', () => budget.heldBytes);
+    gauge(
+      'keyfleet_http_body_bytes',
+      'Bytes of request bodies, and of values on their way to clients, held in memory',
+      () => budget.heldBytes,
+    );
     gauge('keyfleet_writes_refused', '1 while writes are refused (disk full, storage failed)', () => (store.refusal ? 1 : 0));
     gauge('keyfleet_storage_disk_bytes', 'Bytes on disk', () => store.storageStats().diskBytes);
     gauge('keyfleet_storage_journal_bytes', 'Bytes of the journal on disk', () => store.storageStats().journalBytes);

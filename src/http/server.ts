@@ -127,7 +127,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     if (!keyspace) throw notServed(store, name);
     return keyspace;
   };
-  serveKeys(server, keyspaceOf);
+  serveKeys(server, keyspaceOf, budget);
   serveBatches(server, keyspaceOf);
   serveScan(server, keyspaceOf);
   serveModules(server, keyspaceOf);

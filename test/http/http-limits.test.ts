@@ -1,6 +1,9 @@
+import { EventEmitter } from 'node:events';
+import type { ServerResponse } from 'node:http';
 import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { KeyfleetError } from '../../src/base/errors.ts';
+import { BodyBudget } from '../../src/http/body-parser.ts';
 import { startHttpServer } from '../../src/http/server.ts';
 import { base, errorCode, keys, raw, serve, server, store } from './http-fixture.ts';
 
@@ -61,6 +64,37 @@ describe('limits', () => {
     await server.close(100);
     await serve({ idleTimeoutMs: 200 });
     expect(await talk('', { keepOpen: true })).not.toContain('200');
+  });
+
+  test('a value that its client does not take counts among what requests hold, until the client has gone', async () => {
+    store.entries.set('6b', { key: Buffer.from('k'), value: Buffer.alloc(20 << 20), expireAtMs: undefined });
+    const held = async (): Promise<number> =>
+      Number(/^keyfleet_http_body_bytes (\d+)/m.exec(await (await fetch(`${base}/metrics`)).text())![1]);
+    const socket = connect(server.port, '127.0.0.1', () =>
+      socket.write('GET /v1/keyspaces/default/keys/k HTTP/1.1\r\nhost: localhost\r\n\r\n'),
+    );
+    socket.pause();
+    await expect.poll(held).toBe(20 << 20);
+    socket.destroy();
+    await expect.poll(held).toBe(0);
+  });
+
+  test('what is held is bounded, but for a value that is alone', () => {
+    const budget = new BodyBudget(100);
+    const response = (): ServerResponse => Object.assign(new EventEmitter(), { closed: false }) as unknown as ServerResponse;
+    const [large, small, other] = [response(), response(), response()];
+    budget.answer(1_000, large);
+    expect(() => budget.answer(1, small)).toThrow(expect.objectContaining({ code: 'KF_BUSY' }));
+    large.emit('close');
+    budget.answer(60, small);
+    budget.answer(40, other);
+    expect(() => budget.take(1)).toThrow(expect.objectContaining({ code: 'KF_BUSY' }));
+    small.emit('close');
+    other.emit('close');
+    expect(budget.heldBytes).toBe(0);
+    // Its client had gone before the value was there.
+    budget.answer(60, Object.assign(response(), { closed: true }));
+    expect(budget.heldBytes).toBe(0);
   });
 
   test('what is no HTTP, or a URL too long for us, gets an answer that says so', async () => {

@@ -88,6 +88,12 @@ describe('one key', () => {
     expect(store.entries.size).toBe(0);
   });
 
+  test('with a parameter that PUT does not know is refused', async () => {
+    const put = await fetch(`${keys('a')}?ttl=60`, { method: 'PUT', body: 'v' });
+    expect([put.status, await errorCode(put)]).toEqual([400, 'KF_BAD_REQUEST']);
+    expect(store.entries.size).toBe(0);
+  });
+
   test('of a keyspace that is not there: KF_NO_KEYSPACE', async () => {
     const got = await fetch(`${base}/v1/keyspaces/nope/keys/a`);
     expect([got.status, await errorCode(got)]).toEqual([404, 'KF_NO_KEYSPACE']);
@@ -119,6 +125,15 @@ describe('conditions', () => {
     expect((await fetch(keys('a'), stale)).status).toBe(412);
     expect((await fetch(keys('a'), { method: 'DELETE', headers: { 'if-match': replaced.headers.get('etag')! } })).status).toBe(204);
     expect((await put({ 'if-match': '*' })).status).toBe(412);
+  });
+
+  test('lists of tags may have empty elements, and must have one that is not', async () => {
+    const etag = (await put({})).headers.get('etag')!;
+    expect((await put({ 'if-match': `, "x",, ${etag} ,` })).status).toBe(204);
+    for (const list of ['', ' , ', 'x', '"a" "b"', '"a', '*, "a"']) {
+      const refused = await put({ 'if-none-match': list });
+      expect([list, refused.status, await errorCode(refused)]).toEqual([list, 400, 'KF_BAD_REQUEST']);
+    }
   });
 
   test('If-None-Match on GET answers 304 without the value', async () => {
