@@ -36,6 +36,7 @@ import { ServedKeyspaces } from './served-keyspaces.ts';
 import { ShardDuties } from './shard-duties.ts';
 import { ShardHost } from './shard-host.ts';
 import { ShardSweeper } from './shard-sweeper.ts';
+import { WorkForOthers } from './vigil.ts';
 
 // A node of a cluster: replicas of some shards and of the meta shard, which says who has what; requests of clients for any shard, carried to whoever
 // leads it. How a node finds out what to do, and what each death leaves behind: docs/protocol/cluster.md.
@@ -329,6 +330,7 @@ export class ClusterNode extends ClusterAccess {
     return nodeService({
       nodeId: this.nodeId,
       calls: this.#server,
+      work: new WorkForOthers(this.#options.clock),
       host: this.#host,
       heartbeat: this.#heartbeat,
       source: this.#source,

@@ -1,31 +1,49 @@
 import { describe, expect, test } from 'vitest';
-import { utf8 } from '../../base/bytes.ts';
-import { isKeyfleetError } from '../../base/errors.ts';
+import { type Bytes, utf8 } from '../../base/bytes.ts';
+import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
 import { counterModule } from '../../shard/counter.ts';
 import { NotLeaderError } from '../../shard/replica/not-leader-error.ts';
 import { InProcessNetwork } from '../../transport/in-process.ts';
+import type { Transport } from '../../transport/transport.ts';
 import { SystemClock } from '../node-clock.ts';
 import { Call } from './call.ts';
 import { decodeCalls, encodeOutcomes } from './call-wire.ts';
 import { CALLS, Forwarder } from './forwarder.ts';
 import type { AnyModule } from './hosted-shard.ts';
 import { LargeAnswers } from './large-answers.ts';
+import { WorkForOthers } from './vigil.ts';
+
+interface Asked {
+  readonly leaderOf?: () => string | undefined;
+  /** What becomes of the answers to commands on their way. */
+  readonly onItsWay?: (answer: Promise<Bytes>) => Promise<Bytes>;
+}
 
 /** Node b, which hears of a command of node a and does not answer it; what a hears of it at last. */
-function asked(leaderOf: () => string | undefined = () => 'b') {
+function asked({ leaderOf = () => 'b', onItsWay = (answer) => answer }: Asked = {}) {
   const network = new InProcessNetwork();
   const b = network.join('b');
   const clock = new SystemClock();
+  const work = new WorkForOthers(clock);
   let answer: () => void = () => {};
-  void b.serve(async ({ method }) => {
-    if (method !== CALLS) return new Uint8Array(0);
-    await new Promise<void>((resolve) => {
-      answer = resolve;
-    });
+  const answered = new Promise<void>((resolve) => {
+    answer = resolve;
+  });
+  const carryOut = async (): Promise<Bytes> => {
+    await answered;
     const reply = (counterModule as unknown as AnyModule).replyCodec!.encode(7);
     return new LargeAnswers(clock, 1_024).wrap(encodeOutcomes([{ kind: 'done', reply }]));
-  });
-  const forwarder = new Forwarder({ clock, transport: network.join('a'), leaderOf, onLeader: () => {} });
+  };
+  void b.serve(async ({ method, from }) => (method === CALLS ? work.count(from, carryOut()) : work.pong(from)));
+  const a = network.join('a');
+  const transport: Transport = {
+    ...{ self: 'a', maxPayloadBytes: a.maxPayloadBytes, serve: a.serve.bind(a), send: a.send.bind(a), close: a.close.bind(a) },
+    request: (to, method, ...rest) => {
+      const said = a.request(to, method, ...rest);
+      return method === CALLS ? onItsWay(said) : said;
+    },
+  };
+  const forwarder = new Forwarder({ clock, transport, leaderOf, onLeader: () => {} });
   const heard: unknown[] = [];
   const end = new Promise<string>((resolve) => {
     const told = (what: string): void => {
@@ -64,9 +82,24 @@ describe('a command that was sent to another node', () => {
     expect(await end).toBe('KF_NODE_SILENT node b cannot be reached any more, and had not answered');
   });
 
+  test('is given up when the node is not at it any more, and its answer is lost', async () => {
+    let lose: () => void = () => {};
+    const lost = new Promise<never>((_, reject) => {
+      lose = () => reject(new KeyfleetError('KF_NODE_SILENT', 'too late'));
+    });
+    const { end, heard, answer } = asked({ onItsWay: () => lost });
+    await pause(700);
+    expect(heard).toEqual([]);
+    answer();
+    expect(await end).toBe('KF_NODE_SILENT node b is not at what was asked of it any more: the request was lost, or its answer');
+    lose();
+    await pause(0);
+    expect(heard).toHaveLength(1);
+  });
+
   test('is given up when another node leads its shard now, and what comes later is not told', async () => {
     let leader = 'b';
-    const { end, heard, answer } = asked(() => leader);
+    const { end, heard, answer } = asked({ leaderOf: () => leader });
     await pause(20);
     leader = 'c';
     expect(await end).toBe('KF_NODE_SILENT node b was replaced as the leader of shard 1 by c, and had not answered');

@@ -4,7 +4,7 @@ import type { NodeClock } from '../node-clock.ts';
 import { type Call, replyCodecOf } from './call.ts';
 import { decodeOutcomes, encodeCalls, type WireCall } from './call-wire.ts';
 import { requestWhole } from './large-answers.ts';
-import { Vigil } from './vigil.ts';
+import { type Sent, Vigil } from './vigil.ts';
 
 // Sends calls to other nodes: all that go to one node in a turn of the event loop share a message. Commands and queries go apart, so that no query
 // waits for the disk of a command.
@@ -84,7 +84,7 @@ export class Forwarder {
 
   #sendTo(to: string, calls: readonly Call[]): void {
     const sent = this.#vigil.begin(to, calls);
-    this.#carry(to, calls, sent.open)
+    this.#carry(sent, calls)
       .catch((error: unknown) => {
         if (!isKeyfleetError(error)) throw error;
         for (const call of [...sent.open]) call.failed(0, error);
@@ -92,8 +92,9 @@ export class Forwarder {
       .finally(() => this.#vigil.end(sent));
   }
 
-  /** `open`: those that have not been told anything else meanwhile. */
-  async #carry(to: string, calls: readonly Call[], open: Set<Call>): Promise<void> {
+  /** Of the calls, those that are open have not been told anything else meanwhile. */
+  async #carry(sent: Sent, calls: readonly Call[]): Promise<void> {
+    const { to, open } = sent;
     const nowMs = this.#clock.now().monoMs;
     const patienceMs = calls[0]!.isRepeatable ? REPEATABLE_PATIENCE_MS : COMMAND_PATIENCE_MS;
     let longestMs = 1;
@@ -104,7 +105,10 @@ export class Forwarder {
       const deadlineMs = waitsMs - Math.min(SLACK_MS, waitsMs / 4);
       return { kind, keyspaceId: keyspace.id, deadlineMs, key, body, ...(request ? { request } : {}), read, ack, minSeq };
     });
-    const outcomes = decodeOutcomes(await requestWhole(this.#transport, to, CALLS, encodeCalls(wire), longestMs));
+    const answer = await requestWhole(this.#transport, to, CALLS, encodeCalls(wire), longestMs, () => {
+      sent.isAnswered = true;
+    });
+    const outcomes = decodeOutcomes(answer);
     calls.forEach((call, index) => {
       const outcome = outcomes[index];
       if (!open.delete(call)) return;

@@ -51,9 +51,20 @@ export class LargeAnswers {
   }
 }
 
-/** Asks, and fetches the whole of an answer that {@link LargeAnswers.wrap} has made. @throws as Transport.request */
-export async function requestWhole(transport: Transport, to: string, method: string, payload: Bytes, timeoutMs: number): Promise<Bytes> {
+/**
+ * Asks, and fetches the whole of an answer that {@link LargeAnswers.wrap} has made. `onAnswer`: its beginning is here.
+ * @throws as Transport.request
+ */
+export async function requestWhole(
+  transport: Transport,
+  to: string,
+  method: string,
+  payload: Bytes,
+  timeoutMs: number,
+  onAnswer: () => void = () => {},
+): Promise<Bytes> {
   const answer = await transport.request(to, method, payload, { timeoutMs });
+  onAnswer();
   const reader = new ByteReader(answer);
   if (reader.u8() === 0) return reader.bytes(answer.length - 1);
   const ticket = reader.f64();

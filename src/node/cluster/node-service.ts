@@ -24,12 +24,13 @@ import {
 import { RANGE, type RangeSource } from './range-transfer.ts';
 import { encodeJson } from './reports.ts';
 import type { ShardHost } from './shard-host.ts';
-import { PING } from './vigil.ts';
+import { PING, type WorkForOthers } from './vigil.ts';
 
 /** What answers other nodes, and clients. */
 export interface NodeServiceParts {
   readonly nodeId: string;
   readonly calls: CallServer;
+  readonly work: WorkForOthers;
   readonly host: ShardHost;
   readonly heartbeat: Heartbeat;
   readonly source: SnapshotSource;
@@ -45,11 +46,11 @@ const NOTHING: Bytes = new Uint8Array(0);
 
 /** Answers the requests of other nodes and of clients, each by the part that it is for. */
 export function nodeService(parts: NodeServiceParts): Handler {
-  const { nodeId, calls, host, heartbeat, source, ranges, watches, large, meta, metaLog, maps } = parts;
+  const { nodeId, calls, work, host, heartbeat, source, ranges, watches, large, meta, metaLog, maps } = parts;
   return async ({ from, method, payload }) => {
     switch (method) {
       case CALLS:
-        return large.wrap(await calls.serve(payload));
+        return large.wrap(await work.count(from, calls.serve(payload)));
       case REPORT: {
         const { shard, seq, isDurable, vote } = decodeReport(payload);
         const driver = host.get(shard)?.driver;
@@ -75,7 +76,7 @@ export function nodeService(parts: NodeServiceParts): Handler {
         host.get(decodeShard(payload))?.driver?.urged();
         return NOTHING;
       case PING:
-        return NOTHING;
+        return work.pong(from);
       case META_LOG:
         return large.wrap(await metaLog.heard(payload));
       case MAP:

@@ -1,3 +1,4 @@
+import { ByteReader, ByteWriter } from '../../base/byte-stream.ts';
 import type { Bytes } from '../../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
 import type { Transport } from '../../transport/transport.ts';
@@ -5,8 +6,12 @@ import type { NodeClock } from '../node-clock.ts';
 import type { Call } from './call.ts';
 
 // Whoever has sent requests to a node that dies hears nothing of it: its connection is to the servers between. So what has had no answer for a while is
-// looked after: is the node still there, and does it still lead? Else nobody will answer, and whoever waits is told so; what became of it is not known.
-// That is an end of waiting and nothing more: who leads, the log says.
+// looked after: is the node still there, is it still at it, and does it still lead? Else nobody will answer, and whoever waits is told so; what became of it
+// is not known. That is an end of waiting and nothing more: who leads, the log says.
+//
+// A request or its answer goes when a server between dies, and neither side hears of it. What is sent before a ping arrives before it. So a node that has
+// answered one ping has what was asked of it before, or never will; and when it says to a later one that all that it is at came later than that, it has
+// answered, or never will.
 
 export const PING = 'ping';
 
@@ -17,7 +22,8 @@ const LATE_MS = 300;
 const GONE_MS = 500;
 /** A leader that was replaced and lives tells those that wait as soon as it hears of it. */
 const REPLACED_MS = 500;
-const PING_TIMEOUT_MS = 1_000;
+/** A ping goes with its server as well. */
+const PING_TIMEOUT_MS = 500;
 const NOTHING: Bytes = new Uint8Array(0);
 
 export interface VigilOptions {
@@ -32,6 +38,10 @@ export interface Sent {
   readonly sinceMs: number;
   /** Those that have no answer yet. */
   readonly open: Set<Call>;
+  /** The answer is here, or its beginning. */
+  isAnswered: boolean;
+  /** The node had heard of it by then, if it ever will. */
+  arrivedMs: number | undefined;
 }
 
 export class Vigil {
@@ -49,7 +59,7 @@ export class Vigil {
   }
 
   begin(to: string, calls: readonly Call[]): Sent {
-    const sent = { to, sinceMs: this.#options.clock.now().monoMs, open: new Set(calls) };
+    const sent = { to, sinceMs: this.#options.clock.now().monoMs, open: new Set(calls), isAnswered: false, arrivedMs: undefined };
     this.#sent.add(sent);
     this.#arm();
     return sent;
@@ -88,9 +98,8 @@ export class Vigil {
           if (!this.#replaced.has(place)) this.#replaced.set(place, nowMs);
         }
         if (goneMs < GONE_MS && replacedMs < REPLACED_MS) continue;
-        open.delete(call);
         const why = goneMs >= GONE_MS ? 'cannot be reached any more' : `was replaced as the leader of shard ${call.shard} by ${leader}`;
-        call.failed(0, new KeyfleetError('KF_NODE_SILENT', `node ${to} ${why}, and had not answered`));
+        giveUp(sent, call, `${why}, and had not answered`);
       }
     }
     for (const place of this.#replaced.keys()) if (!replaced.has(place)) this.#replaced.delete(place);
@@ -102,10 +111,14 @@ export class Vigil {
     if (this.#asking.has(node)) return;
     this.#asking.add(node);
     const { clock, transport } = this.#options;
+    const askedMs = clock.now().monoMs;
     transport
       .request(node, PING, NOTHING, { timeoutMs: PING_TIMEOUT_MS })
       .then(
-        () => this.#unreachable.delete(node),
+        (answer) => {
+          this.#unreachable.delete(node);
+          this.#heard(node, askedMs, oldestOf(answer));
+        },
         (error: unknown) => {
           if (!isKeyfleetError(error)) throw error;
           // Whatever else it says, or does not say: it may be there.
@@ -115,4 +128,60 @@ export class Vigil {
       )
       .finally(() => this.#asking.delete(node));
   }
+
+  /** The node is at what came to it `oldestMs` before it answered, and at nothing older. Undefined: it does not say. */
+  #heard(node: string, askedMs: number, oldestMs: number | undefined): void {
+    if (oldestMs === undefined) return;
+    const nowMs = this.#options.clock.now().monoMs;
+    for (const sent of [...this.#sent]) {
+      if (sent.to !== node || sent.isAnswered || sent.sinceMs >= askedMs) continue;
+      if (sent.arrivedMs === undefined) sent.arrivedMs = nowMs;
+      else if (askedMs - oldestMs > sent.arrivedMs)
+        for (const call of [...sent.open])
+          giveUp(sent, call, 'is not at what was asked of it any more: the request was lost, or its answer');
+    }
+  }
+}
+
+function giveUp({ to, open }: Sent, call: Call, why: string): void {
+  open.delete(call);
+  call.failed(0, new KeyfleetError('KF_NODE_SILENT', `node ${to} ${why}`));
+}
+
+/** The requests of other nodes that this one is at. */
+export class WorkForOthers {
+  readonly #clock: NodeClock;
+  /** By who asked: since when, the oldest first. */
+  readonly #work = new Map<string, Set<{ readonly sinceMs: number }>>();
+
+  constructor(clock: NodeClock) {
+    this.#clock = clock;
+  }
+
+  async count<T>(from: string, work: Promise<T>): Promise<T> {
+    let all = this.#work.get(from);
+    if (!all) this.#work.set(from, (all = new Set()));
+    const one = { sinceMs: this.#clock.now().monoMs };
+    all.add(one);
+    try {
+      return await work;
+    } finally {
+      all.delete(one);
+      if (all.size === 0) this.#work.delete(from);
+    }
+  }
+
+  /** What a ping is answered: `[ms since the oldest request came, rounded up, u32]`, 0 when there is none. Earlier releases answer nothing. */
+  pong(from: string): Bytes {
+    const [oldest] = this.#work.get(from) ?? [];
+    const ageMs = oldest ? Math.ceil(this.#clock.now().monoMs - oldest.sinceMs) + 1 : 0;
+    return new ByteWriter(4).u32(ageMs).finish();
+  }
+}
+
+/** The age of the oldest request; below any when there is none. */
+function oldestOf(pong: Bytes): number | undefined {
+  if (pong.length === 0) return undefined;
+  const ageMs = new ByteReader(pong).u32();
+  return ageMs === 0 ? Number.NEGATIVE_INFINITY : ageMs;
 }
