@@ -98,17 +98,37 @@ describe('what doctor makes of a cluster', () => {
     ]);
   });
 
-  test('what nodes say of themselves: silent, a wrong clock, a full disk', () => {
+  test('what nodes say of themselves: silent, a full disk', () => {
     const refusal = { code: 'KF_DISK_FULL', message: 'no room' };
     const findings = of({}, [
       { id: 'b', url: 'http://b:7380', failure: 'connection refused' },
-      { id: 'c', url: 'http://c:7380', aheadMs: -65_000, status: { refusal } as StatusReport },
+      { id: 'c', url: 'http://c:7380', status: { refusal, storage: {} } as unknown as StatusReport },
+      {
+        id: 'd',
+        url: 'http://d:7380',
+        status: { refusal: null, storage: { space: { freeBytes: 5_000, totalBytes: 100_000 } } } as unknown as StatusReport,
+      },
     ]);
     expect(said(findings, 'wrong')).toEqual([
       'node b does not answer at http://b:7380: connection refused',
       'node c stores nothing: KF_DISK_FULL: no room',
     ]);
-    expect(said(findings, 'risk')).toEqual(['the clock of c is 1 min 5 s behind']);
+    expect(said(findings, 'risk')).toEqual(['4.9 KiB of 97.7 KiB are free on the disk of node d']);
+  });
+
+  test('a clock that is wrong: of a node, or of the machine that asks', () => {
+    const clocks = (aheadMs: Readonly<Record<string, number>>): string[] =>
+      said(
+        of(
+          {},
+          Object.entries(aheadMs).map(([id, ms]) => ({ id, url: `http://${id}:7380`, aheadMs: ms })),
+        ),
+        'risk',
+      );
+    expect(clocks({ a: 400, b: -600, c: 1_900 })).toEqual([]);
+    expect(clocks({ a: 0, b: 100, c: -65_200 })).toEqual(['the clock of c is 1 min 5 s behind']);
+    expect(clocks({ a: 90_000, b: 90_100 })).toEqual(['the clock of this machine is 1 min 30 s behind']);
+    expect(clocks({ a: -90_000 })).toEqual(['the clocks of a and this machine are 1 min 30 s apart']);
   });
 });
 
@@ -116,13 +136,15 @@ describe('what doctor makes of the rest', () => {
   test('a store that refuses writes, or may lose them', () => {
     const refusal = { code: 'KF_DISK_FULL', message: 'no room' };
     expect(said(checkStore({ refusal, durability: 'os' } as StatusReport), 'wrong')).toHaveLength(1);
-    expect(said(checkStore({ refusal: null, durability: 'os' } as StatusReport), 'risk')).toHaveLength(1);
-    expect(said(checkStore({ refusal: null, durability: 'sync' } as StatusReport), 'fine')).toEqual(['writes are taken']);
+    expect(said(checkStore({ refusal: null, durability: 'os', storage: {} } as unknown as StatusReport), 'risk')).toHaveLength(1);
+    expect(said(checkStore({ refusal: null, durability: 'sync', storage: {} } as unknown as StatusReport), 'fine')).toEqual([
+      'writes are taken',
+    ]);
   });
 
   test('a disk that is nearly full', () => {
-    expect(checkDisk('/data', { freeBytes: 5, totalBytes: 100 }).level).toBe('risk');
-    expect(checkDisk('/data', { freeBytes: 50, totalBytes: 100 }).level).toBe('fine');
+    expect(checkDisk('where /data is', { freeBytes: 5, totalBytes: 100 }).level).toBe('risk');
+    expect(checkDisk('where /data is', { freeBytes: 50, totalBytes: 100 }).level).toBe('fine');
   });
 
   test('nats-servers: silent, without quorum, without a leader, full', () => {
@@ -133,7 +155,16 @@ describe('what doctor makes of the rest', () => {
       'no nats-server answers at http://s3: connection refused',
     ]);
     expect(said(checkNats([well, dead('http://s2'), dead('http://s3')], []), 'wrong').at(-1)).toContain('no quorum');
+    const without = { ...well, name: 's2', trouble: 'runs without JetStream' };
+    expect(said(checkNats([well, well, without], []), 'wrong')).toEqual(['nats-server s2 runs without JetStream']);
+    expect(said(checkNats([well, without, without], []), 'wrong').at(-1)).toContain('no quorum');
     expect(said(checkNats([{ ...well, hasLeader: false }], []), 'wrong')).toEqual(['nats-server s1 knows no leader']);
-    expect(said(checkNats([{ ...well, usedBytes: 95 }], ['server s1 is version 2.9.10']), 'risk')).toHaveLength(2);
+    const group = (name: string, groupSize: number) => ({ ...well, name, groupSize });
+    expect(checkNats([group('s1', 3), group('s2', 3), group('s3', 3)], [])).toHaveLength(1);
+    const apart = checkNats([group('s1', 2), group('s2', 2), group('s3', 3)], []);
+    expect(said(apart, 'wrong')).toEqual([expect.stringContaining('s1, s2 have begun anew without their data, and without s3')]);
+    const old = checkNats([{ ...well, usedBytes: 95 }], ['server s1 is version 2.9.10']);
+    expect(said(old, 'risk')).toHaveLength(2);
+    expect(old[0]!.advice).toContain('nats-server 2.15.1 or newer');
   });
 });

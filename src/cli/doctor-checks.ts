@@ -1,6 +1,8 @@
 import { showBytes, showDuration } from '../base/units.ts';
 import type { ClusterReport, LostReport } from '../http/cluster-admin.ts';
 import type { StatusReport } from '../http/status.ts';
+import { natsAdvice } from '../nats/server-check.ts';
+import type { DiskSpace, StorageStats } from '../storage/storage.ts';
 import { lostText } from './nodes.ts';
 
 // What `keyfleet doctor` makes of what it was told: pure, so that each finding can be tested.
@@ -31,8 +33,12 @@ export interface NatsAnswer {
   readonly version?: string;
   readonly usedBytes?: number;
   readonly limitBytes?: number;
+  /** What keeps it from holding logs. */
+  readonly trouble?: string;
   /** Knows who leads the servers; true of one that stands alone. */
   readonly hasLeader?: boolean;
+  /** The servers that it takes for all; undefined: it stands alone. */
+  readonly groupSize?: number;
 }
 
 /** Leases allow for clocks that run at another pace, not at another time; but expiry and logs follow the time. */
@@ -44,6 +50,7 @@ const LONG_WORKFLOW_MS = 10 * 60_000;
 export function checkStore(status: StatusReport): Finding[] {
   const { refusal, durability } = status;
   return [
+    ...(refusal === null ? littleRoom('on its disk', status) : []),
     refusal === null
       ? { level: 'fine', what: 'writes are taken' }
       : { level: 'wrong', what: `writes are refused: ${refusal.code}: ${refusal.message}`, advice: 'make room, or see what the disk has' },
@@ -59,14 +66,22 @@ export function checkStore(status: StatusReport): Finding[] {
   ];
 }
 
-/** Some log takes nothing from the node that was asked. */
-export function isStuck({ keyspaces }: ClusterReport): boolean {
-  return keyspaces.some(({ shards }) => shards.some(({ trouble }) => trouble !== undefined));
+function littleRoom(where: string, { storage }: StatusReport): Finding[] {
+  const { space } = storage as Partial<StorageStats>;
+  return space ? [checkDisk(where, space)].filter(({ level }) => level !== 'fine') : [];
 }
 
-export function checkDisk(dir: string, free: { readonly freeBytes: number; readonly totalBytes: number }): Finding {
-  const { freeBytes, totalBytes } = free;
-  const what = `${showBytes(freeBytes)} of ${showBytes(totalBytes)} are free where ${dir} is`;
+/** Some shard takes nothing, as far as the node knows that was asked. */
+export function isStuck({ unready, metaLost, keyspaces }: ClusterReport): boolean {
+  const isOneStuck = keyspaces.some(({ shards }) =>
+    shards.some(({ trouble, lost, leader }) => trouble !== undefined || lost || leader === null),
+  );
+  return isOneStuck || unready !== null || metaLost !== null;
+}
+
+/** `where`: whose disk it is. */
+export function checkDisk(where: string, { freeBytes, totalBytes }: DiskSpace): Finding {
+  const what = `${showBytes(freeBytes)} of ${showBytes(totalBytes)} are free ${where}`;
   return freeBytes < totalBytes * LEAST_FREE_SHARE
     ? { level: 'risk', what, advice: 'make room: a full disk refuses writes' }
     : { level: 'fine', what };
@@ -74,7 +89,8 @@ export function checkDisk(dir: string, free: { readonly freeBytes: number; reado
 
 /** `nowMs`: of the clock that `answers` were timed by. */
 export function checkCluster(report: ClusterReport, answers: readonly NodeAnswer[], nowMs: number): Finding[] {
-  return [...checkNodes(report, answers), ...checkShards(report), ...checkWorkflows(report, nowMs), ...checkRisks(report)];
+  const ofNats = report.risks.map(natsRisk);
+  return [...checkNodes(report, answers), ...checkClocks(answers), ...checkShards(report), ...checkWorkflows(report, nowMs), ...ofNats];
 }
 
 function checkNodes({ nodes, replication, metaLeader, metaLost, unready }: ClusterReport, answers: readonly NodeAnswer[]): Finding[] {
@@ -106,24 +122,43 @@ function checkNodes({ nodes, replication, metaLeader, metaLost, unready }: Clust
   const releases = new Set(members.map(({ release }) => release));
   if (releases.size > 1)
     findings.push({ level: 'risk', what: `nodes run releases ${[...releases].join(', ')}`, advice: 'finish the upgrade' });
-  for (const { id, url, status, failure, aheadMs = 0 } of answers) {
+  for (const { id, url, status, failure } of answers) {
     if (failure !== undefined && members.some((one) => one.id === id && one.status !== 'down')) {
       findings.push({ level: 'wrong', what: `node ${id} does not answer at ${url}: ${failure}`, advice: 'is it reachable from here?' });
-    }
-    if (Math.abs(aheadMs) > MOST_SKEW_MS) {
-      const how = aheadMs > 0 ? 'ahead' : 'behind';
-      findings.push({
-        level: 'risk',
-        what: `the clock of ${id} is ${showDuration(Math.abs(aheadMs))} ${how}`,
-        advice: 'set clocks by NTP',
-      });
     }
     if (status?.refusal) {
       const { code, message } = status.refusal;
       findings.push({ level: 'wrong', what: `node ${id} stores nothing: ${code}: ${message}`, advice: 'make room on its disk' });
-    }
+    } else if (status) findings.push(...littleRoom(`on the disk of node ${id}`, status));
   }
   return findings;
+}
+
+/** Each against the middle one of all, this machine's among them: it may be the one that is wrong. */
+function checkClocks(answers: readonly NodeAnswer[]): Finding[] {
+  const clocks = answers.flatMap(({ id, aheadMs }) => (aheadMs === undefined ? [] : [{ whose: id, aheadMs }]));
+  clocks.push({ whose: 'this machine', aheadMs: 0 });
+  clocks.sort((a, b) => a.aheadMs - b.aheadMs);
+  const middleMs = clocks[(clocks.length - 1) >> 1]!.aheadMs;
+  const off = clocks.filter(({ aheadMs }) => Math.abs(aheadMs - middleMs) > MOST_SKEW_MS);
+  const advice = 'set the clocks by NTP: what expires does so by the clock of who leads its shard';
+  // Of two nobody can say which it is.
+  if (off.length > 0 && clocks.length === 2)
+    return [
+      {
+        level: 'risk',
+        what: `the clocks of ${clocks[0]!.whose} and ${clocks[1]!.whose} are ${apart(off[0]!.aheadMs - middleMs)} apart`,
+        advice,
+      },
+    ];
+  return off.map(({ whose, aheadMs }) => {
+    const how = aheadMs > middleMs ? 'ahead' : 'behind';
+    return { level: 'risk', what: `the clock of ${whose} is ${apart(aheadMs - middleMs)} ${how}`, advice };
+  });
+}
+
+function apart(ms: number): string {
+  return showDuration(Math.round(Math.abs(ms) / 1_000) * 1_000);
 }
 
 function checkShards({ node, keyspaces, nodes, replication }: ClusterReport): Finding[] {
@@ -183,20 +218,26 @@ function checkWorkflows({ keyspaces }: ClusterReport, nowMs: number): Finding[] 
   );
 }
 
-function checkRisks({ risks }: ClusterReport): Finding[] {
-  return risks.map((what) => ({ level: 'risk', what, advice: '`keyfleet nats config` writes a safe configuration' }));
+function natsRisk(what: string): Finding {
+  return { level: 'risk', what, advice: natsAdvice(what) };
 }
 
 /** Of servers that form one cluster. `risks`: what their versions and settings put at risk. */
 export function checkNats(answers: readonly NatsAnswer[], risks: readonly string[]): Finding[] {
-  const findings: Finding[] = risks.map((what) => ({ level: 'risk', what, advice: '`keyfleet nats config` writes a safe configuration' }));
-  const silent = answers.filter(({ failure }) => failure !== undefined);
-  for (const { url, failure } of silent)
-    findings.push({ level: 'wrong', what: `no nats-server answers at ${url}: ${failure}`, advice: 'start it' });
-  if (silent.length > 0 && 2 * silent.length >= answers.length) {
+  const findings: Finding[] = risks.map(natsRisk);
+  for (const { url, name = url, failure, trouble } of answers) {
+    if (failure !== undefined) {
+      const advice = 'start it; one that stands still, end it first';
+      findings.push({ level: 'wrong', what: `no nats-server answers at ${url}: ${failure}`, advice });
+    }
+    if (trouble !== undefined)
+      findings.push({ level: 'wrong', what: `nats-server ${name} ${trouble}`, advice: 'make room and start it again' });
+  }
+  const missing = answers.filter(({ failure, trouble }) => failure !== undefined || trouble !== undefined);
+  if (missing.length > 0 && 2 * missing.length >= answers.length) {
     findings.push({
       level: 'wrong',
-      what: `${silent.length} of ${answers.length} nats-servers do not answer: no quorum`,
+      what: `${missing.length} of ${answers.length} nats-servers hold no logs now: no quorum`,
       advice: 'writes wait until most are up',
     });
   }
@@ -208,9 +249,21 @@ export function checkNats(answers: readonly NatsAnswer[], risks: readonly string
       findings.push({ level: 'risk', what, advice: 'give it room (max_file_store); full, it takes no writes' });
     }
   }
+  findings.push(...checkGroup(answers));
   if (findings.length === 0) {
     const versions = [...new Set(answers.map(({ version }) => version))].join(', ');
     findings.push({ level: 'fine', what: `${answers.length} nats-servers ${versions}, every write synced` });
   }
   return findings;
+}
+
+/** Servers that came back without their data can have begun anew among themselves, and the one that has its data is none of theirs. */
+function checkGroup(answers: readonly NatsAnswer[]): Finding[] {
+  const there = answers.filter(({ groupSize }) => groupSize !== undefined);
+  const inside = there.filter(({ groupSize }) => groupSize! < there.length);
+  const outside = there.filter((one) => !inside.includes(one)).map(({ url, name = url }) => name);
+  if (inside.length === 0 || outside.length === 0) return [];
+  const what = `nats-servers ${inside.map(({ url, name = url }) => name).join(', ')} have begun anew without their data, and without ${outside.join(', ')}: logs have no room for all their copies`;
+  const advice = `end ${outside.join(', ')}, empty its store_dir and start it again: shards go on with what the nodes have. Name each server itself among its routes too, as \`keyfleet nats config\` does, and it does not come to this`;
+  return [{ level: 'wrong', what, advice }];
 }

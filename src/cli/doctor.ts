@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { isKeyfleetError, messageOf } from '../base/errors.ts';
 import type { StatusReport } from '../http/status.ts';
-import { monitorRisks } from '../nats/server-check.ts';
+import { monitorRisks, SYNC_UNKNOWN } from '../nats/server-check.ts';
 import {
   checkCluster,
   checkDisk,
@@ -52,20 +52,21 @@ async function examine(flags: Flags): Promise<Finding[]> {
   const report = status.cluster;
   // A node whose own disk takes writes says nothing of a log that takes none.
   const findings = checkStore(status).filter(({ level }) => level !== 'fine' || report === null || !isStuck(report));
+  const monitors = (flags.natsMonitor ?? []).flatMap((one) => one.split(',')).filter((one) => one !== '');
+  const servers = await Promise.all(monitors.map(askNats));
+  const risks = [...new Set(servers.flatMap((server) => server.risks))];
   if (report !== null) {
     const answers = await Promise.all(
-      report.nodes
-        .filter(({ addresses, isSelf }) => addresses.http !== undefined && !isSelf)
-        .map(({ id, addresses }) => askNode(id, { ...address, url: `http://${addresses.http}` })),
+      report.nodes.flatMap(({ id, addresses, isSelf }) => {
+        if (isSelf) return askClock(id, address);
+        return addresses.http === undefined ? [] : askNode(id, { ...address, url: `http://${addresses.http}` });
+      }),
     );
-    findings.push(...checkCluster(report, answers, Date.now()));
+    // What the node did not know, or knows too, the servers themselves have said.
+    const more = servers.length === 0 ? report.risks : report.risks.filter((risk) => risk !== SYNC_UNKNOWN && !risks.includes(risk));
+    findings.push(...checkCluster({ ...report, risks: more }, answers, Date.now()));
   }
-  const monitors = (flags.natsMonitor ?? []).flatMap((one) => one.split(',')).filter((one) => one !== '');
-  if (monitors.length > 0) {
-    const answers = await Promise.all(monitors.map(askNats));
-    const risks = await Promise.all(answers.map(({ url, failure }) => (failure === undefined ? monitorRisks(url, TIMEOUT_MS) : [])));
-    findings.push(...checkNats(answers, [...new Set(risks.flat())]));
-  }
+  if (servers.length > 0) findings.push(...checkNats(servers, risks));
   if (flags.dir !== undefined) findings.push(await lookAtDisk(flags.dir));
   return findings;
 }
@@ -86,33 +87,44 @@ async function askNode(id: string, address: ServerAddress): Promise<NodeAnswer> 
   }
 }
 
-async function askNats(url: string): Promise<NatsAnswer> {
+/** Of the node that was asked all else already. */
+async function askClock(id: string, address: ServerAddress): Promise<NodeAnswer> {
+  const { url, aheadMs } = await askNode(id, address);
+  return { id, url, ...(aheadMs === undefined ? {} : { aheadMs }) };
+}
+
+async function askNats(url: string): Promise<NatsAnswer & { readonly risks: readonly string[] }> {
   try {
     const response = await fetch(new URL('/jsz', url), { signal: AbortSignal.timeout(TIMEOUT_MS) });
     const varz = await fetch(new URL('/varz', url), { signal: AbortSignal.timeout(TIMEOUT_MS) });
     const {
+      disabled = false,
       store,
       config,
       meta_cluster: meta,
     } = (await response.json()) as {
+      readonly disabled?: boolean;
       readonly store?: number;
       readonly config?: { readonly max_storage?: number };
-      readonly meta_cluster?: { readonly leader?: string };
+      readonly meta_cluster?: { readonly leader?: string; readonly cluster_size?: number };
     };
     const { server_name: name, version } = (await varz.json()) as { readonly server_name: string; readonly version: string };
     return {
       ...{ url, name, version, usedBytes: store ?? 0, limitBytes: config?.max_storage ?? 0 },
-      hasLeader: meta === undefined || (meta.leader ?? '') !== '',
+      ...(disabled ? { trouble: 'runs without JetStream: it was started so, or has given it up since its disk was full' } : {}),
+      risks: disabled ? [] : await monitorRisks(url, TIMEOUT_MS),
+      ...(meta?.cluster_size === undefined ? {} : { groupSize: meta.cluster_size }),
+      hasLeader: disabled || meta === undefined || (meta.leader ?? '') !== '',
     };
   } catch (error) {
-    return { url, failure: messageOf(error instanceof Error && error.cause ? error.cause : error) };
+    return { url, risks: [], failure: messageOf(error instanceof Error && error.cause ? error.cause : error) };
   }
 }
 
 async function lookAtDisk(dir: string): Promise<Finding> {
   try {
     const { bavail, blocks, bsize } = await statfs(dir);
-    return checkDisk(dir, { freeBytes: bavail * bsize, totalBytes: blocks * bsize });
+    return checkDisk(`where ${dir} is`, { freeBytes: bavail * bsize, totalBytes: blocks * bsize });
   } catch (error) {
     return { level: 'wrong', what: `${dir}: ${messageOf(error)}` };
   }

@@ -8,7 +8,12 @@ import { KeyfleetError, messageOf } from '../base/errors.ts';
 /** The oldest server whose streams, synced always, lost nothing under simulated power loss of all servers. */
 export const OLDEST_SAFE_SERVER = '2.15.1';
 
-const SYNC_UNKNOWN = 'whether the servers sync every write is not known: give the addresses of their monitoring ports';
+/** The first server that can sync every write. */
+export const OLDEST_SYNCING_SERVER = '2.10.0';
+
+const IS_VERSION = 'is version';
+/** One of the sentences of {@link natsRisks}. */
+export const SYNC_UNKNOWN = 'whether the servers sync every write is not known: give the addresses of their monitoring ports';
 
 export interface ServerCheckOptions {
   /** The monitoring address of each server, as `http://10.0.0.1:8222`. Without any, it cannot be known whether they sync. */
@@ -58,9 +63,12 @@ export async function monitorRisks(monitor: string, timeoutMs: number): Promise<
     const why = 'it was started so, or has given it up since its disk was full: make room and start it again';
     throw new KeyfleetError('KF_NATS_UNSUITABLE', `NATS server ${name} runs without JetStream: ${why}`);
   }
+  const { version = 'unknown' } = varz;
   const risks: string[] = [];
-  if (varz.version === undefined || isOlder(varz.version, OLDEST_SAFE_SERVER)) risks.push(oldServer(name, varz.version ?? 'unknown'));
-  if (jsz.config?.sync_always !== true) risks.push(`server ${name} does not sync every write (jetstream { sync_interval: always })`);
+  if (isOlder(version, OLDEST_SAFE_SERVER)) risks.push(oldServer(name, version));
+  // Of one that cannot, its age says so.
+  const canSync = !isOlder(version, OLDEST_SYNCING_SERVER);
+  if (canSync && jsz.config?.sync_always !== true) risks.push(`server ${name} does not sync every write`);
   return risks;
 }
 
@@ -76,7 +84,16 @@ async function getJson(url: URL, timeoutMs: number): Promise<unknown> {
 }
 
 function oldServer(name: string, version: string): string {
-  return `server ${name} is version ${version}, and before ${OLDEST_SAFE_SERVER} a stream can be lost when all servers lose power`;
+  const more = isOlder(version, OLDEST_SYNCING_SERVER) ? ', and it cannot sync every write' : '';
+  return `server ${name} ${IS_VERSION} ${version}, and before ${OLDEST_SAFE_SERVER} a stream can be lost when all servers lose power${more}`;
+}
+
+/** What to do about one of the sentences of {@link natsRisks}, which may have come from another node. */
+export function natsAdvice(risk: string): string {
+  if (risk.includes(IS_VERSION))
+    return `replace it by nats-server ${OLDEST_SAFE_SERVER} or newer, one server after the other: https://nats.io/download`;
+  if (risk.startsWith(SYNC_UNKNOWN)) return 'with --nats-monitor, of `keyfleet serve` and of `keyfleet doctor`';
+  return '`keyfleet nats config` writes a safe configuration: jetstream { sync_interval: always }';
 }
 
 /** Compares `major.minor.patch`; what follows it does not count. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { isIP } from 'node:net';
 import { KeyfleetError } from '../base/errors.ts';
-import { isOlder } from './server-check.ts';
+import { isOlder, OLDEST_SYNCING_SERVER } from './server-check.ts';
 
 // The configuration of the nats-servers that hold the logs: every write synced, copies in different zones, nobody in without a password. Their other
 // settings are the servers' own.
@@ -34,8 +34,6 @@ export interface NatsClusterPlan {
   readonly version?: string;
 }
 
-/** The first server that can sync every write. */
-export const OLDEST_SYNCING_SERVER = '2.10.0';
 /** The user that stores and the account that holds their streams. */
 export const NATS_USER = 'keyfleet';
 /** Copies of a log: no more zones than that are needed. */

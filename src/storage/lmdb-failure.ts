@@ -1,6 +1,6 @@
-import fs from 'node:fs';
 import { messageOf } from '../base/errors.ts';
 import { KIB } from '../base/units.ts';
+import { spaceOf } from './disk-space.ts';
 
 // What the `lmdb` package throws and rejects with, told apart.
 
@@ -38,7 +38,8 @@ export async function lmdbFailure(dir: string, error: unknown): Promise<Error> {
 export function withSystemCode(dir: string, error: unknown): Error {
   const code = (error as { code?: unknown } | undefined)?.code;
   // A failed sync has a text only.
-  const isFull = FULL_CODES.includes(code) || ((code === EIO || code === undefined) && roomIn(dir) < LITTLE_ROOM_BYTES);
+  const hasRoom = (spaceOf(dir)?.freeBytes ?? LITTLE_ROOM_BYTES) >= LITTLE_ROOM_BYTES;
+  const isFull = FULL_CODES.includes(code) || ((code === EIO || code === undefined) && !hasRoom);
   const failure: NodeJS.ErrnoException = new Error(isFull ? `no space left on device (${messageOf(error)})` : messageOf(error), {
     cause: error,
   });
@@ -61,14 +62,5 @@ async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
-  }
-}
-
-function roomIn(dir: string): number {
-  try {
-    const { bavail, bsize } = fs.statfsSync(dir);
-    return bavail * bsize;
-  } catch {
-    return Number.POSITIVE_INFINITY;
   }
 }

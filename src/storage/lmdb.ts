@@ -8,6 +8,7 @@ import { BatchWriter } from './batch-writer.ts';
 import { CommitProgress } from './commit-progress.ts';
 import { DeadRuns } from './dead-runs.ts';
 import { isDiskFull, type LockedDirectory, lockDirectory, unreadable } from './directory.ts';
+import { spaceOf } from './disk-space.ts';
 import { type Files, realFiles } from './files.ts';
 import { Flusher } from './flusher.ts';
 import { Journal } from './journal.ts';
@@ -336,6 +337,7 @@ export class LmdbStorage implements Storage {
       memtableEntries += memtable.entryCount;
     }
     const journalBytes = this.#journal.diskBytes;
+    const space = spaceOf(this.#directory.dir);
     return {
       durability: this.#durability,
       diskBytes: journalBytes + sizeOf(LmdbTable.dataPath(join(this.#directory.dir, 'lmdb'))),
@@ -345,6 +347,7 @@ export class LmdbStorage implements Storage {
       syncCount: this.#journal.syncCount,
       syncSeconds: this.#journal.syncSeconds,
       flushCount: this.#flusher.count,
+      ...(space && { space }),
     };
   }
 

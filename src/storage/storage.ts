@@ -106,4 +106,11 @@ export interface StorageStats {
   readonly syncCount: number;
   readonly syncSeconds: number;
   readonly flushCount: number;
+  /** Of the file system that the data are on. */
+  readonly space?: DiskSpace;
+}
+
+export interface DiskSpace {
+  readonly freeBytes: number;
+  readonly totalBytes: number;
 }

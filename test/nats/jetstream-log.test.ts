@@ -5,7 +5,7 @@ import { fromUtf8, utf8 } from '../../src/base/bytes.ts';
 import { logConformance } from '../../src/log/log.conformance.ts';
 import type { LogRecord, ShardLog } from '../../src/log/log.ts';
 import { type JetStreamLog, jetStreamLog } from '../../src/nats/jetstream-log.ts';
-import { checkNatsServers, natsRisks } from '../../src/nats/server-check.ts';
+import { checkNatsServers, natsAdvice, natsRisks } from '../../src/nats/server-check.ts';
 import { streamConfig } from '../../src/nats/stream-config.ts';
 import { hasRecentNats, NATS_SERVERS, NatsServers, waitFor } from './nats-servers.ts';
 
@@ -197,7 +197,8 @@ describe.each(NATS_SERVERS)('$name', ({ binary, isHere }) => {
     test('says which servers put writes at risk, and goes on with them only when told to', async () => {
       const known = await natsRisks(connection, { monitors: servers.monitors });
       if (binary.startsWith('/usr/')) {
-        expect(known).toEqual([expect.stringContaining('before 2.15.1'), expect.stringContaining('does not sync every write')]);
+        expect(known).toEqual([expect.stringMatching(/before 2\.15\.1 .* cannot sync every write$/)]);
+        expect(natsAdvice(known[0]!)).toContain('nats-server 2.15.1 or newer');
       } else {
         expect(known).toEqual([]);
         expect(await checkNatsServers(connection, { monitors: servers.monitors })).toEqual([]);
