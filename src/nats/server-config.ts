@@ -91,13 +91,13 @@ export function natsServerConfig(plan: NatsClusterPlan, index: number): string {
     '# A server that is told to end hands over its logs first (nats-server --signal ldm).',
     'lame_duck_duration: "30s"',
     'lame_duck_grace_period: "2s"',
-    ...(servers.length > 1 ? ['', ...clusterLines(plan, server, listen(server.routePort))] : []),
+    ...(servers.length > 1 ? ['', ...clusterLines(plan, listen(server.routePort))] : []),
     ...(password === undefined ? [] : ['', ...accountLines(password)]),
   ];
   return `${lines.join('\n')}\n`;
 }
 
-function clusterLines({ name, servers, password }: NatsClusterPlan, self: NatsServerPlace, listen: string): string[] {
+function clusterLines({ name, servers, password }: NatsClusterPlan, listen: string): string[] {
   const secret = password === undefined ? undefined : routePassword(password);
   const login = secret === undefined ? '' : `route:${secret}@`;
   return [
@@ -105,8 +105,9 @@ function clusterLines({ name, servers, password }: NatsClusterPlan, self: NatsSe
     `  name: ${quoted(name)}`,
     `  listen: ${listen}`,
     ...(secret === undefined ? [] : [`  authorization { user: "route", password: ${quoted(secret)}, timeout: 5 }`]),
+    '  # All, itself among them: a server that finds its disk empty takes their number for that of the others, and two of three would go on without the third.',
     '  routes: [',
-    ...servers.filter((one) => one !== self).map((one) => `    ${quoted(`nats://${login}${shown(one.host)}:${one.routePort}`)}`),
+    ...servers.map((one) => `    ${quoted(`nats://${login}${shown(one.host)}:${one.routePort}`)}`),
     '  ]',
     '}',
   ];

@@ -193,6 +193,7 @@ export function faultsOf({ cluster, chance, nodeDisk, natsDisk }: FaultsOptions)
       },
     },
     { name: 'all nats-servers lose all that they have', weight: 1, run: () => nats.wipe([0, 1, 2]) },
+    { name: 'two nats-servers lose all that they have', weight: 1, run: (index) => nats.wipe([index, (index + 1) % 3]) },
     { name: 'a shard is split', weight: 2, run: async () => keyfleet('split', await shard(), '--keyspace', 'ledger') },
     { name: 'two shards are merged', weight: 2, run: async () => keyfleet('merge', await shard(), '--keyspace', 'ledger') },
     {

@@ -61,7 +61,8 @@ export class NatsServers {
     const servers = Array.from({ length: count }, (_, i): Server => {
       const [port, monitorPort, clusterPort] = [ports[i]!, ports[count + i]!, ports[2 * count + i]!];
       const name = `s${i + 1}`;
-      const routes = (links[i]?.map((link) => link.port) ?? routePorts).filter((_, to) => to !== i).map((to) => `nats://127.0.0.1:${to}`);
+      // Itself too, as `keyfleet nats config` writes it.
+      const routes = (links[i]?.map((link) => link.port) ?? routePorts).map((to) => `nats://127.0.0.1:${to}`);
       // Servers tell clients and each other of more addresses, which would lead around the links: nobody is at the one they tell.
       const advertise = hasLinks ? ', no_advertise: true, advertise: "127.0.0.1:1"' : '';
       const cluster = `cluster { name: test, listen: "127.0.0.1:${clusterPort}", routes: [${routes.join(', ')}]${advertise} }`;
