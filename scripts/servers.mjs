@@ -17,7 +17,7 @@ const WANTED = {
 /** Debian 12's nats-server is an old one; a recent one comes beside it, for the tests alone. test/nats/nats-servers.ts looks for both. */
 const RECENT_NATS = 'nats-server 2.15';
 const scripts = fileURLToPath(new URL('.', import.meta.url));
-const recentNatsDir = join(scripts, '..', 'node_modules', '.cache', 'nats-server');
+const recentNatsDir = join(scripts, '..', '.cache', 'nats-server');
 
 /** Debian keeps daemons where a user's path does not lead. */
 const onPath = (binary) => [...(process.env.PATH ?? '').split(':'), '/usr/sbin'].some((dir) => existsSync(`${dir}/${binary}`));

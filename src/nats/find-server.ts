@@ -11,7 +11,7 @@ const NAME = 'nats-server';
 /** Debian keeps daemons where the path of a user does not lead. */
 const MORE_DIRS = ['/usr/sbin', '/usr/local/bin', '/usr/local/sbin', '/opt/homebrew/bin'];
 /** Where `npm test` of a clone puts a recent one. */
-const OF_THIS_CLONE = fileURLToPath(new URL('../../node_modules/.cache/nats-server/nats-server', import.meta.url));
+const OF_THIS_CLONE = fileURLToPath(new URL('../../.cache/nats-server/nats-server', import.meta.url));
 const TIMEOUT_MS = 10_000;
 
 /** A nats-server on this machine. */

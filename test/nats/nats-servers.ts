@@ -7,7 +7,7 @@ import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { freePorts } from '../../src/cli/free-port.ts';
 import { FaultyLink } from '../faulty-link.ts';
 
-const RECENT = fileURLToPath(new URL('../../node_modules/.cache/nats-server/nats-server', import.meta.url));
+const RECENT = fileURLToPath(new URL('../../.cache/nats-server/nats-server', import.meta.url));
 const DEBIAN = '/usr/sbin/nats-server';
 
 /** The nats-servers that this machine has, see scripts/servers.mjs: those that a test runs against, by what they are called. */
