@@ -1,11 +1,10 @@
 import { jetstreamManager } from '@nats-io/jetstream';
-import { afterEach, describe, expect, test } from 'vitest';
-import { Prng } from '../../src/base/prng.ts';
+import { describe, expect, test } from 'vitest';
 import type { ClusterReport } from '../../src/http/cluster-admin.ts';
 import { streamConfig } from '../../src/nats/stream-config.ts';
-import { NATS_SERVERS, NatsServers, waitFor } from '../nats/nats-servers.ts';
-import { LedgerClients } from './ledger-clients.ts';
-import { NodeWithDoors } from './node-with-doors.ts';
+import { NATS_SERVERS, waitFor } from '../nats/nats-servers.ts';
+import { doorsUnderLoad } from './doors-under-load.ts';
+import type { NodeWithDoors } from './node-with-doors.ts';
 
 // Streams that are there, and are not what they were: rolled back with the disks of their servers, or deleted and made anew by somebody. What clients
 // were told must be linearizable, and nothing lost or done twice.
@@ -16,27 +15,9 @@ const MOST_UNREAD = 10;
 const [recent] = NATS_SERVERS as [(typeof NATS_SERVERS)[number], ...unknown[]];
 
 describe.runIf(recent.isHere)('a cluster whose streams', () => {
-  let nats: NatsServers | undefined;
-  let clients: LedgerClients | undefined;
-  const nodes: NodeWithDoors[] = [];
-  afterEach(async () => {
-    await clients?.abandon();
-    clients = undefined;
-    await Promise.all(nodes.splice(0).map((node) => node.close()));
-    await nats?.stop();
-    nats = undefined;
-  }, 60_000);
-
-  const start = async (): Promise<[NatsServers, LedgerClients]> => {
-    const servers = await NatsServers.start(recent.binary, 3);
-    nats = servers;
-    for (const id of ['a', 'b', 'c']) nodes.push(await NodeWithDoors.start(id, servers.urls));
-    await waitFor('three copies of every shard', async () => nodes.every((node) => node.hasCopies(3)));
-    const work = new LedgerClients({ urls: () => nodes.map(({ url }) => url), clients: 3, chance: new Prng(5) });
-    clients = work;
-    await work.answers(60);
-    return [servers, work];
-  };
+  const cluster = doorsUnderLoad();
+  const { nodes } = cluster;
+  const start = () => cluster.begin({ binary: recent.binary });
   /** As far as the node has heard, shard by shard. */
   const appliedAt = ({ store }: NodeWithDoors): number[] => [...store.shards('ledger')].map(({ applied }) => applied);
   const generations = async (): Promise<number[]> => {

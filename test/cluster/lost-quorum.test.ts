@@ -1,8 +1,8 @@
-import { afterEach, describe, expect, test } from 'vitest';
-import { Prng } from '../../src/base/prng.ts';
-import { NATS_SERVERS, NatsServers, waitFor } from '../nats/nats-servers.ts';
-import { LedgerClients } from './ledger-clients.ts';
-import { NodeWithDoors, type Outcome } from './node-with-doors.ts';
+import { describe, expect, test } from 'vitest';
+import { NATS_SERVERS, waitFor } from '../nats/nats-servers.ts';
+import { doorsUnderLoad } from './doors-under-load.ts';
+import type { LedgerClients } from './ledger-clients.ts';
+import type { NodeWithDoors, Outcome } from './node-with-doors.ts';
 
 // Three nodes over three real nats-servers, of which two go: what each door says meanwhile, what can still be read, and that all goes on by itself.
 
@@ -13,30 +13,17 @@ const LISTED = 'item-0 item-1 item-2 ';
 const REASON = /its log (has taken no entry for|took nothing in time)/;
 
 describe.runIf(recent.isHere)('a cluster of which most nats-servers', () => {
-  let nats: NatsServers | undefined;
-  let clients: LedgerClients | undefined;
-  const nodes: NodeWithDoors[] = [];
-  afterEach(async () => {
-    await clients?.abandon();
-    clients = undefined;
-    await Promise.all(nodes.splice(0).map((node) => node.close()));
-    await nats?.stop();
-    nats = undefined;
-  }, 60_000);
-
-  const start = async (): Promise<[NatsServers, LedgerClients]> => {
-    const servers = await NatsServers.start(recent.binary, 3);
-    nats = servers;
-    for (const id of ['a', 'b', 'c']) nodes.push(await NodeWithDoors.start(id, servers.urls));
-    await waitFor('three copies of every shard', async () => nodes.every((node) => node.hasCopies(3)));
-    for (const [i, node] of nodes.entries()) expect(await node.append('before', `item-${i}`, 10_000)).toHaveProperty('answer');
-    expect(await nodes[0]!.redis('SET', 'before', 'x')).toEqual({ answer: 'OK' });
-    for (const node of nodes) await waitFor('what was written, in every copy', () => readsCopies(node));
-    const work = new LedgerClients({ urls: () => nodes.map(({ url }) => url), clients: 3, chance: new Prng(5) });
-    clients = work;
-    await work.answers(30);
-    return [servers, work];
-  };
+  const cluster = doorsUnderLoad();
+  const { nodes } = cluster;
+  const start = () =>
+    cluster.begin({
+      binary: recent.binary,
+      async beforeLoad() {
+        for (const [i, node] of nodes.entries()) expect(await node.append('before', `item-${i}`, 10_000)).toHaveProperty('answer');
+        expect(await nodes[0]!.redis('SET', 'before', 'x')).toEqual({ answer: 'OK' });
+        for (const node of nodes) await waitFor('what was written, in every copy', () => readsCopies(node));
+      },
+    });
   /** The node reads what was written from its own copies, in TypeScript and over the Redis protocol. */
   const readsCopies = async (node: NodeWithDoors): Promise<boolean> => {
     const { answer } = await node.read('before', 'local', TIMEOUT_MS);
