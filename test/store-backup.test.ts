@@ -312,6 +312,7 @@ describe('a restore', () => {
     const inner = new StoreBackupTarget(other.node);
     let puts = 0;
     const target: BackupTarget = {
+      check: (...check) => inner.check(...check),
       begin: (...begin) => inner.begin(...begin),
       put: async (...put) => {
         await inner.put(...put);
@@ -345,6 +346,67 @@ describe('a restore', () => {
     checkCounts(other);
   });
 
+  test('that dies in its second keyspace goes on there; what it refuses, it refuses before it has read the backup', async () => {
+    const store = await opened();
+    await fill(store);
+    await store.backup(dir);
+    const other = await opened();
+    const inner = new StoreBackupTarget(other.node);
+    const target: BackupTarget = {
+      check: (...check) => inner.check(...check),
+      begin: (...begin) => inner.begin(...begin),
+      put: async (...put) => {
+        if (put[0] === 'visits') throw new KeyfleetError('KF_DISK_FULL', 'as asked');
+        await inner.put(...put);
+      },
+      end: (...end) => inner.end(...end),
+    };
+    await expect(restoreBackup(dir, target)).rejects.toMatchObject({ code: 'KF_DISK_FULL' });
+    const key1 = (of: Filled) => of.keyspace('default').query('key 1', args('GET', 'key 1'));
+    await other.keyspace('default').command('key 1', args('SET', 'key 1', 'later'));
+    const later = await key1(other);
+    expect(later).not.toEqual(await key1(store));
+    expect(await other.restore(dir)).toMatchObject([{ name: 'texts' }, { name: 'visits', keyCount: 50, goesOn: true }]);
+    expect(await key1(other)).toEqual(later);
+    rmSync(join(dir, (await readManifest(dir)).keyspaces[0]!.parts[0]!.file));
+    await expect(other.restore(dir)).rejects.toMatchObject({ code: 'KF_KEYSPACE_NOT_EMPTY' });
+    await expect(other.restore(dir, { keyspaces: ['visits'], as: 'texts' })).rejects.toMatchObject({ code: 'KF_KEYSPACE_MISMATCH' });
+    await other.keyspace('default').clear();
+    await expect(other.restore(dir)).rejects.toMatchObject({ code: 'KF_BACKUP_DAMAGED' });
+  });
+
+  test('puts several blocks at a time, up to 4 MiB, and none is under way any more when it has failed', async () => {
+    const store = await opened(1);
+    for (let i = 0; i < 32; i++) void store.command('texts', `text ${i}`, plain.set(new Uint8Array(250_000).fill(i)));
+    await store.command('texts', 'last', plain.set(utf8('one')));
+    await store.backup(dir, { keyspaces: ['texts'] });
+    const other = await opened(1);
+    const inner = new StoreBackupTarget(other.node);
+    let [bytes, count, mostBytes, mostCount, failing] = [0, 0, 0, 0, true];
+    const target: BackupTarget = {
+      check: (...check) => inner.check(...check),
+      begin: (...begin) => inner.begin(...begin),
+      put: async (...put) => {
+        mostBytes = Math.max(mostBytes, (bytes += put[2].length));
+        mostCount = Math.max(mostCount, ++count);
+        // Long enough for the next block to be read, where there is room for it.
+        for (let i = 0; i < 50 && mostCount < 3; i++) await new Promise((resolve) => setTimeout(resolve, 5));
+        if (!failing) await inner.put(...put);
+        bytes -= put[2].length;
+        count--;
+        if (failing && mostCount > 2) throw new KeyfleetError('KF_NOT_LOADING', 'as asked');
+      },
+      end: (...end) => inner.end(...end),
+    };
+    await expect(restoreBackup(dir, target)).rejects.toMatchObject({ code: 'KF_NOT_LOADING' });
+    expect(count).toBe(0);
+    failing = false;
+    expect(await restoreBackup(dir, target)).toMatchObject([{ keyCount: 33, goesOn: true }]);
+    expect(mostCount).toBeGreaterThan(2);
+    expect(mostBytes).toBeLessThanOrEqual(4 * 1024 * 1024);
+    expect(await contents(other)).toEqual(await contents(store));
+  });
+
   test('is over when it is over: what comes late or twice changes nothing', async () => {
     const store = await opened();
     await fill(store);
@@ -353,6 +415,7 @@ describe('a restore', () => {
     const inner = new StoreBackupTarget(other.node);
     const blocks: Parameters<BackupTarget['put']>[] = [];
     const target: BackupTarget = {
+      check: (...check) => inner.check(...check),
       begin: (...begin) => inner.begin(...begin),
       put: async (...put) => {
         blocks.push(put);

@@ -96,11 +96,22 @@ export class ByteReader {
     return this.#view.getFloat64(this.#at - 8);
   }
 
+  /** How many bytes have been read. */
+  get at(): number {
+    return this.#at;
+  }
+
   /** Bytes of the reader's own. */
   bytes(length: number): Uint8Array {
-    if (this.#at + length > this.#bytes.length) throw new RangeError(`${length} bytes at ${this.#at} of ${this.#bytes.length}`);
-    this.#at += length;
-    return copyBytes(this.#bytes, this.#at - length, this.#at);
+    const from = this.#pass(length);
+    return copyBytes(this.#bytes, from, from + length);
+  }
+
+  /** As {@link sized}, in the memory of what is read. */
+  sizedView(): Uint8Array {
+    const length = this.u32();
+    const from = this.#pass(length);
+    return this.#bytes.subarray(from, from + length);
   }
 
   /** All that has not been read. */
@@ -110,5 +121,13 @@ export class ByteReader {
 
   sized(): Uint8Array {
     return this.bytes(this.u32());
+  }
+
+  /** Steps over so many bytes; answers where they begin. */
+  #pass(length: number): number {
+    const from = this.#at;
+    if (from + length > this.#bytes.length) throw new RangeError(`${length} bytes at ${from} of ${this.#bytes.length}`);
+    this.#at = from + length;
+    return from;
   }
 }

@@ -3,7 +3,7 @@ import { isKeyfleetError, KeyfleetError } from '../base/errors.ts';
 import { BACKUP_TYPE } from '../http/backup-routes.ts';
 import type { ClusterReport } from '../http/cluster-admin.ts';
 import type { BackupOrigin, BackupSource } from '../node/backup/backup-source.ts';
-import type { BackupTarget, RestoreBeginning, RestoreBegun, RestoreEnd } from '../node/backup/backup-target.ts';
+import type { BackupTarget, RestoreBeginning, RestoreBegun, RestoreEnd, RestoreWish } from '../node/backup/backup-target.ts';
 import type { KeyspaceCounts } from '../node/keyspace-handle.ts';
 import { ServerClient, serverAddress } from './server-client.ts';
 
@@ -64,12 +64,28 @@ export class BackupClient implements BackupSource, BackupTarget {
     })();
   }
 
+  async check(keyspace: string, wish: RestoreWish): Promise<{ readonly isDone: boolean }> {
+    await this.#mustServe(keyspace);
+    try {
+      return (await this.#post(`${keyspace}/restore/check`, wish)) as { readonly isDone: boolean };
+    } catch (error) {
+      // A server of an earlier release: it refuses when the restore begins.
+      if (isKeyfleetError(error) && error.code === 'KF_NOT_FOUND') return { isDone: false };
+      throw error;
+    }
+  }
+
   async begin(keyspace: string, what: RestoreBeginning): Promise<RestoreBegun> {
+    await this.#mustServe(keyspace);
+    return (await this.#post(`${keyspace}/restore`, what)) as RestoreBegun;
+  }
+
+  /** If it is there at all. @throws KF_MODULE_MISSING. */
+  async #mustServe(keyspace: string): Promise<void> {
     const report = await this.origin();
     if (report.keyspaces.some(({ name, isServed }) => name === keyspace && !isServed)) {
       throw new KeyfleetError('KF_MODULE_MISSING', `keyspace ${keyspace} is there, and the server was not given its value module`);
     }
-    return (await this.#post(`${keyspace}/restore`, what)) as RestoreBegun;
   }
 
   async put(keyspace: string, id: string, block: Bytes): Promise<void> {

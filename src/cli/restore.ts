@@ -27,7 +27,7 @@ export function define(command: Command): void {
     .option('--shards <count>', 'shards of a keyspace that is made; as many as the backup has parts when absent')
     .option('--url <url>', 'the server, or any node of a cluster (http://127.0.0.1:7380)')
     .option('--password-file <file>', "file whose first line is the server's password")
-    .option('--concurrency <count>', 'parts that are written at a time', '4')
+    .option('--concurrency <count>', 'parts that are read at a time', '4')
     .option('--retry-for <seconds>', 'how long to try again what is not taken', '30')
     .option('--restart', 'give up what an earlier restore into the keyspace has left')
     .addHelpText(

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { KeyfleetError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
 import type { BackupSource } from '../node/backup/backup-source.ts';
-import type { BackupTarget, RestoreBeginning } from '../node/backup/backup-target.ts';
+import type { BackupTarget, RestoreBeginning, RestoreWish } from '../node/backup/backup-target.ts';
 import { bodyOf } from './body-parser.ts';
 import { fieldsOf } from './shard-routes.ts';
 
@@ -32,6 +32,9 @@ export function serveBackups(server: FastifyInstance, backups: (BackupSource & B
     }
     return backups.begin(request.params.keyspace, beginning);
   });
+  server.post<Of>('/v1/keyspaces/:keyspace/restore/check', (request) =>
+    backups.check(request.params.keyspace, wishOf(fieldsOf(request, ['backup', 'module', 'scheme', 'restart']))),
+  );
   server.post<Of>('/v1/keyspaces/:keyspace/restore/put', async (request) => {
     if (request.headers['content-type'] !== BACKUP_TYPE) throw new KeyfleetError('KF_MEDIA_TYPE', `the body is a block: ${BACKUP_TYPE}`);
     await backups.put(request.params.keyspace, idOf(request.query['id']), bodyOf(request));
@@ -56,15 +59,19 @@ function idOf(id: unknown): string {
   throw bad('"id" is that of the restore');
 }
 
-function beginningOf(fields: Readonly<Record<string, unknown>>): RestoreBeginning {
-  const { backup, module, scheme, starts, policy, longestItemBytes, restart } = fields;
+function wishOf({ backup, module, scheme, restart }: Readonly<Record<string, unknown>>): RestoreWish {
   if (typeof backup !== 'string' || !/^[\w-]{1,64}$/.test(backup)) throw bad('"backup" is the id of a backup');
   if (typeof module !== 'string') throw bad('"module" is the name of a value module');
   if (scheme !== 'hash' && scheme !== 'redis') throw bad('"scheme" is hash or redis');
+  return { backup, module, scheme, restart: restart === true };
+}
+
+function beginningOf(fields: Readonly<Record<string, unknown>>): RestoreBeginning {
+  const { starts, policy, longestItemBytes } = fields;
   if (!Array.isArray(starts) || !starts.every((start) => Number.isInteger(start))) throw bad('"starts" are positions');
   if (typeof policy !== 'object' || policy === null) throw bad('"policy" is an object');
   if (typeof longestItemBytes !== 'number' || !(longestItemBytes >= 0)) throw bad('"longestItemBytes" is a number');
-  return { backup, module, scheme, starts: starts as number[], policy, longestItemBytes, restart: restart === true };
+  return { ...wishOf(fields), starts: starts as number[], policy, longestItemBytes };
 }
 
 function bad(message: string): KeyfleetError {

@@ -26,6 +26,7 @@ export class NodeHttpStore implements HttpStore {
     this.backups = {
       origin: () => source.origin(),
       part: (keyspace, from, to) => source.part(keyspace, from, to),
+      check: (keyspace, wish) => target.check(keyspace, wish),
       begin: (keyspace, what) => target.begin(keyspace, what),
       put: (keyspace, id, block) => target.put(keyspace, id, block),
       end: (keyspace, id, what) => target.end(keyspace, id, what),

@@ -52,10 +52,16 @@ export function encodeItem(item: BackupItem): Bytes {
   }
 }
 
-/** The items of a block, one after the other. @throws KF_BACKUP_DAMAGED when `bytes` are none. */
+/** The items of a block, one after the other, in its memory. @throws KF_BACKUP_DAMAGED when `bytes` are none. */
 export function* decodeItems(bytes: Bytes): IterableIterator<BackupItem> {
+  for (const { item } of encodedItems(bytes)) yield item;
+}
+
+/** As {@link decodeItems}, each with the bytes that it stands in. */
+export function* encodedItems(bytes: Bytes): IterableIterator<{ readonly item: BackupItem; readonly encoded: Bytes }> {
   const reader = new ByteReader(bytes);
   while (!reader.atEnd) {
+    const from = reader.at;
     let item: BackupItem;
     try {
       item = readItem(reader);
@@ -63,7 +69,7 @@ export function* decodeItems(bytes: Bytes): IterableIterator<BackupItem> {
       if (error instanceof RangeError) throw damaged('a block ends in the middle of something');
       throw error;
     }
-    yield item;
+    yield { item, encoded: bytes.subarray(from, reader.at) };
   }
 }
 
@@ -77,29 +83,35 @@ function readItem(reader: ByteReader): BackupItem {
       const sizeBytes = reader.f64();
       if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 0 || Number.isNaN(expireAtMs))
         throw damaged('a record with numbers that are none');
-      return { kind: 'record', expireAtMs, sizeBytes, key: reader.sized(), value: reader.sized(), hasCells: (flags & HAS_CELLS) !== 0 };
+      return {
+        kind: 'record',
+        expireAtMs,
+        sizeBytes,
+        key: reader.sizedView(),
+        value: reader.sizedView(),
+        hasCells: (flags & HAS_CELLS) !== 0,
+      };
     }
     case CELLS: {
-      const key = reader.sized();
+      const key = reader.sizedView();
       const count = reader.u32();
       const cells: { readonly cell: Bytes; readonly value: Bytes }[] = [];
-      for (let i = 0; i < count; i++) cells.push({ cell: reader.sized(), value: reader.sized() });
+      for (let i = 0; i < count; i++) cells.push({ cell: reader.sizedView(), value: reader.sizedView() });
       return { kind: 'cells', key, cells };
     }
     case SESSION:
-      return { kind: 'session', place: reader.u32(), rest: reader.sized(), value: reader.sized() };
+      return { kind: 'session', place: reader.u32(), rest: reader.sizedView(), value: reader.sizedView() };
     default:
       throw damaged(`an item of kind ${kind}`);
   }
 }
 
-/** Items as long as a log's entry has room for, in as few pieces as can be. */
-export function joinItems(items: readonly BackupItem[], maxBytes: number): Bytes[] {
+/** Encoded items in pieces as long as a log's entry has room for, as few as can be. */
+export function joinItems(items: readonly Bytes[], maxBytes: number): Bytes[] {
   const pieces: Bytes[] = [];
   let parts: Bytes[] = [];
   let bytes = 0;
-  for (const item of items) {
-    const encoded = encodeItem(item);
+  for (const encoded of items) {
     if (bytes > 0 && bytes + encoded.length > maxBytes) {
       pieces.push(concatBytes(...parts));
       parts = [];

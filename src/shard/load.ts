@@ -38,12 +38,15 @@ const STEPS = ['begin', 'records', 'end'] as const satisfies readonly LoadComman
 export const MAX_LOAD_ID_BYTES = 100;
 
 export function encodeLoad(command: LoadCommand): Bytes {
-  const out = new ByteWriter(128).u8(STEPS.indexOf(command.step)).sized(utf8(command.id));
+  const out = new ByteWriter(128 + (command.step === 'records' ? command.items.length : 0))
+    .u8(STEPS.indexOf(command.step))
+    .sized(utf8(command.id));
   if (command.step === 'records') out.bytes(command.items);
   else if (command.step === 'end') out.f64(command.sessionsExpiredBeforeMs);
   return out.finish();
 }
 
+/** Its items lie in the memory of `bytes`. */
 export function decodeLoad(bytes: Bytes): LoadCommand {
   const reader = new ByteReader(bytes);
   const step = STEPS[reader.u8()];
@@ -52,7 +55,7 @@ export function decodeLoad(bytes: Bytes): LoadCommand {
     case 'begin':
       return { step, id };
     case 'records':
-      return { step, id, items: reader.rest() };
+      return { step, id, items: bytes.subarray(reader.at) };
     case 'end':
       return { step, id, sessionsExpiredBeforeMs: reader.f64() };
     default:
@@ -103,7 +106,7 @@ export function runLoad(subject: LoadSubject, command: LoadCommand): boolean {
   return true;
 }
 
-export function restoreRunning(shard: number, loadId: string): KeyfleetError {
+function restoreRunning(shard: number, loadId: string): KeyfleetError {
   return new KeyfleetError('KF_RESTORE_RUNNING', `shard ${shard} is being restored by ${loadId}; end that first, or clear the keyspace`);
 }
 

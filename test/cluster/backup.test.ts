@@ -128,6 +128,7 @@ describe('a backup of a cluster', () => {
     const inner = new StoreBackupTarget(hostOf(cluster.nodes.get('a')!));
     let puts = 0;
     const target: BackupTarget = {
+      check: (...check) => inner.check(...check),
       begin: (...begin) => inner.begin(...begin),
       put: async (...put) => {
         if (++puts === 2) await cluster.stop('b', false);

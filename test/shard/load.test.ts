@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { utf8 } from '../../src/base/bytes.ts';
 import { murmur3Position } from '../../src/partition/hash/murmur3-x86-128.ts';
-import { type BackupItem, decodeItems, joinItems } from '../../src/shard/backup-items.ts';
+import { type BackupItem, decodeItems, encodeItem, joinItems } from '../../src/shard/backup-items.ts';
 import { decodeEntry, type Entry, encodeEntry } from '../../src/shard/entry.ts';
 import { type PlainCommand, plain, plainBytes } from '../../src/shard/plain-bytes.ts';
 import { ShardMachine } from '../../src/shard/shard-machine.ts';
@@ -43,8 +43,8 @@ describe('a shard that is loaded', () => {
       leader.settle();
     };
     inEntry(() => leader.restore({ step: 'begin', id: 'b/1' }));
-    for (const items of joinItems(ITEMS, 100)) inEntry(() => leader.restore({ step: 'records', id: 'b/1', items }));
-    const [again] = joinItems([record('a', true), record('', false, 9e12)], 1_000);
+    for (const items of joinItems(ITEMS.map(encodeItem), 100)) inEntry(() => leader.restore({ step: 'records', id: 'b/1', items }));
+    const [again] = joinItems([record('a', true), record('', false, 9e12)].map(encodeItem), 1_000);
     inEntry(() => leader.restore({ step: 'records', id: 'b/1', items: again! }));
     inEntry(() => leader.restore({ step: 'end', id: 'b/1', sessionsExpiredBeforeMs: 55 }));
     inEntry(() => leader.run(utf8('b'), murmur3Position(utf8('b')), plain.set(utf8('later'))));
@@ -64,7 +64,7 @@ describe('a shard that is loaded', () => {
     const storage = new MemoryStorage();
     const machine = machineOver(storage);
     machine.openEntry(1_000);
-    const [items] = joinItems(ITEMS, 10_000);
+    const [items] = joinItems(ITEMS.map(encodeItem), 10_000);
     expect(() => machine.restore({ step: 'records', id: 'b/1', items: items! })).toThrow(/takes no records/);
     machine.restore({ step: 'begin', id: 'b/1' });
     expect(() => machine.restore({ step: 'begin', id: 'b/2' })).toThrow(/being restored by b\/1/);

@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Bytes } from '../../base/bytes.ts';
 import { KeyfleetError } from '../../base/errors.ts';
-import { type BackupItem, decodeItems, joinItems } from '../../shard/backup-items.ts';
-import { restoreRunning } from '../../shard/load.ts';
+import { encodedItems, joinItems } from '../../shard/backup-items.ts';
 import type { KeyspacePolicy } from '../../shard/policy.ts';
 import type { PositionSchemeName } from '../../shard/position-scheme.ts';
 import type { KeyspaceCounts } from '../keyspace-handle.ts';
@@ -41,7 +40,15 @@ export interface RestoreEnd {
   readonly records: number;
 }
 
+/** What is known of a restore before the backup has been read. */
+export type RestoreWish = Pick<RestoreBeginning, 'backup' | 'module' | 'scheme' | 'restart'>;
+
 export interface BackupTarget {
+  /**
+   * Looks whether {@link begin} would refuse it, as far as that can be seen before all of the backup has been read. Changes nothing.
+   * @throws as begin; but where this backup has been restored into the keyspace to the end, it says so.
+   */
+  check(keyspace: string, wish: RestoreWish): Promise<{ readonly isDone: boolean }>;
   /**
    * Makes the keyspace if there is none, and has it answer nobody until {@link end}.
    * @throws KF_KEYSPACE_NOT_EMPTY, KF_KEYSPACE_MISMATCH, KF_MODULE_MISSING, KF_RESTORE_RUNNING, KF_VALUE_TOO_LARGE; nothing is changed then.
@@ -62,6 +69,16 @@ export class StoreBackupTarget implements BackupTarget {
 
   constructor(host: RestoreHost) {
     this.#host = host;
+  }
+
+  async check(name: string, wish: RestoreWish): Promise<{ readonly isDone: boolean }> {
+    if (!this.#isThere(name, wish)) return { isDone: false };
+    const states = await this.#served(name).backup.loadStates();
+    const isOurs = states.every(({ isLoading, loadId }) => !isLoading && loadId.startsWith(`${wish.backup}/`));
+    const isDone = isOurs && states.some(({ keyCount }) => keyCount > 0);
+    const isGivenUp = wish.restart && states.some(({ isLoading }) => isLoading);
+    if (!isDone && !isGivenUp) restoreId(name, wish.backup, states);
+    return { isDone };
   }
 
   async begin(name: string, what: RestoreBeginning): Promise<RestoreBegun> {
@@ -86,19 +103,22 @@ export class StoreBackupTarget implements BackupTarget {
 
   async put(name: string, id: string, block: Bytes): Promise<void> {
     const { backup } = this.#served(name);
-    const byShard = new Map<number, { readonly position: number; readonly items: BackupItem[] }>();
-    for (const item of decodeItems(block)) {
+    const byShard = new Map<number, { readonly position: number; readonly items: Bytes[] }>();
+    for (const { item, encoded } of encodedItems(block)) {
       const position = item.kind === 'session' ? item.place : backup.positionOf(item.key);
       const shard = backup.shardIndexAt(position);
       const group = byShard.get(shard);
-      if (group) group.items.push(item);
-      else byShard.set(shard, { position, items: [item] });
+      if (group) group.items.push(encoded);
+      else byShard.set(shard, { position, items: [encoded] });
     }
-    for (const { position, items } of byShard.values()) {
-      for (const piece of joinItems(items, Math.min(STEP_BYTES, backup.maxItemBytes))) {
-        await backup.restoreStep(position, { step: 'records', id, items: piece });
-      }
-    }
+    // In any order: no step minds another.
+    const steps = [...byShard.values()].flatMap(({ position, items }) =>
+      joinItems(items, Math.min(STEP_BYTES, backup.maxItemBytes)).map((piece) =>
+        backup.restoreStep(position, { step: 'records', id, items: piece }),
+      ),
+    );
+    const refused = (await Promise.allSettled(steps)).find(({ status }) => status === 'rejected');
+    if (refused) throw (refused as PromiseRejectedResult).reason;
   }
 
   async end(name: string, id: string, { sessionsExpiredBeforeMs, records }: RestoreEnd): Promise<KeyspaceCounts> {
@@ -118,22 +138,26 @@ export class StoreBackupTarget implements BackupTarget {
     return keyspace.counts();
   }
 
-  async #keyspace(name: string, { module, scheme, starts, policy }: RestoreBeginning): Promise<ServedKeyspace> {
+  async #keyspace(name: string, what: RestoreBeginning): Promise<ServedKeyspace> {
+    if (!this.#isThere(name, what)) {
+      const { module, scheme, starts: shards, policy } = what;
+      await this.#host.registerKeyspace(name, { module: this.#host.moduleNamed(module)!, scheme, shards, policy });
+    }
+    return this.#served(name);
+  }
+
+  /** Or is to be made, and can be. @throws KF_KEYSPACE_MISMATCH, KF_MODULE_MISSING. */
+  #isThere(name: string, { module, scheme }: RestoreWish): boolean {
     const record = this.#host.keyspaceRecords().find((one) => one.name === name);
     if (record && (record.module !== module || record.scheme !== scheme)) {
       const its = `value module ${record.module} and scheme ${record.scheme}`;
       throw new KeyfleetError('KF_KEYSPACE_MISMATCH', `keyspace ${name} has ${its}; the backup is of ${module} and ${scheme}`);
     }
-    if (!record) {
-      const known = this.#host.moduleNamed(module);
-      if (!known)
-        throw new KeyfleetError(
-          'KF_MODULE_MISSING',
-          `keyspace ${name} has value module ${module}, which no keyspace of this store has: open it with that`,
-        );
-      await this.#host.registerKeyspace(name, { module: known, scheme, shards: starts, policy });
+    if (!record && !this.#host.moduleNamed(module)) {
+      const why = `which no keyspace of this store has: open it with that`;
+      throw new KeyfleetError('KF_MODULE_MISSING', `keyspace ${name} has value module ${module}, ${why}`);
     }
-    return this.#served(name);
+    return record !== undefined;
   }
 
   #served(name: string): ServedKeyspace {
@@ -149,7 +173,11 @@ const STEP_BYTES = 128 * 1024;
 /** @throws KF_RESTORE_RUNNING, KF_KEYSPACE_NOT_EMPTY. */
 function restoreId(name: string, backup: string, states: readonly LoadState[]): RestoreBegun {
   const begun = states.find(({ isLoading }) => isLoading)?.loadId;
-  if (begun !== undefined && !begun.startsWith(`${backup}/`)) throw restoreRunning(0, begun);
+  if (begun !== undefined && !begun.startsWith(`${backup}/`)) {
+    const [other] = begun.split('/');
+    const what = `keyspace ${name} is being restored from backup ${other}, or was until that died; let it end, or give it up (--restart, FLUSHALL)`;
+    throw new KeyfleetError('KF_RESTORE_RUNNING', what);
+  }
   const full = states.find(({ isLoading, keyCount, loadId }) => !isLoading && keyCount > 0 && loadId !== begun);
   if (full) {
     const what = `keyspace ${name} is not empty; a backup is restored into an empty one, or under another name (--as)`;

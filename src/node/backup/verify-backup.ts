@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Bytes, compareBytes } from '../../base/bytes.ts';
 import { KeyfleetError } from '../../base/errors.ts';
-import { type BackupItem, decodeItems, encodeItem } from '../../shard/backup-items.ts';
+import { type BackupItem, encodedItems } from '../../shard/backup-items.ts';
 import { positionScheme } from '../../shard/position-scheme.ts';
 import { type BackedUpKeyspace, type BackupManifest, type BackupPart, damaged, partBytes, readManifest } from './backup-folder.ts';
 import { rangePieces } from './range-file.ts';
@@ -58,8 +58,8 @@ async function verifyPart(
   const hash = createHash('sha256');
   let [bytes, records, sessions, longest] = [0, 0, 0, 0];
   let last: { readonly position: number; readonly key: Bytes; readonly hasCells: boolean } | undefined;
-  const look = (item: BackupItem): void => {
-    longest = Math.max(longest, encodeItem(item).length);
+  const look = (item: BackupItem, encoded: Bytes): void => {
+    longest = Math.max(longest, encoded.length);
     const position = item.kind === 'session' ? item.place : scheme.position(item.key);
     if (position < part.from || position >= part.to) throw damaged(dir, `${part.file}: position ${position} does not belong there`);
     if (item.kind === 'session') {
@@ -81,7 +81,7 @@ async function verifyPart(
       onRead?.(chunk.length);
     });
     for await (const piece of rangePieces(chunks))
-      if (piece.kind === 'block') for (const item of decodeItems(piece.block.bytes)) look(item);
+      if (piece.kind === 'block') for (const { item, encoded } of encodedItems(piece.block.bytes)) look(item, encoded);
   } catch (error) {
     if (!(error instanceof KeyfleetError) || !['KF_BACKUP_DAMAGED', 'KF_BACKUP_CUT_SHORT'].includes(error.code)) throw error;
     throw error.message.startsWith(dir) ? error : damaged(dir, `${part.file}: ${error.message}`);
