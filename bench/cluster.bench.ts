@@ -10,6 +10,7 @@
 //   etcd           three members, a client in a process of its own on the member that leads, gRPC over 4 HTTP/2 connections
 //
 // Before the figures of each row and operation the same is done for a while uncounted, since cold code does less than half as much.
+// Behind each figure stands the processor time of a request: of the processes with clients, then of each node and of each nats-server, in microseconds.
 // A command is answered when most nats-servers have its entry on disk and so has the leader's own journal. Everything shares the cores of one machine.
 //
 //   npm run bench -- cluster [--large] [--seconds N] [--in 1,64] [--ops set,lease] [--only '1 shard'] [--profile DIR]
@@ -33,6 +34,7 @@ import { openStorage } from '../src/storage/lmdb.ts';
 import { NatsServers, waitFor } from '../test/nats/nats-servers.ts';
 import { BareStream, makeBareStream } from './peers/bare-jetstream.ts';
 import { EtcdClient, EtcdMembers } from './peers/etcd.ts';
+import { processorMs } from './processor-time.ts';
 import { pumpRequests } from './resp-pump.ts';
 
 const DOORS = ['RESP, leader', 'RESP, other'] as const;
@@ -233,7 +235,7 @@ async function main(): Promise<void> {
   );
   const dir = mkdtempSync(join(tmpdir(), 'keyfleet-bench-'));
   const table = new Map<string, number>();
-  const note = (who: string, op: Op, inFlight: number, rates: readonly Rate[]): void => {
+  const note = (who: string, op: Op, inFlight: number, rates: readonly Rate[], spent = ''): void => {
     const perSecond = rates.reduce((sum, rate) => sum + rate.perSecond, 0);
     const failed = rates.reduce((sum, rate) => sum + rate.failed, 0);
     table.set(`${who} ${op} ${inFlight}`, perSecond);
@@ -241,7 +243,7 @@ async function main(): Promise<void> {
     const cpu = rates.map(({ cpuUs }) => cpuUs.toFixed(1)).join(' + ');
     const ratio = etcd === undefined || who === 'etcd' ? '' : `  ${(perSecond / etcd).toFixed(1)} × etcd`;
     console.log(
-      `${who.padEnd(13)} ${op.padEnd(8)} ${String(inFlight).padStart(5)}  ${showCount(perSecond).padStart(9)}/s  ${cpu} us${ratio}${failed > 0 ? `  ${failed} FAILED` : ''}`,
+      `${who.padEnd(13)} ${op.padEnd(8)} ${String(inFlight).padStart(5)}  ${showCount(perSecond).padStart(9)}/s  ${cpu} us${spent}${ratio}${failed > 0 ? `  ${failed} FAILED` : ''}`,
     );
   };
   try {
@@ -334,7 +336,9 @@ async function main(): Promise<void> {
               const order: Run = { kind: 'run', keyspace, op, inFlight: each, seconds, onlyLed: name !== '16, any node' };
               // One alone in flight is asked for by one client.
               const asked = inFlight < clients.length ? clients.slice(0, inFlight) : clients;
-              note(name, op, inFlight, await Promise.all(asked.map((child) => tell<Rate>(child, order))));
+              const spent = spentBy(servers, children);
+              const rates = await Promise.all(asked.map((child) => tell<Rate>(child, order)));
+              note(name, op, inFlight, rates, spent(rates));
             }
           }
         }
@@ -377,8 +381,26 @@ async function main(): Promise<void> {
       return Promise.all(orders.map(({ child, ...order }) => tell(child, { kind: 'bare', ...order, seconds: forSeconds })));
     };
     await run(WARM_IN_FLIGHT, warmSeconds);
-    for (const inFlight of inFlights) note(name, 'set', inFlight, await run(inFlight, seconds));
+    for (const inFlight of inFlights) {
+      const spent = spentBy(servers, children);
+      const rates = await run(inFlight, seconds);
+      note(name, 'set', inFlight, rates, spent(rates));
+    }
   }
+}
+
+/** Call what it returns later: says what each process has taken of the processors since, for each request. */
+function spentBy(servers: NatsServers, children: readonly ChildProcess[]): (rates: readonly Rate[]) => string {
+  const groups = [children.map(({ pid }) => pid!), servers.pids];
+  const look = (): number[][] => groups.map((pids) => pids.map(processorMs));
+  const before = look();
+  return (rates) => {
+    const done = rates.reduce((sum, rate) => sum + rate.done, 0);
+    const [nodes, nats] = look().map((group, i) =>
+      group.map((ms, j) => (((ms - before[i]![j]!) * 1_000) / Math.max(1, done)).toFixed(1)).join(' '),
+    );
+    return ` (nodes ${nodes}, nats ${nats})`;
+  };
 }
 
 interface EtcdRun {

@@ -21,6 +21,7 @@ import { keyfleet } from '../test/cli/keyfleet-process.ts';
 import { ClusterProcesses } from '../test/cluster/cluster-processes.ts';
 import { RespClient } from '../test/resp/resp-client.ts';
 import { LatencyProbe } from './latency-probe.ts';
+import { processorMs } from './processor-time.ts';
 
 const { values: flags } = parseArgs({
   options: {
@@ -36,8 +37,6 @@ const wanted = new Set(flags.only.split(','));
 const VALUE_BYTES = 1_000;
 const keyCount = Math.ceil((mib * MIB) / VALUE_BYTES);
 const QUIET_MS = flags.large ? 10_000 : 2_000;
-/** Of a clock in /proc: USER_HZ. */
-const TICK_MS = 10;
 
 const binary = await findNatsServer();
 console.log(
@@ -117,13 +116,13 @@ async function emptyShards(): Promise<void> {
       const readyMs = performance.now() - beganMs;
       await sleep(QUIET_MS);
       const [nodes, servers] = [cluster.pids, cluster.nats.pids];
-      const [nodesMs, serversMs] = [processorMs(nodes), processorMs(servers)];
+      const [nodesMs, serversMs] = [allProcessorMs(nodes), allProcessorMs(servers)];
       await sleep(QUIET_MS);
       const share = (ms: number): string => `${((100 * ms) / QUIET_MS).toFixed(0)} %`;
       console.log(
         `${showCount(shards)} shards, nobody asks: three copies of each after ${showCount(readyMs)} ms
-  nodes         ${residents(nodes)}; processor, all three, of one core: ${share(processorMs(nodes) - nodesMs)}
-  nats-servers  ${residents(servers)}; ${share(processorMs(servers) - serversMs)}`,
+  nodes         ${residents(nodes)}; processor, all three, of one core: ${share(allProcessorMs(nodes) - nodesMs)}
+  nats-servers  ${residents(servers)}; ${share(allProcessorMs(servers) - serversMs)}`,
       );
     } finally {
       await cluster.stop();
@@ -163,13 +162,7 @@ function residents(pids: readonly number[]): string {
   return rss.map(showBytes).join(', ');
 }
 
-/** Of all threads of all of them so far. */
-function processorMs(pids: readonly number[]): number {
-  const ticks = pids.map((pid) => {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-      .replace(/^.*\) /, '')
-      .split(' ');
-    return Number(fields[11]) + Number(fields[12]);
-  });
-  return ticks.reduce((sum, one) => sum + one, 0) * TICK_MS;
+/** Of all of them so far. */
+function allProcessorMs(pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => sum + processorMs(pid), 0);
 }
