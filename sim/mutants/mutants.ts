@@ -322,10 +322,10 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: REPLICA,
-        find: 'applied = this.#machine.applyEntry(entry, seq, bytes);',
+        find: 'applied = this.#machine.applyEntry(entry, seq, bytes, own?.hash);',
         replace:
           'const left = !own && seq % 20 === 0 && entry.commands.every((one) => one.kind === "command");\n' +
-          '      applied = this.#machine.applyEntry(left ? { ...entry, commands: [] } : entry, seq, bytes);',
+          '      applied = this.#machine.applyEntry(left ? { ...entry, commands: [] } : entry, seq, bytes, own?.hash);',
       },
     ],
     hunt: 'nothing',

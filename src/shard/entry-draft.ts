@@ -14,6 +14,8 @@ export class EntryDraft<Command> {
   #changed: boolean[] = [];
   #count = 0;
   #isLogged = false;
+  /** Where it is known beforehand. */
+  #hash: Bytes | undefined;
 
   constructor(codec: ValueCodec<Command>, keeps: boolean) {
     this.#codec = inPlace(codec);
@@ -26,16 +28,18 @@ export class EntryDraft<Command> {
     this.#kept = [];
     this.#changed = [];
     this.#isLogged = false;
+    this.#hash = undefined;
     this.#chain.start(encodeEntryHeader(header));
   }
 
   /**
    * Begins with all that a log says of the entry; what is added to it then counts for nothing. `also`: what else is in its hash; `bytes`: the
-   * entry as it stands in the log, where that is at hand.
+   * entry as it stands in the log, where that is at hand, and `hash` its hash.
    */
-  beginLogged(entry: Entry<Command>, also: Bytes | undefined, bytes?: Bytes): void {
+  beginLogged(entry: Entry<Command>, also: Bytes | undefined, bytes?: Bytes, hash?: Bytes): void {
     if (bytes) {
-      this.#chain.start(bytes);
+      this.#hash = also ? undefined : hash;
+      if (!this.#hash) this.#chain.start(bytes);
       this.#count = 0;
     } else {
       this.begin(entry);
@@ -77,7 +81,7 @@ export class EntryDraft<Command> {
 
   /** The entry's hash. Asked for once. */
   hash(): Bytes {
-    return this.#chain.finish();
+    return this.#hash ?? this.#chain.finish();
   }
 
   /** The entry, where commands are kept and it did not come from a log. */

@@ -382,10 +382,10 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
 
   /**
    * Runs entry `seq` of the shard's log. What it changes goes to the open batch; commit that before telling anyone. `bytes`: the entry as it
-   * stands in the log, where it is at hand, so that it need not be written once more to be hashed.
+   * stands in the log, where it is at hand, so that it need not be written once more to be hashed; `hash`: of these bytes, where that is.
    * @throws KF_SHARD_FAULTED when the shard is; what the storage throws: the entry has then left no trace.
    */
-  applyEntry(entry: Entry<Command>, seq: number, bytes?: Bytes): Applied<Reply> {
+  applyEntry(entry: Entry<Command>, seq: number, bytes?: Bytes, hash?: Bytes): Applied<Reply> {
     assert(!this.#open, () => `shard ${this.#state.id}: an entry is open`);
     this.#mustBeSound();
     this.settle();
@@ -410,7 +410,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     this.#entryNowMs = stale || before.status === 'frozen' ? before.nowMs : Math.max(entry.nowMs, before.nowMs);
     try {
       // What follows from another past than ours says so in its own bytes; ours must be in the hash all the same.
-      this.#draft.beginLogged(entry, stale ? before.hash : undefined, bytes);
+      this.#draft.beginLogged(entry, stale ? before.hash : undefined, bytes, hash);
       if (!stale) {
         this.#state.epoch = entry.epoch;
         this.#state.leader = entry.kind === 'resign' ? '' : entry.leader;

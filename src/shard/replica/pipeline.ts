@@ -19,6 +19,8 @@ export interface Proposal<Command> {
   readonly kind: EntryKind;
   readonly entry: Entry<Command>;
   readonly bytes: Bytes;
+  /** Of its bytes. */
+  readonly hash: Bytes;
   /** When it was sent off, by the clock of this node. */
   readonly sentMs: number;
   readonly commands: readonly PendingCommand<Command>[];
@@ -80,10 +82,11 @@ export class Pipeline<Command> {
     };
     const bodies = commands.map((one) => one.body);
     const bytes = encodeEntry(entry, this.#codec, bodies);
-    const proposal: Proposal<Command> = { serial, seq: tail.seq + 1, kind, entry, bytes, sentMs, commands, reads, fate: 'open' };
-    this.#proposals.push(proposal);
     this.#chain.start(bytes);
-    this.#tail = { seq: proposal.seq, hash: this.#chain.finish(), nowMs };
+    const hash = this.#chain.finish();
+    const proposal: Proposal<Command> = { serial, seq: tail.seq + 1, kind, entry, bytes, hash, sentMs, commands, reads, fate: 'open' };
+    this.#proposals.push(proposal);
+    this.#tail = { seq: proposal.seq, hash, nowMs };
     return proposal;
   }
 

@@ -311,7 +311,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   #run(entry: Entry<Command>, seq: number, bytes: Bytes, own: Proposal<Command> | undefined, now: Instant): void {
     let applied: Applied<Reply>;
     try {
-      applied = this.#machine.applyEntry(entry, seq, bytes);
+      applied = this.#machine.applyEntry(entry, seq, bytes, own?.hash);
     } catch (error) {
       // What the module says is a reply; what is thrown is the storage's, or a broken promise of our own.
       if (!(error instanceof KeyfleetError)) throw error;
