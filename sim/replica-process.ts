@@ -63,7 +63,7 @@ export class ReplicaProcess {
     this.#world = world;
     this.#storage = machine.storage;
     const { clock } = machine;
-    this.#commits = new GroupCommit(this.#storage, clock.atTurnEnd);
+    this.#commits = new GroupCommit(this.#storage, clock);
     this.#source = new SnapshotSource({
       storage: this.#storage,
       commits: this.#commits,

@@ -104,7 +104,7 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
     this.#stopListening = [
       storage.onDurable((durable) => {
         this.replica.storageDurable(durable);
-        if (this.#clock.now().monoMs < this.#urgedUntilMs) this.#reportNow();
+        if (this.#isUrged) this.#reportNow();
       }),
       storage.onFailed((error) => this.stop(new KeyfleetError('KF_STORAGE_FAILED', messageOf(error), { cause: error }))),
     ];
@@ -139,7 +139,12 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
   urged(): void {
     if (this.#isOver) return;
     this.#urgedUntilMs = this.#clock.now().monoMs + URGED_MS;
+    this.#commits.wrote();
     this.#reportNow();
+  }
+
+  get #isUrged(): boolean {
+    return this.#clock.now().monoMs < this.#urgedUntilMs;
   }
 
   #reportNow(): void {
@@ -320,8 +325,9 @@ export class ReplicaDriver<Value, Command, Reply, Query, Answer> implements Repl
     this.#log.truncate(uptoSeq).catch(() => {});
   }
 
+  /** Who follows has what it runs in the log; nobody waits for its storage, unless the leader says so. */
   wrote(): number {
-    return this.#commits.wrote();
+    return this.#commits.wrote(this.replica.leads || this.#isUrged);
   }
 
   wantTurnEnd(): void {

@@ -74,7 +74,7 @@ function setUp(change: (answer: SnapshotAnswer, count: number) => readonly Snaps
   const from = new MemoryStorage();
   const to = new MemoryStorage();
   fill(from, 'giver', 400);
-  const source = new SnapshotSource({ storage: from, commits: new GroupCommit(from, clock.atTurnEnd), clock, keyspaceIdOf: () => 0 });
+  const source = new SnapshotSource({ storage: from, commits: new GroupCommit(from, clock), clock, keyspaceIdOf: () => 0 });
   const mail: (() => void)[] = [];
   let done = false;
   let answers = 0;
@@ -85,7 +85,7 @@ function setUp(change: (answer: SnapshotAnswer, count: number) => readonly Snaps
       shard: SHARD,
       keyspaceId: 0,
       storage: to,
-      commits: new GroupCommit(to, clock.atTurnEnd),
+      commits: new GroupCommit(to, clock),
       clock,
       peers: () => ['giver'],
       send: (_peer, request) => {
@@ -148,7 +148,7 @@ describe('a snapshot', () => {
     const storage = new MemoryStorage();
     fill(storage, 'giver', 3);
     let keyspaceId: number | undefined;
-    const commits = new GroupCommit(storage, clock.atTurnEnd);
+    const commits = new GroupCommit(storage, clock);
     const source = new SnapshotSource({ storage, commits, clock, keyspaceIdOf: () => keyspaceId });
     expect(source.answer('taker', { shard: SHARD, transfer: 1, index: 0 })).toBeUndefined();
     keyspaceId = 0;
@@ -162,7 +162,7 @@ describe('a snapshot', () => {
     fill(stores.ahead, 'ahead', 3);
     fill(stores.ahead, 'ahead', 5, 1);
     fill(stores.taker, 'taker', 2);
-    const commits = (storage: MemoryStorage) => new GroupCommit(storage, clock.atTurnEnd);
+    const commits = (storage: MemoryStorage) => new GroupCommit(storage, clock);
     const source = (storage: MemoryStorage) => new SnapshotSource({ storage, commits: commits(storage), clock, keyspaceIdOf: () => 0 });
     const sources = { behind: source(stores.behind), ahead: source(stores.ahead) };
     const mail: (() => void)[] = [];

@@ -48,7 +48,7 @@ export class ReplicaNode {
     this.#transport = transport;
     this.#storage = storage;
     const clock = new SystemClock();
-    this.#commits = new GroupCommit(storage, clock.atTurnEnd);
+    this.#commits = new GroupCommit(storage, clock);
     const stored = storage.get(stateKey(SHARD));
     const range = { from: 0, to: 0x1_0000_0000 };
     const state = stored ? decodeShardState(stored) : { ...newShardState({ id: SHARD, range, table: 4, leader: '' }), epoch: 0 };

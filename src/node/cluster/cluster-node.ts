@@ -84,7 +84,7 @@ export class ClusterNode extends ClusterAccess {
     this.#watches = new KeyWatches({ clock, transport, listeners: this.#listeners });
     this.#addresses = options.addresses ?? {};
     this.#served = new ServedKeyspaces(options.modules);
-    this.#commits = new GroupCommit(storage, (callback) => clock.atTurnEnd(callback));
+    this.#commits = new GroupCommit(storage, clock);
     this.#large = new LargeAnswers(clock, transport.maxPayloadBytes);
     const world: ShardSurroundings = {
       self: nodeId,
