@@ -43,11 +43,10 @@ export interface JetStreamLogOptions {
   readonly timeoutMs?: number;
 }
 
-/**
- * Whoever reads asks again after so long. While servers elect a leader questions get lost, and the one that is asked when they have one is answered in
- * milliseconds.
- */
+/** So long whoever reads waits for an answer. */
 const ANSWER_MS = 2_000;
+/** While servers elect a leader questions get lost, and the one that is asked when they have one is answered in milliseconds: so they are asked again meanwhile. */
+const ASK_AGAIN_MS = 250;
 /** So many entries are asked for by their numbers: that needs the log's own servers only, where a consumer is made by the leader of all servers. */
 const FEW_ENTRIES = 32;
 /** Beside the entry, a message carries its headers. */
@@ -233,7 +232,7 @@ export class JetStreamLog implements ShardLog {
   /** One entry, as the leader of the stream has it: a deposed one has what it has from a quorum. Undefined: it is not there, or does not answer. */
   async #get(seq: EntrySeq): Promise<LogRecord | undefined> {
     try {
-      const message = await this.#reader.streams.getMessage(this.name, { seq: seq - this.#after });
+      const message = await askedAgain(() => this.#reader.streams.getMessage(this.name, { seq: seq - this.#after }));
       return message === null ? undefined : { seq, entry: copyBytes(message.data) };
     } catch (error) {
       this.#note(`entry ${seq}: ${messageOf(error)}`);
@@ -306,7 +305,7 @@ export class JetStreamLog implements ShardLog {
 
   async #info(): Promise<StreamInfo> {
     try {
-      return await this.#reader.streams.info(this.name);
+      return await askedAgain(() => this.#reader.streams.info(this.name));
     } catch (error) {
       throw this.#failure(error);
     }
@@ -395,6 +394,19 @@ class QuietTimer {
   stop(): void {
     clearInterval(this.#timer);
   }
+}
+
+/** Asks once more every {@link ASK_AGAIN_MS}, until one of the questions is answered or the first has failed. */
+function askedAgain<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const askOnce = (): void => {
+      ask()
+        .then(resolve, reject)
+        .finally(() => clearInterval(timer));
+    };
+    const timer = setInterval(askOnce, ASK_AGAIN_MS);
+    askOnce();
+  });
 }
 
 function codeOf(error: unknown): number {

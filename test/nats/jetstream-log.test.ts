@@ -194,6 +194,17 @@ describe.each(NATS_SERVERS)('$name', ({ binary, isHere }) => {
       await other.stop();
     });
 
+    test('asks again what gets lost, as questions do while servers elect a leader', async () => {
+      const own = await servers.connect();
+      const log = await jetStreamLog({ connection: own, name: 'asked-again', replicas: 1 });
+      expect(await log.append(utf8('entry'), 0)).toEqual({ kind: 'appended', seq: 1 });
+      const ask = own.request.bind(own);
+      let lost = 0;
+      own.request = (subject, ...more) => (subject.includes('STREAM.INFO') && lost++ === 0 ? new Promise(() => {}) : ask(subject, ...more));
+      expect(await log.lastSeq()).toBe(1);
+      expect(lost).toBeGreaterThan(1);
+    });
+
     test('says which servers put writes at risk, and goes on with them only when told to', async () => {
       const known = await natsRisks(connection, { monitors: servers.monitors });
       if (binary.startsWith('/usr/')) {
