@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { type Bytes, utf8 } from '../../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
 import { counterModule } from '../../shard/counter.ts';
@@ -135,5 +135,44 @@ describe('a command that was sent to another node', () => {
     // A leader tells every command within 5 s.
     expect(given).toEqual([[5_000, 5_000], [expect.any(Number)]]);
     expect(given[1]![0]).toBeLessThanOrEqual(1_125);
+  });
+
+  test('does not wait for one of a shard that is late with its answers', async () => {
+    const network = new InProcessNetwork();
+    const clock = new SystemClock();
+    const work = new WorkForOthers(clock);
+    const encoded = (counterModule as unknown as AnyModule).replyCodec!.encode(7);
+    let release: () => void = () => {};
+    const stuck = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const carryOut = async (payload: Bytes): Promise<Bytes> => {
+      const calls = decodeCalls(payload);
+      if (calls.some(({ key }) => key.length === 5)) await stuck;
+      return new LargeAnswers(clock, 1_024).wrap(encodeOutcomes(calls.map(() => ({ kind: 'done', reply: encoded }))));
+    };
+    void network
+      .join('b')
+      .serve(async ({ from, method, payload }) => (method === CALLS ? work.count(from, carryOut(payload)) : work.pong(from)));
+    const forwarder = new Forwarder({ clock, transport: network.join('a'), leaderOf: () => 'b', onLeader: () => {} });
+    const keyspace = { id: 1, name: 'counters', module: counterModule as unknown as AnyModule, scheme: undefined };
+    const said: string[] = [];
+    const send = (key: string, shard: number): void => {
+      const sink = { settled: () => void said.push(key), failed: (_: number, error: Error) => void said.push(error.message) };
+      const request = { keyspace, key: utf8(key), position: 0, body: { kind: 'add', by: 1 }, sink, token: 0 } as const;
+      const call = new Call(
+        { ...request, kind: 'command', deadlineMs: clock.now().monoMs + 20_000 },
+        (_, error) => void said.push(error.message),
+      );
+      call.shard = shard;
+      forwarder.send('b', call);
+    };
+    send('stuck', 1);
+    await pause(600);
+    send('stuck', 1);
+    send('free', 2);
+    await vi.waitFor(() => expect(said).toEqual(['free']));
+    release();
+    await vi.waitFor(() => expect(said).toEqual(['free', 'stuck', 'stuck']));
   });
 });

@@ -7,7 +7,7 @@ import { requestWhole } from './large-answers.ts';
 import { type Sent, Vigil } from './vigil.ts';
 
 // Sends calls to other nodes: all that go to one node in a turn of the event loop share a message. Commands and queries go apart, so that no query
-// waits for the disk of a command.
+// waits for the disk of a command; and so do those for a shard that is late with its answers, since a message is answered when all in it are.
 
 export const CALLS = 'calls';
 
@@ -58,7 +58,8 @@ export class Forwarder {
       call.giveUp(new KeyfleetError('KF_VALUE_TOO_LARGE', `a request of ${bytes} bytes; a message between nodes has room for ${room}`));
       return;
     }
-    const name = `${to} ${call.isQuery ? 'queries' : call.isRepeatable ? 'repeatable' : 'commands'}`;
+    const kind = call.isQuery ? 'queries' : call.isRepeatable ? 'repeatable' : 'commands';
+    const name = this.#vigil.isLate(call.shard) ? `${to} ${kind} ${call.shard}` : `${to} ${kind}`;
     let queue = this.#queues.get(name);
     if (!queue) {
       queue = { to, calls: [], bytes: 0 };
@@ -71,7 +72,9 @@ export class Forwarder {
     this.#flushIsDue = true;
     this.#clock.atTurnEnd(() => {
       this.#flushIsDue = false;
-      for (const one of this.#queues.values()) if (one.calls.length > 0) this.#flush(one);
+      const queues = [...this.#queues.values()];
+      this.#queues.clear();
+      for (const one of queues) this.#flush(one);
     });
   }
 

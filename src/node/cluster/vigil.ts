@@ -18,6 +18,8 @@ export const PING = 'ping';
 const LOOK_MS = 100;
 /** Without an answer for so long. */
 const LATE_MS = 300;
+/** So long what is for a shard goes apart from what is for others, when some of it had no answer for {@link LATE_MS}. */
+const APART_MS = 1_000;
 /** A node that nobody reaches for so long has gone; one whose own server was lost is back sooner. */
 const GONE_MS = 500;
 /** A leader that was replaced and lives tells those that wait as soon as it hears of it. */
@@ -52,6 +54,8 @@ export class Vigil {
   /** Since when another has led a shard than whom its requests went to, by both. */
   readonly #replaced = new Map<string, number>();
   readonly #asking = new Set<string>();
+  /** Until when a shard is one whose answers are late. */
+  readonly #lateUntilMs = new Map<number, number>();
   #isLooking = false;
 
   constructor(options: VigilOptions) {
@@ -67,6 +71,15 @@ export class Vigil {
 
   end(sent: Sent): void {
     this.#sent.delete(sent);
+  }
+
+  /** Requests for it wait for their answers, as for the quorum of its log: those for other shards are not to wait with them. */
+  isLate(shard: number): boolean {
+    const untilMs = this.#lateUntilMs.get(shard);
+    if (untilMs === undefined) return false;
+    if (this.#options.clock.now().monoMs < untilMs) return true;
+    this.#lateUntilMs.delete(shard);
+    return false;
   }
 
   #arm(): void {
@@ -90,6 +103,7 @@ export class Vigil {
       nodes.add(to);
       const goneMs = nowMs - (this.#unreachable.get(to) ?? nowMs);
       for (const call of [...open]) {
+        this.#lateUntilMs.set(call.shard, nowMs + APART_MS);
         const leader = leaderOf(call.shard);
         const place = `${call.shard} ${to}`;
         const replacedMs = leader === undefined || leader === to ? 0 : nowMs - (this.#replaced.get(place) ?? nowMs);
