@@ -56,6 +56,8 @@ export interface KeyspaceHandle<Value, Command, Reply, Query, Answer> {
    * {@link sample} and {@link counts}, when what it shows is durable. @throws KF_STORAGE_FAILED
    */
   scan(options: ScanOptions): MaybePromise<ScannedPage<Value>>;
+  /** As {@link scan}, but only the keys are wanted: what lies under them is not read, where it is in this process and no key expires. */
+  scanKeys(options: ScanOptions): MaybePromise<ScannedKeys>;
   /** A live record chosen by `unit`, a random number in [0, 1); undefined when there is none. */
   sample(unit: number): MaybePromise<ScannedRecord<Value> | undefined>;
   /** What is there, those included that have expired and are not yet removed. Exact: in a cluster the leaders of all shards are asked. */
@@ -89,6 +91,12 @@ export interface ScanOptions {
 
 export interface ScannedPage<Value> {
   readonly records: readonly ScannedRecord<Value>[];
+  readonly next: number | undefined;
+}
+
+/** A page of which only the keys are asked for. */
+export interface ScannedKeys {
+  readonly records: readonly { readonly key: Bytes }[];
   readonly next: number | undefined;
 }
 

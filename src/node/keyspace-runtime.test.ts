@@ -33,6 +33,48 @@ const notes: ValueModule<number, NoteCommand, number, null, string[]> = {
 };
 const drop: NoteCommand = { rename: ['', ''] };
 
+describe('a scan of keys', () => {
+  class WatchedStorage extends MemoryStorage {
+    readsValues = false;
+
+    override scan(options: Parameters<MemoryStorage['scan']>[0]) {
+      this.readsValues ||= options.keysOnly !== true;
+      return super.scan(options);
+    }
+  }
+  // The storage keys of the long ones are cut.
+  const keys = ['', 'a', '\0', 'L'.repeat(2_000), `${'L'.repeat(2_000)}M`].sort();
+  const done = { settled: () => {}, failed: (_: number, error: Error) => expect.fail(error.message) };
+
+  test('reads no values where nothing expires', async () => {
+    const storage = new WatchedStorage();
+    const node = await StoreNode.open({ storage });
+    const users = await node.registerKeyspace('users', { module: plainBytes });
+    for (const key of keys) users.submit(utf8(key), plain.set(utf8('v')), done, 0);
+    await node.flush();
+    storage.readsValues = false;
+    const page = await users.scanKeys({ cursor: 0, limit: 100 });
+    expect([page.records.map(({ key }) => fromUtf8(key)).sort(), page.next, storage.readsValues]).toEqual([keys, undefined, false]);
+    await users.scan({ cursor: 0, limit: 100 });
+    expect(storage.readsValues).toBe(true);
+    await node.close();
+  });
+
+  test('leaves out what has expired', async () => {
+    let nowMs = 1_000;
+    const node = await StoreNode.open({ storage: new MemoryStorage(), now: () => nowMs });
+    const users = await node.registerKeyspace('users', { module: plainBytes });
+    for (const key of keys) users.submit(utf8(key), plain.set(utf8('v'), { ttlMs: 50_000 }), done, 0);
+    users.submit(utf8('gone'), plain.set(utf8('v'), { ttlMs: 5 }), done, 0);
+    users.submit(utf8(`${'L'.repeat(2_000)}gone`), plain.set(utf8('v'), { ttlMs: 5 }), done, 0);
+    await node.flush();
+    nowMs += 10;
+    const page = await users.scanKeys({ cursor: 0, limit: 100 });
+    expect([page.records.map(({ key }) => fromUtf8(key)).sort(), page.next]).toEqual([keys, undefined]);
+    await node.close();
+  });
+});
+
 const userPairs = (storage: MemoryStorage) => [...storage.scan({ from: Uint8Array.of(0, 0, 0, 4) })].length;
 async function sweepAll(node: StoreNode): Promise<void> {
   await node.flush();

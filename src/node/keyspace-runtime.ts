@@ -16,6 +16,7 @@ import type {
   KeyspaceCounts,
   KeyspaceHandle,
   MaybePromise,
+  ScannedKeys,
   ScannedPage,
   ScannedRecord,
   ScanOptions,
@@ -157,6 +158,13 @@ export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements Ke
   scan(options: ScanOptions): MaybePromise<ScannedPage<Value>> {
     if (this.#refusal) throw this.#refusal;
     return this.#whenDurable(this.#scanner.page({ ...options, table: this.shards[0]!.machine.state.table, nowMs: this.#now() }));
+  }
+
+  scanKeys(options: ScanOptions): MaybePromise<ScannedKeys> {
+    if (this.#refusal) throw this.#refusal;
+    const { table } = this.shards[0]!.machine.state;
+    const mayExpire = this.expiringCount > 0;
+    return this.#whenDurable(this.#scanner.keys({ ...options, table, nowMs: this.#now(), mayExpire }));
   }
 
   sample(unit: number): MaybePromise<ScannedRecord<Value> | undefined> {

@@ -3,7 +3,15 @@ import { KeyfleetError } from '../base/errors.ts';
 import type { ReplySink } from '../shard/reply-sink.ts';
 import type { ValueModule } from '../shard/value-module.ts';
 import { type CallOptions, type CommandOptions, callWithRetries, type QueryOptions } from './call-options.ts';
-import type { KeyspaceCounts, KeyspaceHandle, ScannedPage, ScannedRecord, ScanOptions, ShardStats } from './keyspace-handle.ts';
+import type {
+  KeyspaceCounts,
+  KeyspaceHandle,
+  ScannedKeys,
+  ScannedPage,
+  ScannedRecord,
+  ScanOptions,
+  ShardStats,
+} from './keyspace-handle.ts';
 
 const PAGE = 256;
 /** Keys of a command on all keys that are in flight at once. */
@@ -103,7 +111,7 @@ export class Keyspace<Value, Command, Reply, Query, Answer> implements AsyncIter
     let keyCount = 0;
     let cursor: number | undefined = shard.from;
     while (cursor !== undefined) {
-      const { records, next }: ScannedPage<Value> = await this.scan({ cursor, end: shard.to, limit: ALL_KEYS_PAGE });
+      const { records, next }: ScannedKeys = await this.#handle.scanKeys({ cursor, end: shard.to, limit: ALL_KEYS_PAGE });
       // Submitted in one go they join one batch.
       await Promise.all(records.map(({ key }) => this.command(key, command, callOptions)));
       keyCount += records.length;

@@ -10,6 +10,19 @@ const POSITIONS = 0x1_0000_0000;
 /** Records behind one that has cells are sought, not walked to. */
 const PAIRS_AT_ONCE = 256;
 
+export interface PageOptions {
+  readonly table: number;
+  readonly cursor: number;
+  readonly limit: number;
+  readonly end?: number;
+  readonly nowMs: number;
+}
+
+export interface Page<T> {
+  readonly records: readonly T[];
+  readonly next: number | undefined;
+}
+
 /** Goes over the records of a table in order of position, stepping over their cells. */
 export class RecordScanner<Value> {
   readonly #reader: StorageReader;
@@ -21,26 +34,36 @@ export class RecordScanner<Value> {
   }
 
   /** At least `limit` live records from position `cursor` on, unless position `end` comes before; positions are never cut in two. */
-  page(options: {
-    readonly table: number;
-    readonly cursor: number;
-    readonly limit: number;
-    readonly end?: number;
-    readonly nowMs: number;
-  }): {
-    readonly records: readonly ScannedRecord<Value>[];
-    readonly next: number | undefined;
-  } {
-    const { table, cursor, limit, end = POSITIONS, nowMs } = options;
-    const records: ScannedRecord<Value>[] = [];
+  page(options: PageOptions): Page<ScannedRecord<Value>> {
+    return this.#page(options, false, (parsed, stored) => this.#live(parsed, stored, options.nowMs));
+  }
+
+  /** As {@link page}, without what lies under the keys, which is not even read when none of them `mayExpire`. */
+  keys({ mayExpire, ...options }: PageOptions & { readonly mayExpire: boolean }): Page<{ readonly key: Bytes }> {
+    return this.#page(options, !mayExpire, (parsed, stored, storageKey) => {
+      if (parsed.key && !mayExpire) return { key: parsed.key };
+      // The record of a key that was cut holds the whole key.
+      const whole = mayExpire ? stored : this.#reader.get(storageKey);
+      const live = whole && liveHeader(whole, options.nowMs);
+      const key = parsed.key ?? live?.header.key;
+      return live && key && { key };
+    });
+  }
+
+  #page<T>(
+    { table, cursor, limit, end = POSITIONS }: PageOptions,
+    keysOnly: boolean,
+    read: (parsed: ParsedStorageKey, stored: Bytes, storageKey: Bytes) => T | undefined,
+  ): Page<T> {
+    const records: T[] = [];
     let last = -1;
     // Expired records fill no page, but they end one: a sweep may be behind by millions.
     let seen = 0;
-    for (const { parsed, stored } of this.#records(positionStart(table, cursor), positionStart(table, end))) {
+    for (const { parsed, stored, storageKey } of this.#records(positionStart(table, cursor), positionStart(table, end), keysOnly)) {
       if (seen >= limit && parsed.position !== last) return { records, next: parsed.position };
       seen++;
       last = parsed.position;
-      const record = this.#live(parsed, stored, nowMs);
+      const record = read(parsed, stored, storageKey);
       if (record) records.push(record);
     }
     return { records, next: undefined };
@@ -94,19 +117,23 @@ export class RecordScanner<Value> {
   }
 
   /** The records of [from, to), expired ones included. */
-  *#records(from: Bytes, to: Bytes): IterableIterator<{ readonly parsed: ParsedStorageKey; readonly stored: Bytes }> {
+  *#records(
+    from: Bytes,
+    to: Bytes,
+    keysOnly = false,
+  ): IterableIterator<{ readonly parsed: ParsedStorageKey; readonly stored: Bytes; readonly storageKey: Bytes }> {
     let start: Bytes | undefined = from;
     while (start) {
       let next: Bytes | undefined;
       let count = 0;
-      for (const { key, value } of this.#reader.scan({ from: start, to, limit: PAIRS_AT_ONCE })) {
+      for (const { key, value } of this.#reader.scan({ from: start, to, limit: PAIRS_AT_ONCE, keysOnly })) {
         count++;
         const parsed = parseStorageKey(key);
         if (parsed.tag !== RECORD) {
           next = behindRecord(key, parsed.tagAt);
           break;
         }
-        yield { parsed, stored: value };
+        yield { parsed, stored: value, storageKey: key };
         if (count === PAIRS_AT_ONCE) next = nextKey(key);
       }
       start = next;
@@ -114,14 +141,20 @@ export class RecordScanner<Value> {
   }
 
   #live(parsed: ParsedStorageKey, stored: Bytes, nowMs: number): ScannedRecord<Value> | undefined {
-    const header: RecordHeader = { expireAtMs: undefined, generation: 0, sizeBytes: 0, key: undefined };
-    const bodyAt = decodeRecordHeader(stored, header);
-    if (header.expireAtMs !== undefined && header.expireAtMs <= nowMs) return undefined;
-    const key = parsed.key ?? header.key;
-    if (!key) return undefined;
+    const live = liveHeader(stored, nowMs);
+    const key = parsed.key ?? live?.header.key;
+    if (!live || !key) return undefined;
+    const { header, bodyAt } = live;
     const value = this.#codec.decode(stored.subarray(bodyAt));
     return { key, position: parsed.position, value, expireAtMs: header.expireAtMs, sizeBytes: header.sizeBytes };
   }
+}
+
+/** The header of a record, and where its value begins; undefined when it has expired. */
+function liveHeader(stored: Bytes, nowMs: number): { readonly header: RecordHeader; readonly bodyAt: number } | undefined {
+  const header: RecordHeader = { expireAtMs: undefined, generation: 0, sizeBytes: 0, key: undefined };
+  const bodyAt = decodeRecordHeader(stored, header);
+  return header.expireAtMs !== undefined && header.expireAtMs <= nowMs ? undefined : { header, bodyAt };
 }
 
 function nextKey(key: Bytes): Bytes {

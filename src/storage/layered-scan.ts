@@ -1,7 +1,7 @@
 import { assert } from '../base/assert.ts';
 import { after, type DeadRuns, NOTED_FROM } from './dead-runs.ts';
 import { fromLatin1, latin1 } from './latin1.ts';
-import type { TableRange } from './lmdb-table.ts';
+import type { TableRange, TableRangeOptions } from './lmdb-table.ts';
 import { copyOf, type Memtable } from './memtable.ts';
 import type { KeyCursor } from './ordered-keys.ts';
 import type { ScanOptions, StoragePair } from './storage.ts';
@@ -9,7 +9,7 @@ import type { ScanOptions, StoragePair } from './storage.ts';
 /** What a scan reads from: memtables, the newest first, over a table. */
 export interface Layers {
   readonly memtables: readonly Memtable[];
-  range(from: string, to: string | undefined, reverse: boolean, exclusive: boolean): TableRange;
+  range(options: TableRangeOptions): TableRange;
   /** Changes whenever `memtables` or the table below does; a scan then finds its place anew. */
   readonly generation: number;
   readonly isOpen: boolean;
@@ -28,6 +28,7 @@ export class LayeredScan implements IterableIterator<StoragePair> {
   readonly #from: string;
   readonly #to: string | undefined;
   readonly #reverse: boolean;
+  readonly #keysOnly: boolean;
   #left: number;
   #cursors: KeyCursor[] = [];
   #range: TableRange | undefined;
@@ -42,6 +43,7 @@ export class LayeredScan implements IterableIterator<StoragePair> {
     this.#from = latin1(options.from);
     this.#to = options.to && latin1(options.to);
     this.#reverse = options.reverse ?? false;
+    this.#keysOnly = options.keysOnly ?? false;
     this.#left = this.#to !== undefined && this.#to <= this.#from ? 0 : (options.limit ?? Number.POSITIVE_INFINITY);
   }
 
@@ -133,7 +135,10 @@ export class LayeredScan implements IterableIterator<StoragePair> {
       if (exclusive && cursor.key === begin) cursor.advance();
       return cursor;
     });
-    this.#range = reverse ? layers.range(this.#from, begin, true, false) : layers.range(begin!, this.#to, false, exclusive);
+    const keysOnly = this.#keysOnly;
+    this.#range = reverse
+      ? layers.range({ from: this.#from, to: begin, reverse, exclusive: false, keysOnly })
+      : layers.range({ from: begin!, to: this.#to, reverse, exclusive, keysOnly });
     this.#stepBelow();
   }
 
@@ -168,7 +173,7 @@ export class LayeredScan implements IterableIterator<StoragePair> {
       if (this.#cursors[i]!.key !== key) continue;
       const found = memtables[i]!.peek(key);
       if (found === 'deleted') return undefined;
-      if (found) return copyOf(found, 0, found.length);
+      if (found) return copyOf(found, 0, this.#keysOnly ? 0 : found.length);
     }
     return this.#below?.key === key ? this.#below.value : undefined;
   }

@@ -25,7 +25,7 @@ export class LmdbSnapshot implements StorageSnapshot {
       get memtables() {
         return self.#memtables;
       },
-      range: (from, to, reverse, exclusive): TableRange => table.range(from, to, reverse, exclusive, self.#held),
+      range: (options): TableRange => table.range(options, self.#held),
       generation: 0,
       get isOpen() {
         return self.#transaction !== undefined;

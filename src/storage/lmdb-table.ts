@@ -39,6 +39,7 @@ const MISSING = 'missing';
 const SETTLE_MS = 30_000;
 /** Below all others, as keys are not empty. */
 const LOWEST = '\0';
+const NO_VALUE = Buffer.alloc(0);
 /** Above all keys, for scans that go backwards from the very end. */
 const BEYOND = '\xff'.repeat(MAX_KEY_BYTES + 1);
 
@@ -59,6 +60,15 @@ const keyEncoder = {
 export interface TableRange {
   next(): { done?: boolean | undefined; value?: { key: string; value: Buffer } | undefined };
   return?(): unknown;
+}
+
+export interface TableRangeOptions {
+  readonly from: string;
+  readonly to: string | undefined;
+  readonly reverse: boolean;
+  readonly exclusive: boolean;
+  /** Values are not read, and told as empty. */
+  readonly keysOnly: boolean;
 }
 
 /** What the types of the `lmdb` package leave out: keys as our encoder takes them, and reading in a transaction. */
@@ -148,13 +158,21 @@ export class LmdbTable {
   }
 
   /** Pairs with `from <= key < to` (`from` left out when `exclusive`), or backwards the pairs with `to > key >= from`. */
-  range(from: string, to: string | undefined, reverse: boolean, exclusive: boolean, transaction?: Transaction): TableRange {
+  range({ from, to, reverse, exclusive, keysOnly }: TableRangeOptions, transaction?: Transaction): TableRange {
     const chosen = transaction ? { transaction } : {};
     const range = reverse
       ? // Backwards LMDB's start is inclusive and its end exclusive: the other way round than ours.
         { start: to ?? BEYOND, exclusiveStart: true, end: from || LOWEST, inclusiveEnd: true, reverse: true, ...chosen }
       : { start: from || LOWEST, exclusiveStart: exclusive, end: to ?? BEYOND, ...chosen };
-    return this.#pairs.getRange(range)[Symbol.iterator]() as TableRange;
+    if (!keysOnly) return this.#pairs.getRange(range)[Symbol.iterator]() as TableRange;
+    const keys = this.#pairs.getKeys(range)[Symbol.iterator]();
+    return {
+      next() {
+        const { done, value: key } = keys.next();
+        return done ? { done } : { value: { key: key as string, value: NO_VALUE } };
+      },
+      return: () => keys.return?.(),
+    };
   }
 
   /** A transaction that goes on reading what is here now, until `done()`. */

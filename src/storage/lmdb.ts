@@ -209,7 +209,7 @@ export class LmdbStorage implements Storage {
       get memtables() {
         return self.#memtables;
       },
-      range: (from, to, reverse, exclusive) => self.#table.range(from, to, reverse, exclusive),
+      range: (options) => self.#table.range(options),
       get generation() {
         return self.#generation;
       },

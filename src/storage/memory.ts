@@ -320,6 +320,8 @@ class MemorySnapshot implements StorageSnapshot, StorageReader {
   }
 }
 
+const NO_VALUE: Bytes = new Uint8Array(0);
+
 class MapScan implements IterableIterator<StoragePair> {
   readonly #order: OrderedKeys;
   readonly #get: (key: string) => Bytes | undefined;
@@ -327,6 +329,7 @@ class MapScan implements IterableIterator<StoragePair> {
   readonly #from: string;
   readonly #to: string | undefined;
   readonly #reverse: boolean;
+  readonly #keysOnly: boolean;
   readonly #dead: DeadRuns | undefined;
   #left: number;
   /** The last key visited. */
@@ -339,6 +342,7 @@ class MapScan implements IterableIterator<StoragePair> {
     this.#from = latin1(options.from);
     this.#to = options.to && latin1(options.to);
     this.#reverse = options.reverse ?? false;
+    this.#keysOnly = options.keysOnly ?? false;
     this.#left = options.limit ?? Number.POSITIVE_INFINITY;
     this.#cursor = order.cursor(this.#reverse);
   }
@@ -360,7 +364,7 @@ class MapScan implements IterableIterator<StoragePair> {
         if (!value) return this.return();
         this.#last = key;
         this.#left--;
-        return { done: false, value: { key: fromLatin1(key!), value } };
+        return { done: false, value: { key: fromLatin1(key!), value: this.#keysOnly ? NO_VALUE : value } };
       }
       const beyond = passed % NOTED_FROM === 0 && this.#dead?.isEmpty === false ? this.#beyond(key) : undefined;
       if (beyond === undefined) cursor.advance();

@@ -148,6 +148,19 @@ export function describeStorage(name: string, adapter: StorageUnderTest): void {
         storage.commit();
       });
 
+      test('of keys only reads no values, in either direction', async () => {
+        await adapter.stir?.(storage);
+        put('long', 'x'.repeat(100_000));
+        remove('c');
+        for (const reverse of [false, true]) {
+          const found = [...storage.scan({ from: utf8(''), reverse, keysOnly: true })];
+          const keys = ['a', 'b', 'd', 'e', 'long'];
+          expect(found.map(({ key }) => fromUtf8(key))).toEqual(reverse ? keys.reverse() : keys);
+          expect(found.every(({ value }) => value.length === 0)).toBe(true);
+        }
+        expect(pairs(storage, { from: 'd', to: 'f' })).toEqual(['d=D', 'e=E']);
+      });
+
       test('visits from <= key < to in byte-wise order', () => {
         expect(pairs(storage, { from: 'b', to: 'd' })).toEqual(['b=B', 'c=C']);
         expect(pairs(storage, { from: 'bb' })).toEqual(['c=C', 'd=D', 'e=E']);

@@ -47,6 +47,8 @@ export interface ScanOptions {
   readonly to?: Bytes;
   readonly reverse?: boolean;
   readonly limit?: number;
+  /** The values are not read: those of the pairs are empty. */
+  readonly keysOnly?: boolean;
 }
 
 export interface StoragePair {

@@ -112,6 +112,10 @@ export class FakeKeyspace implements RedisKeyspace<Bytes> {
     return { records, next: cursor + limit < all.length ? cursor + limit : undefined };
   }
 
+  scanKeys(options: { readonly cursor: number; readonly limit: number }): ScannedPage<Bytes> {
+    return this.scan(options);
+  }
+
   counts(): KeyspaceCounts {
     return { keyCount: this.keyCount, sizeBytes: this.sizeBytes, expiringCount: 0 };
   }

@@ -1,6 +1,14 @@
 import type { Bytes } from '../../src/base/bytes.ts';
 import { Prng } from '../../src/base/prng.ts';
-import type { AskOptions, KeyspaceCounts, ReplySink, ScannedPage, ScannedRecord, ScanOptions } from '../../src/node/keyspace-handle.ts';
+import type {
+  AskOptions,
+  KeyspaceCounts,
+  ReplySink,
+  ScannedKeys,
+  ScannedPage,
+  ScannedRecord,
+  ScanOptions,
+} from '../../src/node/keyspace-handle.ts';
 import type { RedisKeyspace } from '../../src/resp/door.ts';
 import { commandArgsCodec, queryArgsCodec } from '../../src/shard/redis/args-codec.ts';
 import type { CommandArgs } from '../../src/shard/redis/command-table.ts';
@@ -60,6 +68,10 @@ export class RemoteKeyspace<Value> implements RedisKeyspace<Value> {
 
   async scan(options: ScanOptions): Promise<ScannedPage<Value>> {
     return this.#there.scan(options);
+  }
+
+  async scanKeys(options: ScanOptions): Promise<ScannedKeys> {
+    return this.#there.scanKeys(options);
   }
   async sample(unit: number): Promise<ScannedRecord<Value> | undefined> {
     return this.#there.sample(unit);

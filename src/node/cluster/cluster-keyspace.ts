@@ -11,6 +11,7 @@ import type {
   KeyspaceCounts,
   KeyspaceHandle,
   ReplySink,
+  ScannedKeys,
   ScannedPage,
   ScannedRecord,
   ScanOptions,
@@ -122,6 +123,11 @@ export class ClusterKeyspace<Value, Command, Reply, Query, Answer> implements Ke
     const answer = await this.#look({ what: 'scan', position: cursor, limit, end }, read);
     const next = answer.next ?? (answer.range.to < end ? answer.range.to : undefined);
     return { records: answer.records as readonly ScannedRecord<Value>[], next };
+  }
+
+  /** @see KeyspaceHandle.scanKeys. The leaders send what lies under the keys all the same. */
+  scanKeys(options: ScanOptions): Promise<ScannedKeys> {
+    return this.scan(options);
   }
 
   /** @see KeyspaceHandle.sample. Which shard is asked depends on what its leader last reported of its size. */

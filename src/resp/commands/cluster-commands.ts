@@ -1,5 +1,5 @@
 import type { Bytes } from '../../base/bytes.ts';
-import type { ScannedPage } from '../../node/keyspace-handle.ts';
+import type { ScannedKeys } from '../../node/keyspace-handle.ts';
 import { wrongArityError } from '../../shard/redis/error-replies.ts';
 import { OK, type Reply } from '../../shard/redis/reply.ts';
 import { CLUSTER_DISABLED, clusterReply, readKeysInSlot } from '../codec/cluster-words.ts';
@@ -47,7 +47,7 @@ async function keysInSlot({ door, args }: LocalCall): Promise<Reply> {
   const end = (slot + 1) * SLOT_POSITIONS;
   const found: Bytes[] = [];
   for (let cursor: number | undefined = slot * SLOT_POSITIONS; cursor !== undefined && found.length < most; ) {
-    const page: ScannedPage<unknown> = await door.keyspace.scan({ cursor, limit: Math.min(1_000, most), end });
+    const page: ScannedKeys = await door.keyspace.scanKeys({ cursor, limit: Math.min(1_000, most), end });
     for (const { key } of page.records) found.push(key);
     cursor = page.next;
   }

@@ -1,5 +1,5 @@
 import { type Bytes, fromUtf8, utf8 } from '../../base/bytes.ts';
-import type { MaybePromise, ScannedPage } from '../../node/keyspace-handle.ts';
+import type { MaybePromise, ScannedKeys } from '../../node/keyspace-handle.ts';
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from '../../shard/redis/error-replies.ts';
 import { matchesGlob } from '../../shard/redis/glob.ts';
 import { parseInteger } from '../../shard/redis/integer.ts';
@@ -55,15 +55,19 @@ function scan({ door, args }: LocalCall): Reply | Promise<Reply> {
     else return SYNTAX_ERROR;
   }
   if (cursor >= POSITION_END) return [utf8('0'), []];
-  return when(door.keyspace.scan({ cursor: Number(cursor), limit }), ({ records, next }) => {
+  const page = { cursor: Number(cursor), limit };
+  const answer = (records: readonly { readonly key: Bytes }[], next: number | undefined): Reply => {
     const found: Bytes[] = [];
-    for (const record of records) {
-      if (pattern && !matchesGlob(pattern, record.key)) continue;
-      if (type !== undefined && door.info.typeOf(record.value) !== type) continue;
-      found.push(record.key);
-    }
+    for (const { key } of records) if (!pattern || matchesGlob(pattern, key)) found.push(key);
     return [utf8(String(next ?? 0)), found];
-  });
+  };
+  if (type === undefined) return when(door.keyspace.scanKeys(page), ({ records, next }) => answer(records, next));
+  return when(door.keyspace.scan(page), ({ records, next }) =>
+    answer(
+      records.filter(({ value }) => door.info.typeOf(value) === type),
+      next,
+    ),
+  );
 }
 
 /** `*` matches everything. */
@@ -77,7 +81,7 @@ async function keys({ door, args }: LocalCall): Promise<Reply> {
   const all = isAll(pattern);
   const found: Bytes[] = [];
   for (let cursor: number | undefined = 0; cursor !== undefined; ) {
-    const step: ScannedPage<unknown> = await door.keyspace.scan({ cursor, limit: 1_000 });
+    const step: ScannedKeys = await door.keyspace.scanKeys({ cursor, limit: 1_000 });
     for (const { key } of step.records) if (all || matchesGlob(pattern, key)) found.push(key);
     cursor = step.next;
     if (cursor !== undefined) await new Promise<void>((resolve) => setImmediate(resolve));
