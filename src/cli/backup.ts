@@ -16,6 +16,7 @@ interface BackupFlags {
   readonly passwordFile?: string;
   readonly concurrency: string;
   readonly retryFor: string;
+  readonly fullSpeed?: boolean;
   readonly json?: boolean;
 }
 
@@ -28,13 +29,15 @@ export function define(command: Command): void {
     .option('--password-file <file>', "file whose first line is the server's password")
     .option('--concurrency <count>', 'shards that are read at a time', '4')
     .option('--retry-for <seconds>', 'how long to ask again for what cannot be had', '30')
+    .option('--full-speed', 'write as fast as the disk takes it; for a disk that no node keeps its data on')
     .option('--json', 'print the manifest as JSON at the end')
     .addHelpText(
       'after',
       `
 The server goes on serving. Each shard is written as of one moment, with every key, value, expiry and session, and
 all that was answered before the command began. backup.json is written last: a folder without it is no backup yet,
-and the same command goes on with it.
+and the same command goes on with it. At most a third of the disk's time is taken, since nodes and NATS servers that
+keep their data on the same disk wait for it; --full-speed takes all.
 
 Examples:
   keyfleet backup ./backup-monday
@@ -71,6 +74,7 @@ async function runBackup(dir: string, flags: BackupFlags): Promise<void> {
     concurrency: wholeNumber('--concurrency', flags.concurrency),
     retryForMs: secondsInMs('--retry-for', flags.retryFor),
     release: readPackageVersion(),
+    fullSpeed: flags.fullSpeed === true,
     signal,
     onProgress: ({ records, expectedRecords, bytes, retries, moved, earlierRecords }) => {
       bar.progress ??= new Progress('backup', expectedRecords, { earlier: earlierRecords });

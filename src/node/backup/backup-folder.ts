@@ -6,6 +6,7 @@ import type { Bytes } from '../../base/bytes.ts';
 import { KeyfleetError, messageOf } from '../../base/errors.ts';
 import type { KeyspacePolicy } from '../../shard/policy.ts';
 import type { PositionSchemeName } from '../../shard/position-scheme.ts';
+import { type DiskPace, SYNC_BYTES } from './disk-pace.ts';
 
 // A backup is a folder: the parts, and backup.json, which says what they are and is written last. While it is being made, there is parts.jsonl instead,
 // with a line for each part that is whole.
@@ -240,18 +241,22 @@ export class PartFile {
   readonly #dir: string;
   readonly #file: Awaited<ReturnType<typeof open>>;
   readonly #path: string;
+  readonly #pace: DiskPace | undefined;
   readonly #hash = createHash('sha256');
+  #unsyncedBytes = 0;
   bytes = 0;
 
-  private constructor(dir: string, path: string, file: Awaited<ReturnType<typeof open>>) {
+  private constructor(dir: string, path: string, file: Awaited<ReturnType<typeof open>>, pace: DiskPace | undefined) {
     this.#dir = dir;
     this.#path = path;
     this.#file = file;
+    this.#pace = pace;
   }
 
-  static async create(dir: string, name: string): Promise<PartFile> {
+  /** `pace`: of all parts that are written to the same disk. Undefined: at full speed. */
+  static async create(dir: string, name: string, pace: DiskPace | undefined): Promise<PartFile> {
     const path = join(dir, name + UNFINISHED);
-    return writing(dir, async () => new PartFile(dir, path, await open(path, 'w', 0o600)));
+    return writing(dir, async () => new PartFile(dir, path, await open(path, 'w', 0o600), pace));
   }
 
   async write(bytes: Bytes): Promise<void> {
@@ -259,6 +264,10 @@ export class PartFile {
     this.bytes += bytes.length;
     await writing(this.#dir, async () => {
       for (let at = 0; at < bytes.length; ) at += (await this.#file.write(bytes, at)).bytesWritten;
+      this.#unsyncedBytes += bytes.length;
+      if (!this.#pace || this.#unsyncedBytes < SYNC_BYTES) return;
+      this.#unsyncedBytes = 0;
+      await this.#pace.sync(() => this.#file.datasync());
     });
   }
 

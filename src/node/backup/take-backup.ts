@@ -4,6 +4,7 @@ import type { Bytes } from '../../base/bytes.ts';
 import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
 import { BACKUP_FORMAT, BackupFolder, type BackupManifest, type BackupPart, checkTiling, PartFile, partFile } from './backup-folder.ts';
 import type { BackupOrigin, BackupSource, OriginKeyspace } from './backup-source.ts';
+import { DiskPace } from './disk-pace.ts';
 import { type RangeEnd, rangePieces } from './range-file.ts';
 import type { RangeHead } from './range-reading.ts';
 import { sideBySide, type Work } from './side-by-side.ts';
@@ -19,6 +20,11 @@ export interface BackupOptions {
   readonly concurrency?: number | undefined;
   /** How long a part is asked for again when it cannot be had. Default: 30,000. */
   readonly retryForMs?: number | undefined;
+  /**
+   * Writes as fast as it can, for a folder on a disk that nobody else needs. Default: false; at most a third of the disk's time is taken, so that journals and
+   * logs on the same disk wait little for it.
+   */
+  readonly fullSpeed?: boolean | undefined;
   /** Of Keyfleet, to be written down. */
   readonly release?: string | undefined;
   /** Ends it early; it may be gone on with. */
@@ -54,7 +60,8 @@ const RETRY_MS = 200;
  *   and the same call goes on with it.
  */
 export async function takeBackup(dir: string, source: BackupSource, options: BackupOptions = {}): Promise<BackupManifest> {
-  const { concurrency = 4, retryForMs = 30_000, signal, release = '' } = options;
+  const { concurrency = 4, retryForMs = 30_000, signal, release = '', fullSpeed = false } = options;
+  const pace = fullSpeed ? undefined : new DiskPace();
   const origin = await source.origin();
   const keyspaces = chosen(origin, options.keyspaces);
   const of = JSON.stringify([origin.cluster ?? origin.node, keyspaces.map(({ name, id }) => [name, id])]);
@@ -75,7 +82,7 @@ export async function takeBackup(dir: string, source: BackupSource, options: Bac
     while (true) {
       let [partRecords, partBytes] = [0, 0];
       try {
-        return await readPart(folder, source, wanted, (records, bytes) => {
+        return await readPart({ folder, source, wanted, pace }, (records, bytes) => {
           if (all.failure !== undefined) throw all.failure;
           if (signal?.aborted) throw new KeyfleetError('KF_INTERRUPTED', 'the backup was interrupted; the same command goes on with it');
           partRecords += records;
@@ -153,14 +160,14 @@ function stillWanted({ name: keyspace, shards }: OriginKeyspace, parts: readonly
 }
 
 async function readPart(
-  folder: BackupFolder,
-  source: BackupSource,
-  { keyspace, from, to }: Wanted,
+  what: { readonly folder: BackupFolder; readonly source: BackupSource; readonly wanted: Wanted; readonly pace: DiskPace | undefined },
   onRead: (records: number, bytes: number) => void,
 ): Promise<BackupPart> {
+  const { folder, source, pace } = what;
+  const { keyspace, from, to } = what.wanted;
   const takenMs = Date.now();
   const chunks = await source.part(keyspace, from, to);
-  const file = await PartFile.create(folder.dir, partFile(keyspace, from, to));
+  const file = await PartFile.create(folder.dir, partFile(keyspace, from, to), pace);
   let head: RangeHead | undefined;
   let end: RangeEnd | undefined;
   try {
