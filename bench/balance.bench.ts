@@ -7,10 +7,10 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Prng } from '../src/base/prng.ts';
 import { showCount } from '../src/base/units.ts';
-import { ALGORITHMS } from '../src/cli/algorithms.ts';
-import { barPlot } from '../src/cli/bar-plot.ts';
-import type { Fleet } from '../src/cli/fleet.ts';
-import { Movement, type MovementReport } from '../src/cli/movement.ts';
+import { ALGORITHMS } from '../src/cli/placement/algorithms.ts';
+import { barPlot } from '../src/cli/placement/bar-plot.ts';
+import type { Fleet } from '../src/cli/placement/fleet.ts';
+import { Movement, type MovementReport } from '../src/cli/placement/movement.ts';
 
 const SIZES = [10, 100];
 const KEYS = process.argv.includes('--large') ? 200_000 : 20_000;

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { type ClientHttp2Session, connect } from 'node:http2';
 import { join } from 'node:path';
-import { freePorts } from '../../src/cli/free-port.ts';
+import { freePorts } from '../../src/cli/up/free-port.ts';
 
 // etcd as a peer: real members of Debian's package on loopback, each with a data directory of its own and every write synced as it is by default, and a
 // client that speaks its gRPC over HTTP/2 with Node's own client and protobuf written by hand: two calls, no layers above.

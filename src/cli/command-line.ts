@@ -1,8 +1,8 @@
 import { Command, CommanderError } from 'commander';
 import { isKeyfleetError, messageOf } from '../base/errors.ts';
 import { COMMANDS } from './command-table.ts';
-import { EXIT, exitCodeOf } from './exit-code.ts';
-import { readPackageVersion } from './package-version.ts';
+import { EXIT, exitCodeOf } from './terminal/exit-code.ts';
+import { readPackageVersion } from './terminal/package-version.ts';
 
 /** Runs one command line over the streams of the process; resolves to the exit code. `-config=FILE`, as Go programs take it, is understood too. */
 export async function runCommandLine(line: readonly string[]): Promise<number> {

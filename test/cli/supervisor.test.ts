@@ -3,9 +3,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { freePorts } from '../../src/cli/free-port.ts';
-import { OrphanGuard } from '../../src/cli/orphan-guard.ts';
-import { type ChildSpec, Supervisor } from '../../src/cli/supervisor.ts';
+import { freePorts } from '../../src/cli/up/free-port.ts';
+import { OrphanGuard } from '../../src/cli/up/orphan-guard.ts';
+import { type ChildSpec, Supervisor } from '../../src/cli/up/supervisor.ts';
 import { NATS_SERVERS } from '../nats/nats-servers.ts';
 
 const server = NATS_SERVERS.find(({ isHere }) => isHere);

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePorts } from '../../src/cli/free-port.ts';
+import { freePorts } from '../../src/cli/up/free-port.ts';
 import { canTakeStreams } from '../../src/nats/server-health.ts';
 import { KeyfleetProcess } from '../cli/keyfleet-process.ts';
 import { FaultyLink } from '../faulty-link.ts';

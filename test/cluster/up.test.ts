@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { UpPlan } from '../../src/cli/up-plan.ts';
+import type { UpPlan } from '../../src/cli/up/up-plan.ts';
 import { KeyfleetProcess, keyfleet } from '../cli/keyfleet-process.ts';
 import { NATS_SERVERS } from '../nats/nats-servers.ts';
 import { RespClient } from '../resp/resp-client.ts';

@@ -22,6 +22,20 @@ const ORDER = [
 ];
 const DOORS = ['resp', 'http', 'pool', 'volume'];
 const PURE = ['base', 'partition', 'shard'];
+/** Each room of the command line, and the rooms beside `terminal` and `client` that it imports from. */
+const CLI_ROOMS: Readonly<Record<string, readonly string[]>> = {
+  terminal: [],
+  client: [],
+  serve: [],
+  up: [],
+  shards: [],
+  cluster: ['shards'],
+  records: [],
+  backup: [],
+  placement: [],
+  pool: [],
+  volume: ['records'],
+};
 /** Pure and shared by all who speak the Redis protocol. */
 const RESP_CODEC = 'src/resp/codec/';
 
@@ -70,6 +84,24 @@ describe('the order of imports', () => {
         const down = ORDER.indexOf(to) > ORDER.indexOf(from);
         const acrossDoors = DOORS.includes(from) && DOORS.includes(to) && !target.startsWith(RESP_CODEC);
         if (down || acrossDoors) wrong.push(`${path} imports ${target}`);
+      }
+    }
+    expect(wrong).toEqual([]);
+  });
+
+  test('the command line has its commands in rooms, which know the rooms they stand on and no other', () => {
+    const roomOf = (path: string): string | undefined => /^src\/cli\/([^/]+)\/[^/]+$/.exec(path)?.[1];
+    const wrong: string[] = [];
+    for (const path of sources) {
+      const from = roomOf(path);
+      if (from === undefined) continue;
+      if (!(from in CLI_ROOMS)) wrong.push(`${path} is in a room that has no place in the order`);
+      const base = from === 'terminal' ? [] : from === 'client' ? ['terminal'] : ['terminal', 'client'];
+      for (const { target } of importsOf(path)) {
+        if (!target.startsWith('src/cli/')) continue;
+        const to = roomOf(target);
+        if (to !== from && !(to !== undefined && [...base, ...(CLI_ROOMS[from] ?? [])].includes(to)))
+          wrong.push(`${path} imports ${target}`);
       }
     }
     expect(wrong).toEqual([]);

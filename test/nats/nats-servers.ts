@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
-import { freePorts } from '../../src/cli/free-port.ts';
+import { freePorts } from '../../src/cli/up/free-port.ts';
 import { FaultyLink } from '../faulty-link.ts';
 
 const RECENT = fileURLToPath(new URL('../../.cache/nats-server/nats-server', import.meta.url));

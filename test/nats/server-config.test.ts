@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
-import { freePorts } from '../../src/cli/free-port.ts';
+import { freePorts } from '../../src/cli/up/free-port.ts';
 import { checkNatsConfig, findNatsServer, type NatsBinary } from '../../src/nats/find-server.ts';
 import { isOlder, natsRisks, OLDEST_SYNCING_SERVER } from '../../src/nats/server-check.ts';
 import {

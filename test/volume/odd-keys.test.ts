@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { exportTree, importTree } from '../../src/cli/tree-transfer.ts';
+import { exportTree, importTree } from '../../src/cli/records/tree-transfer.ts';
 import { MasterClient } from '../../src/volume/master-client.ts';
 import { Fleet } from './fleet.ts';
 

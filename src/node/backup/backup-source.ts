@@ -5,7 +5,7 @@ import type { PositionSchemeName } from '../../shard/position-scheme.ts';
 import type { ServedKeyspace, StoreHost } from '../store-host.ts';
 import { rangeFile } from './range-file.ts';
 
-// What a backup is taken from: a store in this process, or one behind HTTP (src/cli/backup-client.ts).
+// What a backup is taken from: a store in this process, or one behind HTTP (src/cli/backup/backup-client.ts).
 
 /** What there is to back up. */
 export interface BackupOrigin {

@@ -8,7 +8,7 @@ import type { KeyspaceCounts } from '../keyspace-handle.ts';
 import type { ServedKeyspace, StoreHost } from '../store-host.ts';
 import type { LoadState } from './range-reading.ts';
 
-// What a backup is restored into: a store in this process, or one behind HTTP (src/cli/backup-client.ts).
+// What a backup is restored into: a store in this process, or one behind HTTP (src/cli/backup/backup-client.ts).
 
 /** What is to be restored. */
 export interface RestoreBeginning {
