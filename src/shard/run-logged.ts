@@ -27,7 +27,8 @@ export function runLogged<Value, Command, Reply, Query, Answer>(
         machine.expireSessions(command.beforeMs);
         return undefined;
       case 'hook-done':
-        machine.hookDone(command.seq, command.shard);
+        // What was not told when the shard froze is for whoever takes it over to tell, on all replicas alike.
+        if (machine.state.status !== 'frozen' && machine.state.status !== 'retired') machine.hookDone(command.seq, command.shard);
         return undefined;
       case 'expire-keys':
         machine.expireKeys(command.keys);

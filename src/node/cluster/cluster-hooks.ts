@@ -78,7 +78,8 @@ export class ClusterHooks {
       return;
     }
     const told = entry.commands.filter(({ kind }, at) => applied.changed[at] && (kind === 'command' || kind === 'command-many'));
-    for (const command of entry.commands) if (command.kind === 'hook-done') this.#told(shard, command.shard ?? shard.id, command.seq);
+    for (const [at, command] of entry.commands.entries())
+      if (command.kind === 'hook-done' && applied.changed[at]) this.#told(shard, command.shard ?? shard.id, command.seq);
     if (told.length === 0) return;
     const kept = { ...entry, commands: told };
     if (hook.delivery === 'best-effort') {
