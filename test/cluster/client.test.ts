@@ -1,10 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { utf8 } from '../../src/base/bytes.ts';
 import { ClusterClient } from '../../src/node/cluster/cluster-client.ts';
 import { encodeJson } from '../../src/node/cluster/reports.ts';
 import { SystemClock } from '../../src/node/node-clock.ts';
-import { type CounterCommand, counterModule } from '../../src/shard/counter.ts';
-import { add, type Counters, InProcessCluster, read, waitFor } from './in-process-cluster.ts';
+import { counterModule } from '../../src/shard/counter.ts';
+import { add, type Counters, InProcessCluster, read, Sender, untilKnown, waitFor } from './in-process-cluster.ts';
 
 // Who has none of the data, and asks the node that leads.
 
@@ -91,17 +90,13 @@ describe('a client of a cluster', () => {
     const counters: Counters = await client.registerKeyspace('counters', { module: counterModule });
     let isOver = false;
     const sent = new Map<string, number>();
-    const clientId = utf8('exactly');
-    let requestSeq = 0;
+    const sender = new Sender('exactly');
+    let answers = 0;
     const writing = (async () => {
       for (let i = 0; !isOver; i++) {
         const key = `key-${i % 97}`;
-        const request = { clientId, requestSeq: ++requestSeq, ackedBelow: requestSeq };
-        const reply = await new Promise<number>((resolve, reject) => {
-          const command: CounterCommand = { kind: 'add', by: 1 };
-          const sink = { settled: (_: number, value: number) => resolve(value), failed: (_: number, error: Error) => reject(error) };
-          counters.submit(utf8(key), command, sink, 0, request);
-        });
+        const reply = await sender.add(counters, key);
+        answers++;
         sent.set(key, (sent.get(key) ?? 0) + 1);
         expect(reply).toBe(sent.get(key));
       }
@@ -115,11 +110,11 @@ describe('a client of a cluster', () => {
     await waitFor('leaders that are there', () => counters.shardStats().every(({ leader }) => leader !== undefined && leader !== 'a'));
     await waitFor('a merge', async () => (await other.workflows('counters').merge(counters.shardStats()[0]!.id)).op > 0);
     await cluster.stop('c');
-    const before = requestSeq;
-    await waitFor('requests after all that', () => requestSeq > before + 100);
+    const before = answers;
+    await waitFor('answers after all that', () => answers > before + 100);
     isOver = true;
     await writing;
-    for (const [key, count] of sent) expect(await read(counters, key)).toBe(count);
+    for (const [key, count] of sent) expect(await untilKnown(() => read(counters, key))).toBe(count);
   }, 60_000);
 
   test('is told when no node that it asks has the value module', async () => {
