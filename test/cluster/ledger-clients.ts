@@ -3,54 +3,67 @@ import { checkLinearizable, type Model } from '../../sim/linearizability/checker
 import { HistoryRecorder } from '../../sim/linearizability/history.ts';
 import { type CounterInput, counters, type ListInput, lists } from '../../sim/linearizability/models.ts';
 import type { Prng } from '../../src/base/prng.ts';
+import { type ClientDoor, HttpDoor, type LedgerDoor, type LedgerRequest } from './ledger-doors.ts';
 
-// Clients that add to counters and lists of the module `ledger` over HTTP, on any node, each request under a key of its own, so that it may be sent again
-// until it is answered. Every change answers all that there is, and everything that is answered is written down.
+// Clients that add to counters and lists of the module `ledger`, most of them with ids, so that they may be sent again until they are answered; what has none and
+// met an unknown outcome is left alone. Every change answers all that there is, and everything that is answered is written down.
 
 const KEYS_OF_A_KIND = 3;
 /** Then clients turn to fresh keys, so that histories of one key stay short. */
 const REQUESTS_OF_AN_AGE = 150;
-const TRY_MS = 3_000;
 const PAUSE_MS = 40;
-/** So long a node that failed a request is left alone, if there are others. */
-const AVOID_MS = 5_000;
+const MOST_ATTEMPTS = 2_000;
+/** Requests that one {@link ClientDoor} has under way. */
+const REQUESTS_OF_A_DOOR = 2;
 
 export interface LedgerCounts {
   /** Requests that have been answered, queries and commands. */
   readonly answered: number;
   /** Sent again since no answer or a refusal came. */
   readonly retried: number;
+  /** Commands without an id of which nobody knows whether they were run. */
+  readonly unknown: number;
   /** The longest time that one request took, all its tries together, since the last {@link LedgerClients.lap}. */
   readonly slowestMs: number;
 }
 
 export class LedgerClients {
-  readonly #urls: () => readonly string[];
   readonly #chance: Prng;
   readonly #counters = new HistoryRecorder<CounterInput, number>();
   readonly #lists = new HistoryRecorder<ListInput, string>();
   readonly #keys = new Set<string>();
-  /** When a node last failed a request. */
-  readonly #failedMs = new Map<string, number>();
+  /** By which every key is read in the end. */
+  readonly #judge: LedgerDoor;
   readonly #running: Promise<void>[];
   readonly #run: string;
   #count = 0;
   #answered = 0;
   #retried = 0;
+  #unknown = 0;
   #slowestMs = 0;
   #stop = false;
   #fault: Error | undefined;
 
-  /** @param urls of the nodes that may be asked now. */
-  constructor(options: { readonly urls: () => readonly string[]; readonly clients: number; readonly chance: Prng }) {
-    this.#urls = options.urls;
-    this.#chance = options.chance;
-    this.#run = String(options.chance.below(1_000_000_000));
-    this.#running = Array.from({ length: options.clients }, (_, i) => this.#client(`c${i}`));
+  /** @param options `clients` ask over HTTP the nodes of `urls`, those that may be asked now; `doors` stay the caller's to close. */
+  constructor(options: {
+    readonly urls: () => readonly string[];
+    readonly clients: number;
+    readonly chance: Prng;
+    readonly doors?: readonly ClientDoor[];
+  }) {
+    const { urls, clients, chance, doors = [] } = options;
+    this.#chance = chance;
+    this.#run = String(chance.below(1_000_000_000));
+    this.#judge = new HttpDoor(urls, chance);
+    const ways: LedgerDoor[] = [
+      ...Array.from({ length: clients }, () => this.#judge),
+      ...doors.flatMap((door) => Array.from({ length: REQUESTS_OF_A_DOOR }, () => door)),
+    ];
+    this.#running = ways.map((door, i) => this.#client(`c${i}`, door));
   }
 
   get counts(): LedgerCounts {
-    return { answered: this.#answered, retried: this.#retried, slowestMs: this.#slowestMs };
+    return { answered: this.#answered, retried: this.#retried, unknown: this.#unknown, slowestMs: this.#slowestMs };
   }
 
   /** The slowest request since the last lap, those included that wait still. */
@@ -84,7 +97,7 @@ export class LedgerClients {
     await Promise.all(this.#running);
     if (this.#fault) throw this.#fault;
     const keys = [...this.#keys];
-    for (let i = 0; i < keys.length; i += 16) await Promise.all(keys.slice(i, i + 16).map((key) => this.#read('judge', key)));
+    for (let i = 0; i < keys.length; i += 16) await Promise.all(keys.slice(i, i + 16).map((key) => this.#read('judge', this.#judge, key)));
     return [...verdictOf('counters', counters, this.#counters), ...verdictOf('lists', lists, this.#lists), ...this.#doubled()];
   }
 
@@ -104,88 +117,67 @@ export class LedgerClients {
     return wrong;
   }
 
-  async #client(name: string): Promise<void> {
+  async #client(name: string, door: LedgerDoor): Promise<void> {
     try {
-      while (!this.#stop) await this.#request(name);
+      while (!this.#stop) await this.#request(name, door);
     } catch (error) {
       this.#fault ??= error as Error;
     }
   }
 
-  async #request(client: string): Promise<void> {
+  async #request(client: string, door: LedgerDoor): Promise<void> {
     const number = this.#count++;
     const age = Math.floor(number / REQUESTS_OF_AN_AGE);
     const kind = this.#chance.below(2) === 0 ? 'c' : 'l';
     const key = `${kind}${this.#run}.${age}.${this.#chance.below(KEYS_OF_A_KIND)}`;
     this.#keys.add(key);
-    if (this.#chance.below(3) === 0) return this.#read(client, key);
+    if (this.#chance.below(3) === 0) return this.#read(client, door, key);
     const id = `${this.#run}-${client}-${number}`;
     if (kind === 'c') {
       const token = this.#counters.call(client, { kind: 'add', key, amount: 1 });
-      const reply = await this.#send('command', { key, command: { kind: 'add', amount: 1 } }, id);
-      this.#counters.settled(token, Number(reply));
+      const reply = await this.#send(door.command(key, { kind: 'add', amount: 1 }, id), key);
+      if (reply !== undefined) this.#counters.settled(token, Number(reply));
     } else {
       const token = this.#lists.call(client, { kind: 'append', key, item: id });
-      this.#lists.settled(token, await this.#send('command', { key, command: { kind: 'append', item: id } }, id));
+      const reply = await this.#send(door.command(key, { kind: 'append', item: id }, id), key);
+      if (reply !== undefined) this.#lists.settled(token, reply);
     }
   }
 
-  async #read(client: string, key: string): Promise<void> {
+  async #read(client: string, door: LedgerDoor, key: string): Promise<void> {
     if (key.startsWith('c')) {
       const token = this.#counters.call(client, { kind: 'get', key });
-      this.#counters.settled(token, Number(await this.#send('query', { key, query: null })));
+      this.#counters.settled(token, Number(await this.#send(door.query(key), key)));
     } else {
       const token = this.#lists.call(client, { kind: 'list', key });
-      this.#lists.settled(token, await this.#send('query', { key, query: null }));
+      this.#lists.settled(token, (await this.#send(door.query(key), key))!);
     }
   }
 
-  #choose(): string | undefined {
-    const urls = this.#urls();
-    const good = urls.filter((url) => performance.now() - (this.#failedMs.get(url) ?? Number.NEGATIVE_INFINITY) > AVOID_MS);
-    const among = good.length > 0 ? good : urls;
-    return among[this.#chance.below(Math.max(1, among.length))];
-  }
-
-  /** Asks one node after the other until one answers. */
-  async #send(path: 'command' | 'query', body: object, id?: string): Promise<string> {
+  /** Sends it until it is answered; undefined: nobody knows what became of it, and it has no id. */
+  async #send(request: LedgerRequest, key: string): Promise<string | undefined> {
     const beganMs = performance.now();
-    for (let attempt = 0; ; attempt++) {
-      const url = this.#choose();
-      const answer = url === undefined ? undefined : await ask(`${url}/v1/keyspaces/ledger/${path}`, body, id);
-      this.#slowestMs = Math.max(this.#slowestMs, performance.now() - beganMs);
-      if (answer !== undefined) {
-        this.#answered++;
-        return answer;
+    try {
+      for (let attempt = 0; attempt <= MOST_ATTEMPTS; attempt++) {
+        const sent = await request.send();
+        this.#slowestMs = Math.max(this.#slowestMs, performance.now() - beganMs);
+        if (typeof sent === 'object') {
+          this.#answered++;
+          return sent.answer;
+        }
+        if (sent === 'unknown' && !request.isRepeatable) {
+          this.#unknown++;
+          return undefined;
+        }
+        if (this.#fault) throw this.#fault;
+        this.#retried++;
+        await sleep(PAUSE_MS);
       }
-      if (this.#fault) throw this.#fault;
-      if (url !== undefined) this.#failedMs.set(url, performance.now());
-      this.#retried++;
-      if (attempt > 2_000) throw new Error(`${path} ${JSON.stringify(body)} was never answered`);
-      await sleep(PAUSE_MS);
+    } finally {
+      request.close();
     }
+    throw new Error(`a request for ${key} was never answered`);
   }
-}
-
-/** The reply; undefined when it may be asked for again. @throws for what no retry mends. */
-async function ask(url: string, body: object, id: string | undefined): Promise<string | undefined> {
-  let response: Response;
-  let text: string;
-  try {
-    response = await fetch(url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', ...(id === undefined ? {} : { 'idempotency-key': id }) },
-      body: JSON.stringify(body),
-      signal: AbortSignal.timeout(TRY_MS),
-    });
-    text = await response.text();
-  } catch {
-    return undefined;
-  }
-  if (response.status >= 500) return undefined;
-  if (!response.ok) throw new Error(`${url} ${JSON.stringify(body)}: ${response.status} ${text}`);
-  const { reply, answer } = JSON.parse(text) as { readonly reply?: string; readonly answer?: string };
-  return reply ?? answer ?? '';
 }
 
 function verdictOf<State extends string | number, Input, Output>(

@@ -7,6 +7,7 @@ import type { SmallDisk } from '../small-disk.ts';
 import type { ClusterProcesses } from './cluster-processes.ts';
 import { forgetLogs } from './forget-logs.ts';
 import type { LedgerClients } from './ledger-clients.ts';
+import type { ClientDoor } from './ledger-doors.ts';
 
 // What happens to a cluster of real processes in a soak.
 
@@ -27,12 +28,14 @@ export interface Fault {
 export interface FaultsOptions {
   readonly cluster: ClusterProcesses;
   readonly chance: Prng;
+  /** Clients that are not the nodes' own. */
+  readonly doors: readonly ClientDoor[];
   readonly nodeDisk: SmallDisk | undefined;
   readonly natsDisk: SmallDisk | undefined;
 }
 
 /** All that may happen. Those that need a small disk are there when there is one. */
-export function faultsOf({ cluster, chance, nodeDisk, natsDisk }: FaultsOptions): Fault[] {
+export function faultsOf({ cluster, chance, doors, nodeDisk, natsDisk }: FaultsOptions): Fault[] {
   const { nats } = cluster;
   const some = (least: number, most: number): Promise<void> => sleep(least + chance.below(most - least));
   const keyfleet = async (...args: readonly string[]): Promise<void> => {
@@ -120,6 +123,27 @@ export function faultsOf({ cluster, chance, nodeDisk, natsDisk }: FaultsOptions)
         link.cut();
         await some(500, 4_000);
         link.open();
+      },
+    },
+    {
+      name: 'a client hears nothing of any nats-server',
+      weight: 1,
+      run: async () => {
+        const { links } = chance.pick(doors);
+        for (const link of links) link.silence();
+        await some(500, 12_000);
+        for (const link of links) link.open();
+      },
+    },
+    {
+      name: 'all clients are cut off from a nats-server, and come back by and by',
+      weight: 1,
+      run: async (index) => {
+        for (const { links } of doors) links[index]!.cut();
+        for (const { links } of doors) {
+          await some(200, 2_000);
+          links[index]!.open();
+        }
       },
     },
     {

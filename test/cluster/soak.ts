@@ -6,7 +6,8 @@ import { showDuration } from '../../src/base/units.ts';
 import { findNatsServer } from '../../src/nats/find-server.ts';
 import { canMount, SmallDisk } from '../small-disk.ts';
 import { ClusterProcesses } from './cluster-processes.ts';
-import { LedgerClients } from './ledger-clients.ts';
+import { LedgerClients, type LedgerCounts } from './ledger-clients.ts';
+import { ClientDoor } from './ledger-doors.ts';
 import { type Fault, faultsOf, SMALL_NATS, SMALL_NODE } from './soak-faults.ts';
 
 // npm run soak:cluster -- [--seconds N] [--seed N] [--only TEXT]: faults by chance on a cluster of real processes, one or two at a time, while clients write. After each
@@ -14,7 +15,10 @@ import { type Fault, faultsOf, SMALL_NATS, SMALL_NODE } from './soak-faults.ts';
 // --only: faults whose name has this text, such as "disk".
 
 const ROUND_MS = 45_000;
+/** Over HTTP. */
 const CLIENTS = 8;
+/** That have the map and ask the leaders themselves, from the beginning to the end. */
+const CLUSTER_CLIENTS = 3;
 const ANSWERS_AFTER = 40;
 /** Room for the data of the node, and of the nats-server, with a small disk of its own. */
 const SMALL_DISK_BYTES = 160 * 1024 * 1024;
@@ -57,14 +61,16 @@ export async function soak(options: {
     });
   }
   const tallies = new Map<string, Tally>();
-  let [answered, retried] = [0, 0];
+  let [answered, retried, unknown] = [0, 0, 0];
+  const doors: ClientDoor[] = [];
   let wrong: string[] = [];
   try {
-    const faults = faultsOf({ cluster, chance, nodeDisk, natsDisk }).filter(({ name }) => name.includes(only));
+    for (let i = 0; i < CLUSTER_CLIENTS; i++) doors.push(await ClientDoor.open(cluster.nats.ports, chance));
+    const faults = faultsOf({ cluster, chance, doors, nodeDisk, natsDisk }).filter(({ name }) => name.includes(only));
     if (faults.length === 0) throw new Error(`no fault is called ${JSON.stringify(only)}`);
     const endMs = Date.now() + seconds * 1_000;
     while (Date.now() < endMs && wrong.length === 0) {
-      const work = new LedgerClients({ urls: () => cluster.urls, clients: CLIENTS, chance });
+      const work = new LedgerClients({ urls: () => cluster.urls, clients: CLIENTS, chance, doors });
       const roundEndMs = Math.min(endMs, Date.now() + ROUND_MS);
       try {
         await work.answers(ANSWERS_AFTER, 120_000);
@@ -87,16 +93,22 @@ export async function soak(options: {
       }
       answered += work.counts.answered;
       retried += work.counts.retried;
-      say(`judged: ${work.counts.answered} answers, ${work.counts.retried} asked again, ${wrong.length} wrong`);
+      unknown += work.counts.unknown;
+      say(`judged: ${shown(work.counts)}, ${wrong.length} wrong`);
     }
     if (wrong.length > 0) for (const [i, id] of cluster.ids.entries()) wrong.push(`${id}: ${cluster.logOf(i).slice(-2_000)}`);
   } finally {
+    await Promise.all(doors.map((door) => door.close()));
     await cluster.stop();
     removeDisks();
   }
-  say(`${answered} answers, ${retried} asked again; the slowest request with each fault:`);
+  say(`${shown({ answered, retried, unknown })}; the slowest request with each fault:`);
   for (const [name, { count, slowestMs }] of tallies) say(`  ${String(count).padStart(4)} × ${name.padEnd(44)} ${showDuration(slowestMs)}`);
   return wrong;
+}
+
+function shown({ answered, retried, unknown }: Pick<LedgerCounts, 'answered' | 'retried' | 'unknown'>): string {
+  return `${answered} answers, ${retried} asked again, ${unknown} of unknown outcome`;
 }
 
 function choose(faults: readonly Fault[], chance: Prng): Fault {
