@@ -11,6 +11,7 @@ export class SimNetwork<Process> {
   readonly #scheduler: Scheduler;
   readonly #faults: Faults;
   readonly #machines = new Map<string, SimMachine<Process>>();
+  readonly #nodes: SimMachine<Process>[] = [];
   readonly #cut = new Set<string>();
 
   constructor(scheduler: Scheduler, faults: Faults) {
@@ -18,8 +19,10 @@ export class SimNetwork<Process> {
     this.#faults = faults;
   }
 
-  add(machine: SimMachine<Process>): void {
+  /** `isNode`: what is asked of anyone it may be asked. */
+  add(machine: SimMachine<Process>, isNode = true): void {
     this.#machines.set(machine.name, machine);
+    if (isNode) this.#nodes.push(machine);
   }
 
   /**
@@ -47,9 +50,9 @@ export class SimNetwork<Process> {
     }
   }
 
-  /** A machine other than `name` whose process runs, if there is one, else any other. */
+  /** A node other than `name` whose process runs, if there is one, else any other. */
   anyoneBut(name: string): string {
-    const others = [...this.#machines.values()].filter((machine) => machine.name !== name);
+    const others = this.#nodes.filter((machine) => machine.name !== name);
     const running = others.filter(({ isRunning }) => isRunning);
     return this.#scheduler.chance.pick(running.length > 0 ? running : others).name;
   }

@@ -27,11 +27,14 @@ export interface StrikeShape {
 /** A partition whose process talks to everybody and cannot reach the log. */
 export const FROM_LOG = 2;
 
-export class World<Process> {
+/** `Process`: what its machines run; `Heard`: what these have in common with the clients that have machines of their own. */
+export class World<Process extends Heard, Heard = Process> {
   readonly scheduler: Scheduler;
   readonly faults: Faults;
-  readonly network: SimNetwork<Process>;
+  readonly network: SimNetwork<Heard>;
   readonly machines: SimMachine<Process>[] = [];
+  /** Which hold nothing, and fail without a word. */
+  readonly clientMachines: SimMachine<Heard>[] = [];
   readonly #onTold: ((line: string) => void) | undefined;
   #failure: string | undefined;
   /** Requests that clients had an answer to. */
@@ -73,6 +76,17 @@ export class World<Process> {
     return machine;
   }
 
+  addClient<Client extends Heard>(
+    name: string,
+    surroundings: Omit<MachineSurroundings<Client>, 'scheduler' | 'faults'>,
+  ): SimMachine<Client> {
+    const { scheduler, faults } = this;
+    const machine = new SimMachine<Client>(name, { scheduler, faults, ...surroundings });
+    this.clientMachines.push(machine);
+    this.network.add(machine, false);
+    return machine;
+  }
+
   /** Whatever breaks in `phases` is a failure too. */
   async play(phases: () => Promise<void>): Promise<void> {
     try {
@@ -92,7 +106,7 @@ export class World<Process> {
     });
   }
 
-  strike(kind: CommonStrike, machine: SimMachine<Process>, shape: StrikeShape): void {
+  strike(kind: CommonStrike, machine: SimMachine<Heard>, shape: StrikeShape): void {
     const { chance } = this.scheduler;
     const { forMs, pauseMs = forMs, crashSteps, pauseSteps } = shape;
     this.faults.count(kind);
@@ -133,7 +147,7 @@ export class World<Process> {
   heal(): void {
     this.faults.active = false;
     this.network.heal();
-    for (const machine of this.machines) {
+    for (const machine of [...this.machines, ...this.clientMachines]) {
       machine.heal();
       machine.start();
     }
@@ -167,7 +181,7 @@ export class World<Process> {
     };
   }
 
-  #partition(machine: SimMachine<Process>, from: number, forMs: number): void {
+  #partition(machine: SimMachine<Heard>, from: number, forMs: number): void {
     if (from !== 1) machine.logIsCutOff = true;
     const mend = this.network.cut(machine.name, { machines: from !== FROM_LOG, clients: from < 2 });
     this.scheduler.after(forMs, 'fault-over', () => {
@@ -176,7 +190,7 @@ export class World<Process> {
     });
   }
 
-  #restart(machine: SimMachine<Process>, ms: number, label = 'restart'): void {
+  #restart(machine: SimMachine<Heard>, ms: number, label = 'restart'): void {
     this.scheduler.after(ms, label, () => machine.start());
   }
 }

@@ -9,8 +9,9 @@ import { digestEvery, type SimulationOptions } from '../simulation.ts';
 import type { SimulationResult } from '../simulation-result.ts';
 import { Workload } from '../workload/workload.ts';
 import { COMMON_STRIKES, World } from '../world.ts';
-import { type ClusterProcess, KEYSPACE } from './cluster-process.ts';
-import { type ClusterSettings, SimCluster } from './sim-cluster.ts';
+import { portOf } from './client-process.ts';
+import { KEYSPACE } from './keyspace-process.ts';
+import { type ClusterSettings, type ClusterWorld, SimCluster } from './sim-cluster.ts';
 
 // A run of a whole cluster, with the meta shard, splits and merges by a policy and by hand, moves, drained nodes, and the faults that the seed chose.
 // Phases and promises are those of ../simulation.ts; what must hold beyond them: sim-cluster.ts.
@@ -41,9 +42,10 @@ class ClusterSimulation {
   readonly #seed: number;
   readonly #hunt: ClusterHunt | undefined;
   readonly #safetyMs: number;
-  readonly #world: World<ClusterProcess>;
+  readonly #world: ClusterWorld;
   readonly #cluster: SimCluster;
   readonly #workload: Workload;
+  #answeredByPrograms = 0;
   /** Nodes that were told to give away what they have. */
   readonly #drained = new Set<string>();
 
@@ -70,6 +72,7 @@ class ClusterSimulation {
     for (const machine of machines) scheduler.after(scheduler.chance.below(200), 'start', () => machine.start());
     this.#addClients();
     this.#planFaults();
+    this.#planProgramFaults();
     this.#planAdmin();
     this.#planLosses();
     this.#cluster.watch();
@@ -118,6 +121,20 @@ class ClusterSimulation {
     };
     const count = 2 + chance.below(4);
     for (let i = 0; i < count; i++) new SimClient(`c${i + 1}`, { ...surroundings, onlyReads: i === 3 }).think();
+    // By a chance of its own, so that all else of a run is as it is without.
+    const own = new Prng(this.#seed ^ 0xc1_1e);
+    const programs = own.below(2) === 0 ? 0 : 1 + own.below(3);
+    for (let i = 0; i < programs; i++) {
+      const name = `p${i + 1}`;
+      const machine = this.#cluster.addClient(name, 1_000 + own.below(8_000));
+      this.#world.scheduler.after(own.below(2_000), 'start', () => machine.start());
+      const onAnswered = (): void => {
+        this.#world.answered++;
+        this.#answeredByPrograms++;
+      };
+      const inside = { ...surroundings, nodeNames: [name], known: new Set<string>(), port: portOf(machine), onAnswered };
+      for (const user of ['a', 'b']) new SimClient(`${name}${user}`, { ...inside, onlyReads: false }).think();
+    }
   }
 
   async #phases(): Promise<void> {
@@ -129,10 +146,12 @@ class ClusterSimulation {
     });
     const endMs = this.#safetyMs + HEALED_MS;
     await scheduler.run(endMs - CALM_MS, hasFailed);
-    const before = this.#world.answered;
+    const [before, beforeByPrograms] = [this.#world.answered, this.#answeredByPrograms];
     await scheduler.run(endMs, hasFailed);
-    if (this.#world.answered - before < 3) {
-      this.#world.fail(`healed ${HEALED_MS - CALM_MS} ms ago, yet only ${this.#world.answered - before} answers in ${CALM_MS} ms`);
+    const [count, byPrograms] = [this.#world.answered - before, this.#answeredByPrograms - beforeByPrograms];
+    if (count < 3 || (byPrograms === 0 && this.#world.clientMachines.length > 0)) {
+      const some = `only ${count} answers in ${CALM_MS} ms, ${byPrograms} of them by programs with the map`;
+      this.#world.fail(`healed ${HEALED_MS - CALM_MS} ms ago, yet ${some}`);
     }
     this.#world.clientsAreOver = true;
     if (!hasFailed()) await this.#cluster.settle(SETTLE_MS);
@@ -152,6 +171,31 @@ class ClusterSimulation {
       if (!machine.isRunning) return;
       const forMs = 100 + chance.below(chance.below(2) === 0 ? 1_000 : 12_000);
       this.#world.strike(kind, machine, { forMs, crashSteps: 30, pauseSteps: 20 });
+    });
+  }
+
+  /** Programs that use the cluster end and begin anew, stand still, and hear nothing of some nodes or of all: their maps grow old. */
+  #planProgramFaults(): void {
+    const { faults, scheduler, network, machines, clientMachines } = this.#world;
+    const { chance } = scheduler;
+    const kinds = (['crash', 'pause', 'partition'] as const).filter((kind) => faults.enabled.has(kind));
+    if (kinds.length === 0 || clientMachines.length === 0) return;
+    this.#world.strikeEvery(2_000 + chance.below(15_000), 'fault', () => {
+      const kind = chance.pick(kinds);
+      const machine = chance.pick(clientMachines);
+      if (!machine.isRunning) return;
+      const forMs = 100 + chance.below(chance.below(2) === 0 ? 1_000 : 12_000);
+      if (kind !== 'partition') {
+        this.#world.strike(kind, machine, { forMs, crashSteps: 30, pauseSteps: 20 });
+        return;
+      }
+      faults.count(kind);
+      const nodes = machines.map(({ name }) => name);
+      const mend = network.cut(machine.name, {
+        machines: chance.below(2) === 0 || nodes.filter(() => chance.below(2) === 0),
+        clients: false,
+      });
+      scheduler.after(forMs, 'fault-over', mend);
     });
   }
 

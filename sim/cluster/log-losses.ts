@@ -5,8 +5,8 @@ import type { ReplySink } from '../../src/shard/reply-sink.ts';
 import { decodeShardState, type ShardState } from '../../src/shard/shard-state.ts';
 import type { MemoryStorage } from '../../src/storage/memory.ts';
 import type { SimMachine } from '../sim-machine.ts';
-import type { World } from '../world.ts';
 import type { ClusterProcess } from './cluster-process.ts';
+import type { ClusterWorld } from './sim-cluster.ts';
 import type { SimLogs } from './sim-shard-logs.ts';
 
 // Logs that are lost whole, those of some shard or of the meta shard, now and then together with the power of all nodes or of whoever led; and what must
@@ -16,7 +16,7 @@ const DISK_LOOK_MS = 2;
 const DISK_PATIENCE_MS = 2_000;
 
 export class LogLosses {
-  readonly #world: World<ClusterProcess>;
+  readonly #world: ClusterWorld;
   readonly #logs: SimLogs;
   /** By the log's name: how far the disk of somebody was who led by it. Whatever was acknowledged by then is no later entry. */
   readonly #promised = new Map<string, { readonly seq: number; readonly node: string }>();
@@ -27,7 +27,7 @@ export class LogLosses {
   readonly #joined = new Set<string>();
   readonly #lastOfLost = new Map<string, number>();
 
-  constructor(world: World<ClusterProcess>, logs: SimLogs) {
+  constructor(world: ClusterWorld, logs: SimLogs) {
     this.#world = world;
     this.#logs = logs;
     logs.onBegunAnew = (shard, generation, seq) => this.#begunAnew(shard, generation, seq);

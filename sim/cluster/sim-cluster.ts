@@ -1,5 +1,6 @@
 import { toHex } from '../../src/base/bytes.ts';
 import { isKeyfleetError } from '../../src/base/errors.ts';
+import type { ClusterAccess } from '../../src/node/cluster/cluster-access.ts';
 import type { ClusterNodeOptions } from '../../src/node/cluster/cluster-options.ts';
 import type { KeyspaceView, ShardView } from '../../src/node/cluster/cluster-view.ts';
 import { stateKey } from '../../src/shard/key-layout.ts';
@@ -11,13 +12,15 @@ import { decodeShardState, type ShardState } from '../../src/shard/shard-state.t
 import { countsRange, SlotCounts } from '../../src/shard/slot-counts.ts';
 import type { SimMachine } from '../sim-machine.ts';
 import type { World } from '../world.ts';
-import { ClusterProcess, KEYSPACE } from './cluster-process.ts';
+import { ClientProcess } from './client-process.ts';
+import { ClusterProcess } from './cluster-process.ts';
+import { KEYSPACE, type KeyspaceProcess, type ProcessSurroundings } from './keyspace-process.ts';
 import { LogLosses } from './log-losses.ts';
 import { SimLogs } from './sim-shard-logs.ts';
 
 // Nodes as they ship, on simulated ports, and what must hold of them. At any time: no two replicas of a shard have run different entries. When all is
 // healed and quiet: no workflow is under way, the shards cover all positions once, each has as many replicas as it is to have, all of those hold the
-// same bytes, and there is no log that nobody needs.
+// same bytes, there is no log that nobody needs, and clients have the map that nodes have.
 
 export interface ClusterSettings {
   readonly options: Partial<ClusterNodeOptions>;
@@ -33,16 +36,19 @@ const SCHEME = positionScheme('redis');
 /** How the keys of counts by slot begin. */
 const COUNTS = toHex(countsRange(0).from).slice(0, 10);
 
+export type ClusterWorld = World<ClusterProcess, KeyspaceProcess>;
+
 export class SimCluster {
-  readonly world: World<ClusterProcess>;
+  readonly world: ClusterWorld;
   readonly logs = new SimLogs();
   readonly losses: LogLosses;
   readonly #settings: ClusterSettings;
+  readonly #clients: SimMachine<ClientProcess>[] = [];
   /** By shard, generation and entry: what replicas had come to. */
   readonly #hashes = new Map<string, { readonly hash: string; readonly node: string }>();
   readonly #seenWorkflows = new Map<number, string>();
 
-  constructor(world: World<ClusterProcess>, settings: ClusterSettings) {
+  constructor(world: ClusterWorld, settings: ClusterSettings) {
     this.world = world;
     this.#settings = settings;
     this.losses = new LogLosses(world, this.logs);
@@ -50,27 +56,36 @@ export class SimCluster {
 
   /** A machine whose process does not run yet. */
   add(name: string): SimMachine<ClusterProcess> {
-    const { world, logs } = this;
-    const { scheduler, faults, network, fail } = world;
-    const surroundings = {
-      scheduler,
-      faults,
-      logs,
-      network,
-      losses: this.losses,
-      ...this.#settings,
-      onBackgroundError: (node: string, error: Error) => {
-        world.tell(`${node}: ${error.message}`);
-        // Nothing that is simulated damages what a disk has.
-        if (isKeyfleetError(error) && error.code === 'KF_REPLICA_DIFFERS') fail(`${node}: ${error.message}`);
-      },
-      fail,
-    };
-    return world.add(name, {
+    const { scheduler } = this.world;
+    const surroundings = { ...this.#surroundings(), scheduler, logs: this.logs, ...this.#settings };
+    return this.world.add(name, {
       boot: (self) => new ClusterProcess(self, surroundings),
       died: () => {},
       stepped: () => scheduler.promisesMoved(),
     });
+  }
+
+  /** A machine with a client of the cluster, which does not run yet. */
+  addClient(name: string, requestTimeoutMs: number): SimMachine<ClientProcess> {
+    const surroundings = { ...this.#surroundings(), ...this.#settings, requestTimeoutMs };
+    const machine = this.world.addClient<ClientProcess>(name, {
+      boot: (self) => new ClientProcess(self, surroundings),
+      died: () => {},
+      stepped: () => this.world.scheduler.promisesMoved(),
+    });
+    this.#clients.push(machine);
+    return machine;
+  }
+
+  #surroundings(): Pick<ProcessSurroundings, 'faults' | 'network' | 'losses' | 'onBackgroundError' | 'fail'> {
+    const { world, losses } = this;
+    const { faults, network, fail } = world;
+    const onBackgroundError = (machine: string, error: Error): void => {
+      world.tell(`${machine}: ${error.message}`);
+      // Nothing that is simulated damages what a disk has.
+      if (isKeyfleetError(error) && error.code === 'KF_REPLICA_DIFFERS') fail(`${machine}: ${error.message}`);
+    };
+    return { faults, network, losses, onBackgroundError, fail };
   }
 
   /** How many splits, merges and moves were seen under way. */
@@ -160,6 +175,8 @@ export class SimCluster {
     if (keyspace.workflows.length > 0) wrong.push(`under way: ${JSON.stringify(keyspace.workflows)}`);
     wrong.push(...this.#wrongMap(keyspace, views[0]!.replication));
     for (const shard of keyspace.shards) wrong.push(...this.#wrongShard(keyspace, shard));
+    for (const { name, process } of this.#clients)
+      if (mapOf(process?.client) !== mapOf(this.world.machines[0]?.process?.node)) wrong.push(`${name} has another map`);
     const metaLog = `${META_SHARD_ID}.${stateOf(this.world.machines[0]!, META_SHARD_ID)?.logGeneration}`;
     const shards = views[0]!.keyspaces.flatMap((one) => one.shards);
     const wanted = new Set([metaLog, ...shards.map(({ id, generation }) => `${id}.${generation}`)]);
@@ -202,6 +219,13 @@ export class SimCluster {
     }
     return [];
   }
+}
+
+/** Shards and where they are, and which nodes there are, as a node or a client has it. */
+function mapOf(access: ClusterAccess | undefined): string {
+  const { nodes, keyspaces } = access?.view() ?? { nodes: [], keyspaces: [] };
+  const shards = keyspaces.flatMap((one) => one.shards.map(({ id, range, replicas, generation }) => ({ id, range, replicas, generation })));
+  return JSON.stringify([nodes.map(({ id, status }) => ({ id, status })), shards]);
 }
 
 /** What a machine's disk says of a shard. */

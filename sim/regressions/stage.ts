@@ -3,8 +3,9 @@ import type { ClusterNode } from '../../src/node/cluster/cluster-node.ts';
 import type { ClusterNodeOptions } from '../../src/node/cluster/cluster-options.ts';
 import type { KeyspaceView } from '../../src/node/cluster/cluster-view.ts';
 import type { ShardState } from '../../src/shard/shard-state.ts';
-import { type ClusterProcess, KEYSPACE } from '../cluster/cluster-process.ts';
-import { SimCluster, stateOf } from '../cluster/sim-cluster.ts';
+import type { ClusterProcess } from '../cluster/cluster-process.ts';
+import { KEYSPACE } from '../cluster/keyspace-process.ts';
+import { type ClusterWorld, SimCluster, stateOf } from '../cluster/sim-cluster.ts';
 import { Faults } from '../faults.ts';
 import { Scheduler } from '../scheduler.ts';
 import type { SimMachine } from '../sim-machine.ts';
@@ -29,12 +30,12 @@ const PATIENCE_MS = 20_000;
 const LOOK_MS = 2;
 
 export class Stage {
-  readonly world: World<ClusterProcess>;
+  readonly world: ClusterWorld;
   readonly cluster: SimCluster;
 
   constructor({ nodes, replication, shards = 1, keptEntries = 1_000_000, options = {} }: StageOptions) {
     const scheduler = new Scheduler(1);
-    this.world = new World<ClusterProcess>(scheduler, new Faults(scheduler.chance, [], false));
+    this.world = new World(scheduler, new Faults(scheduler.chance, [], false));
     this.cluster = new SimCluster(this.world, {
       options: {
         replication,
