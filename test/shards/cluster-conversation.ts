@@ -298,6 +298,10 @@ export class ClusterConversation {
   #stepOfMetaLeader(): string | undefined {
     const sight: ClusterSight = {
       isLive: (id) => ['up', 'draining'].includes(this.#meta.nodes.nodes.find((node) => node.id === id)?.status ?? ''),
+      neededSeq: (shard) => {
+        const log = this.#log({ shard, generation: this.#generation(shard) });
+        return log === undefined ? 0 : lastOf(log);
+      },
       replicas: (shard) => this.#meta.shards().find(({ id }) => id === shard)?.replicas ?? [],
       report: (shard, id) => {
         const node = this.#node(id);

@@ -1,7 +1,7 @@
 import { isKeyfleetError, KeyfleetError } from '../../base/errors.ts';
 import { META_SHARD_ID } from '../../shard/meta/meta-records.ts';
 import type { NodeAddresses } from '../../shard/meta/node-record.ts';
-import { DEFAULT_TIMING } from '../../shard/replica/timing.ts';
+import { DEFAULT_LIMITS, DEFAULT_TIMING } from '../../shard/replica/timing.ts';
 import { DEFAULT_MAX_VALUE_BYTES } from '../../shard/shard-machine-options.ts';
 import type { Handler } from '../../transport/transport.ts';
 import { GroupCommit } from '../group-commit.ts';
@@ -174,7 +174,8 @@ export class ClusterNode extends ClusterAccess {
     this.#heartbeat = new Heartbeat({ ...parts, everyMs, onReport });
     const { reports } = this.#heartbeat;
     this.#maps = new MapSource({ clock, meta: this.#meta, host: this.#host, router: this.#router, reports });
-    this.#controller = new Controller({ ...parts, reports, logs, everyMs, downAfterMs, onError: this.#onError });
+    const { keptEntries } = { ...DEFAULT_LIMITS, ...limits };
+    this.#controller = new Controller({ ...parts, reports, logs, everyMs, keptEntries, downAfterMs, onError: this.#onError });
     this.#handOver = new HandOver(parts);
     const handOver = (shard: HostedShard, to: string): void => this.#handOver.give(shard, to);
     this.#duties = new ShardDuties({ ...parts, reports, handOver, onError: this.#onError });

@@ -28,6 +28,8 @@ export interface ControllerOptions {
   readonly reports: ClusterReports;
   readonly logs: ShardLogs;
   readonly everyMs: number;
+  /** What logs keep behind what all replicas have. */
+  readonly keptEntries: number;
   /** A node that was not heard of for so long is down. */
   readonly downAfterMs: number;
   readonly onError: (error: Error) => void;
@@ -157,8 +159,9 @@ export class Controller {
   }
 
   #sight(): ClusterSight {
-    const { meta, reports } = this.#options;
+    const { meta, reports, keptEntries } = this.#options;
     return {
+      neededSeq: (shard) => (reports.best(shard)?.durableSeq ?? 0) - keptEntries,
       report: (shard, node) => reports.of(shard, node),
       isLive: (node) => meta.cluster.nodes.some(({ id, status }) => id === node && (status === 'up' || status === 'draining')),
       replicas: (shard) => {

@@ -33,6 +33,8 @@ export interface ClusterSight {
   isLive(node: string): boolean;
   /** The nodes that are to have a shard; none when there is no such shard. */
   replicas(shard: number): readonly string[];
+  /** Who has run no fewer entries of a shard goes on by its log, which may have forgotten those before. */
+  neededSeq(shard: number): number;
 }
 
 /**
@@ -63,7 +65,17 @@ function hasJoined(sight: ClusterSight, op: number, shard: number, node: string)
   return report?.joins === op && report.isCaughtUp;
 }
 
-/** Those nodes of the left shard that live have the right one too: from now on it is theirs, and the merge is between neighbours on each of them. */
+/** It has all that only replicas can give. */
+function isCurrent(sight: ClusterSight, shard: number, node: string): boolean {
+  const report = sight.report(shard, node);
+  if (!report || !sight.isLive(node)) return false;
+  return report.isCaughtUp && report.durableSeq >= sight.neededSeq(shard);
+}
+
+/**
+ * Those nodes of the left shard that live have the right one too: from now on it is theirs, and the merge is between neighbours on each of them. One of them at
+ * least goes on by the log, and the others have what they lack from it: a node that was a replica before may be far behind those that are none from now on.
+ */
 function nextOfGathering(
   { op, left, right }: Workflow & { kind: 'merge' },
   gathers: readonly string[],
@@ -73,7 +85,7 @@ function nextOfGathering(
   const has = (node: string): boolean => !gathers.includes(node) || hasJoined(sight, op, right, node);
   const nodes = sight.replicas(left).filter(has);
   const missing = gathers.filter((node) => sight.isLive(node) && !nodes.includes(node));
-  if (missing.length > 0 || !nodes.some((node) => sight.isLive(node))) return undefined;
+  if (missing.length > 0 || !nodes.some((node) => isCurrent(sight, right, node))) return undefined;
   return { kind: 'meta', change: { kind: 'gathered', op, nodes } };
 }
 
