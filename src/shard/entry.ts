@@ -256,7 +256,7 @@ function headBytes<Command>(command: EntryCommand<Command>): number {
   return 9 + command.key.length + (command.request ? 1 + requestIdBytes(command.request) : 0);
 }
 
-/** @throws KF_BAD_ENTRY when `bytes` are no entry, or one of a version that this release does not know. */
+/** What commands hold may lie in `bytes`. @throws KF_BAD_ENTRY when these are no entry, or one of a version that this release does not know. */
 export function decodeEntry<Command>(bytes: Bytes, codec: ValueCodec<Command>): Entry<Command> {
   const reader = new EntryReader(bytes);
   const version = reader.u8();
@@ -281,7 +281,7 @@ export function decodeEntry<Command>(bytes: Bytes, codec: ValueCodec<Command>): 
     }
     if (kind === KIND_COMMAND || kind === KIND_COMMAND_MANY) {
       const key = reader.sized();
-      const command = codec.decode(reader.sized());
+      const command = codec.decode(reader.sizedView());
       commands.push({ kind: kind === KIND_COMMAND ? 'command' : 'command-many', key, command, ...(request ? { request } : {}) });
     } else if (kind === KIND_HOOK_DONE) {
       commands.push({ kind: 'hook-done', seq: reader.f64() });
@@ -356,6 +356,13 @@ class EntryReader {
 
   sized(): Bytes {
     return this.take(this.u32());
+  }
+
+  /** The same where it lies. */
+  sizedView(): Bytes {
+    const length = this.u32();
+    const from = this.#pass(length);
+    return this.#bytes.subarray(from, from + length);
   }
 
   requestId(): RequestId {

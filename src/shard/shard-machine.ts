@@ -54,6 +54,8 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   #wrote = false;
   #keptAnswer = false;
   #load = 0;
+  /** Another replica leads, as far as the last entry of the log tells. */
+  #isLedElsewhere = false;
 
   constructor(options: ShardMachineOptions<Value, Command, Reply, Query, Answer>) {
     const { storage, module, positionOf, state, maxValueBytes, keyspaceId = 0, slotShift, counts, onGarbage, onEntry } = options;
@@ -76,7 +78,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
     };
     const worked = (position: number, load = 1): void => {
       this.#load += load;
-      this.#counts?.addLoad(position, load);
+      if (!this.#isLedElsewhere) this.#counts?.addLoad(position, load);
     };
     this.#runner = new ModuleRunner({ storage, module, positionOf, duties, ledger: this.#ledger, worked });
     this.#sessions = new Sessions({ storage, keyspaceId, replyCodec: module.replyCodec ?? messagePack() });
@@ -382,7 +384,7 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
 
   /**
    * Runs entry `seq` of the shard's log. What it changes goes to the open batch; commit that before telling anyone. `bytes`: the entry as it
-   * stands in the log, where it is at hand, so that it need not be written once more to be hashed; `hash`: of these bytes, where that is.
+   * stands in the log, where it is at hand, so that it is not written anew to be hashed; `hash`: theirs, of an entry that this replica has sent.
    * @throws KF_SHARD_FAULTED when the shard is; what the storage throws: the entry has then left no trace.
    */
   applyEntry(entry: Entry<Command>, seq: number, bytes?: Bytes, hash?: Bytes): Applied<Reply> {
@@ -397,14 +399,13 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
       this.quarantine();
       return { kind: 'fault' };
     }
-    const [first] = entry.commands;
-    const control = standing === 'effective' && first?.kind === 'control' ? first.control : undefined;
+    const control = standing === 'effective' && entry.commands[0]?.kind === 'control' ? entry.commands[0].control : undefined;
     const missing = control && waitsFor(this.#storage, control);
     if (missing) return { kind: 'waits', ...missing };
     const savepoint = this.#storage.savepoint();
     const stale = standing === 'void';
-    const replies: (Reply | Error | undefined)[] = [];
-    const changed: boolean[] = [];
+    this.#isLedElsewhere = hash === undefined;
+    const [replies, changed] = [[] as (Reply | Error | undefined)[], [] as boolean[]];
     this.#open = true;
     // For a frozen shard time stands still, so that whoever takes it over finds the same behind whichever of its later entries.
     this.#entryNowMs = stale || before.status === 'frozen' ? before.nowMs : Math.max(entry.nowMs, before.nowMs);
@@ -493,7 +494,6 @@ export class ShardMachine<Value, Command, Reply, Query, Answer> {
   }
 
   #mustBeSound(): void {
-    const { status, id, applied } = this.#state;
-    if (status === 'faulted') throw faulted(id, applied);
+    if (this.#state.status === 'faulted') throw faulted(this.#state.id, this.#state.applied);
   }
 }

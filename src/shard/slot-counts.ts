@@ -110,7 +110,7 @@ export class SlotCounts {
     this.#changes.push(slot, keys, bytes, expiring);
   }
 
-  /** Work done for a key there. Not part of the state: what the leader of the shard saw lately. */
+  /** Work done for a key there. Not part of the state: what the leader of the shard saw lately. It costs a wait for memory. */
   addLoad(position: number, load: number): void {
     this.#load[(position >>> this.shift) - this.firstSlot]! += load;
   }

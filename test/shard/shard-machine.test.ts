@@ -3,11 +3,13 @@ import { describe, expect, test } from 'vitest';
 import { type Bytes, compareBytes, toHex, utf8 } from '../../src/base/bytes.ts';
 import { KeyfleetError } from '../../src/base/errors.ts';
 import { murmur3Position } from '../../src/partition/hash/murmur3-x86-128.ts';
+import { ChainHash } from '../../src/shard/chain-hash.ts';
 import { decodeEntry, type Entry, encodeEntry } from '../../src/shard/entry.ts';
 import { KEY_LIMIT, stateKey } from '../../src/shard/key-layout.ts';
 import { type PlainCommand, plain, plainBytes } from '../../src/shard/plain-bytes.ts';
 import { ShardMachine } from '../../src/shard/shard-machine.ts';
 import { decodeShardState, newShardState } from '../../src/shard/shard-state.ts';
+import { SlotCounts } from '../../src/shard/slot-counts.ts';
 import { MemoryStorage } from '../../src/storage/memory.ts';
 import { bagMachine } from './bags.ts';
 import { dump } from './dump.ts';
@@ -23,6 +25,20 @@ function plainMachine(storage: MemoryStorage, onEntry?: (entry: Entry<PlainComma
     state: FIRST,
     maxValueBytes,
     ...(onEntry ? { onEntry } : {}),
+  });
+}
+
+const SLOT_SHIFT = 26;
+
+function machineWithSlots() {
+  const storage = new MemoryStorage();
+  return new ShardMachine({
+    storage,
+    module: plainBytes,
+    positionOf: murmur3Position,
+    state: FIRST,
+    maxValueBytes: 1_000,
+    slotShift: SLOT_SHIFT,
   });
 }
 
@@ -202,6 +218,23 @@ describe('a shard fed from a log', () => {
     expect(machine.applyEntry(first, 1)).toEqual({ kind: 'gap', expectedSeq: 2 });
     expect(machine.applyEntry(entryAt(machine.state.hash), 3)).toEqual({ kind: 'gap', expectedSeq: 2 });
     expect(machine.state.applied).toBe(1);
+  });
+
+  test('knows by slot what work its own entries were, not those of another leader', () => {
+    const others = machineWithSlots();
+    const own = machineWithSlots();
+    const entry = entryAt(own.state.hash);
+    const bytes = encodeEntry(entry, plainBytes.commandCodec);
+    const chain = new ChainHash();
+    chain.start(bytes);
+    const hash = chain.finish();
+    expect(others.applyEntry(entry, 1, bytes).kind).toBe('applied');
+    expect(own.applyEntry(entry, 1, bytes, hash).kind).toBe('applied');
+    expect(others.state).toEqual(own.state);
+    const nothing = new SlotCounts({ range: WHOLE, shift: SLOT_SHIFT }).middle('load');
+    expect(others.counts.middle('load')).toBe(nothing);
+    expect(own.counts.middle('load')).not.toBe(nothing);
+    expect([others.load, own.load]).toEqual([1, 1]);
   });
 
   test('counts an entry of an older epoch, and lets it have no effect', () => {
