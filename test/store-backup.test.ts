@@ -4,10 +4,13 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { fromUtf8, utf8 } from '../src/base/bytes.ts';
 import { KeyfleetError } from '../src/base/errors.ts';
+import { statusText } from '../src/cli/cluster/status.ts';
+import { NodeHttpStore } from '../src/http/node-store.ts';
+import { statusReport } from '../src/http/status.ts';
 import { readManifest } from '../src/node/backup/backup-folder.ts';
 import { type BackupSource, StoreBackupSource } from '../src/node/backup/backup-source.ts';
 import { type BackupTarget, StoreBackupTarget } from '../src/node/backup/backup-target.ts';
-import { restoreBackup } from '../src/node/backup/restore-backup.ts';
+import { type RestoreProgress, restoreBackup } from '../src/node/backup/restore-backup.ts';
 import { takeBackup } from '../src/node/backup/take-backup.ts';
 import { verifyBackup } from '../src/node/backup/verify-backup.ts';
 import { openStore } from '../src/node/open-store.ts';
@@ -267,7 +270,7 @@ describe('a backup', () => {
     }
     writeFileSync(path, whole);
     truncateSync(path, whole.length - 200);
-    await refused(/ends in the middle/);
+    await refused(/were written/);
     rmSync(path);
     await refused(/cannot be read/);
     writeFileSync(path, whole);
@@ -324,6 +327,9 @@ describe('a restore', () => {
     const visits = { keyspaces: ['visits'], concurrency: 1 };
     await expect(restoreBackup(one, target, visits)).rejects.toMatchObject({ code: 'KF_DISK_FULL' });
     expect(other.shards('visits').map(({ status }) => status)).toEqual(Array(5).fill('loading'));
+    const told = statusText(statusReport(new NodeHttpStore(other.node), { version: '', uptimeMs: 0, doors: {} }), '').split('\n');
+    expect(told[told.findIndex((line) => line.startsWith('keyspace visits')) + 1]).toMatch(/^IT ANSWERS NOBODY/);
+    expect(told.filter((line) => line.includes('ANSWERS NOBODY'))).toHaveLength(1);
     await expect(other.command('visits', 'page 1', counter.add())).rejects.toMatchObject({ code: 'KF_KEYSPACE_LOADING' });
     await expect(other.query('visits', 'page 1', counter.get())).rejects.toMatchObject({ code: 'KF_KEYSPACE_LOADING' });
     await expect(other.backup(join(dir, 'half'), { keyspaces: ['visits'], retryForMs: 0 })).rejects.toMatchObject({
@@ -401,7 +407,12 @@ describe('a restore', () => {
     await expect(restoreBackup(dir, target)).rejects.toMatchObject({ code: 'KF_NOT_LOADING' });
     expect(count).toBe(0);
     failing = false;
-    expect(await restoreBackup(dir, target)).toMatchObject([{ keyCount: 33, goesOn: true }]);
+    let told = { bytes: 0, expectedBytes: 1 };
+    const onProgress = (progress: RestoreProgress): void => {
+      told = { ...progress };
+    };
+    expect(await restoreBackup(dir, target, { onProgress })).toMatchObject([{ keyCount: 33, goesOn: true }]);
+    expect(told.bytes).toBe(told.expectedBytes);
     expect(mostCount).toBeGreaterThan(2);
     expect(mostBytes).toBeLessThanOrEqual(4 * 1024 * 1024);
     expect(await contents(other)).toEqual(await contents(store));

@@ -37,6 +37,8 @@ export interface KeyspaceReport {
   }[];
   /** Splits and merges under way. */
   readonly workflows: readonly Workflow[];
+  /** It is being restored from a backup, or was until its restore died, and answers nobody. */
+  readonly isLoading: boolean;
 }
 
 export function keyspaceReport(store: HttpStore, keyspace: HttpKeyspace): KeyspaceReport {
@@ -44,6 +46,7 @@ export function keyspaceReport(store: HttpStore, keyspace: HttpKeyspace): Keyspa
     ...{ id, from, to, keyCount, sizeBytes, load },
     ...(replicas && { leader: leader ?? null, replicas }),
   }));
+  const admin = store.shardAdmin(keyspace.name)?.report();
   return {
     name: keyspace.name,
     keyCount: keyspace.keyCount,
@@ -54,7 +57,8 @@ export function keyspaceReport(store: HttpStore, keyspace: HttpKeyspace): Keyspa
       bytesPeakToAverage: peakToAverage(shards.map(({ sizeBytes }) => sizeBytes)),
     },
     shards,
-    workflows: store.shardAdmin(keyspace.name)?.report().workflows ?? [],
+    workflows: admin?.workflows ?? [],
+    isLoading: admin?.shards.some(({ status }) => status === 'loading') ?? false,
   };
 }
 

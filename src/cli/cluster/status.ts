@@ -41,7 +41,8 @@ export function statusText(report: StatusReport, url: string): string {
 
 const BAR_WIDTH = 30;
 
-function keyspaceLines({ name, keyCount, sizeBytes, expiringCount, balance, shards, workflows }: KeyspaceReport): string[] {
+function keyspaceLines(keyspace: KeyspaceReport): string[] {
+  const { name, keyCount, sizeBytes, expiringCount, balance, shards, workflows, isLoading } = keyspace;
   const peak = Math.max(1, ...shards.map((shard) => shard.keyCount));
   const rows = shards.map((shard) => [
     shard.id,
@@ -59,6 +60,9 @@ function keyspaceLines({ name, keyCount, sizeBytes, expiringCount, balance, shar
       : `; fullest shard ${balance.keysPeakToAverage.toFixed(2)} x the average in keys, ${balance.bytesPeakToAverage.toFixed(2)} x in bytes`;
   return [
     `keyspace ${name}: ${counted(keyCount, 'key')}, ${showBytes(sizeBytes)}, ${showCount(expiringCount)} of them expiring`,
+    ...(isLoading
+      ? ['IT ANSWERS NOBODY: it is being restored from a backup; if that died, the same `keyfleet restore` goes on, FLUSHALL gives it up']
+      : []),
     `${counted(shards.length, 'shard')}${ratio}${workflows.length === 0 ? '' : `; splits and merges under way: ${workflows.length} (keyfleet shards)`}`,
     ...table([['shard', 'positions', 'keys', 'bytes', 'load', ...(isCluster ? ['leader'] : []), ''], ...rows]),
   ];

@@ -79,7 +79,11 @@ export async function restoreBackup(dir: string, target: BackupTarget, options: 
   for (const keyspace of keyspaces) {
     const name = as ?? keyspace.name;
     const longest = longestItemBytes.get(keyspace.name) ?? 0;
+    const behindBytes = tally.bytes + keyspace.bytes;
     restored.push(await restoreKeyspace({ dir, manifest, keyspace, name, longest, target, options, tally, tell }));
+    // What stands around blocks in a file counts too.
+    tally.bytes = behindBytes;
+    tell();
   }
   return restored;
 }

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type Bytes, compareBytes } from '../../base/bytes.ts';
-import { KeyfleetError } from '../../base/errors.ts';
+import { KeyfleetError, messageOf } from '../../base/errors.ts';
 import { type BackupItem, encodedItems } from '../../shard/backup-items.ts';
 import { positionScheme } from '../../shard/position-scheme.ts';
 import { type BackedUpKeyspace, type BackupManifest, type BackupPart, damaged, partBytes, readManifest } from './backup-folder.ts';
@@ -29,7 +31,10 @@ export async function verifyBackup(
 ): Promise<VerifiedBackup> {
   const manifest = await readManifest(dir);
   const longestItemBytes = new Map<string, number>();
-  for (const keyspace of keyspacesOf(manifest, options.keyspaces)) {
+  const keyspaces = keyspacesOf(manifest, options.keyspaces);
+  // What is missing or cut short is seen before much is read.
+  for (const { parts } of keyspaces) for (const part of parts) await verifyLength(dir, part);
+  for (const keyspace of keyspaces) {
     let longest = 0;
     for (const part of keyspace.parts) longest = Math.max(longest, await verifyPart(dir, keyspace, part, options));
     longestItemBytes.set(keyspace.name, longest);
@@ -45,6 +50,13 @@ export function keyspacesOf({ keyspaces }: BackupManifest, names: readonly strin
     'KF_NO_KEYSPACE',
     `the backup has no keyspace ${stranger}; it has ${keyspaces.map(({ name }) => name).join(', ')}`,
   );
+}
+
+async function verifyLength(dir: string, { file, bytes }: BackupPart): Promise<void> {
+  const { size } = await stat(join(dir, file)).catch((error: unknown) => {
+    throw damaged(dir, `${file} cannot be read: ${messageOf(error)}`);
+  });
+  if (size !== bytes) throw damaged(dir, `${file} has ${size} bytes; ${bytes} were written`);
 }
 
 /** Returns the length of its longest item. */
