@@ -11,8 +11,8 @@ import { ClusterNode } from './cluster/cluster-node.ts';
 import type { AnyModule } from './cluster/hosted-shard.ts';
 import { ClusterStoreHost } from './cluster-store-host.ts';
 import { SystemClock } from './node-clock.ts';
-import { type ServingHost, statsOf } from './store-host.ts';
-import type { NodeStats } from './store-node.ts';
+import type { ServingHost } from './store-host.ts';
+import { type NodeStats, statsOf } from './store-stats.ts';
 
 // A node of a cluster with all that it stands on: the connection to the NATS servers, what is checked of them, the transport, the storage.
 

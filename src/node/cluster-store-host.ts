@@ -5,8 +5,9 @@ import type { ClusterAccess } from './cluster/cluster-access.ts';
 import type { ClusterView } from './cluster/cluster-view.ts';
 import type { AnyModule } from './cluster/hosted-shard.ts';
 import type { KeyspaceHandle } from './keyspace-handle.ts';
-import { type ServedKeyspace, type StoreHost, type StoreStats, statsOf, type WorkflowControl } from './store-host.ts';
-import type { KeyspaceOptions } from './store-node.ts';
+import type { KeyspaceOptions } from './keyspace-options.ts';
+import type { ServedKeyspace, StoreHost, WorkflowControl } from './store-host.ts';
+import { type StoreStats, statsOf } from './store-stats.ts';
 
 /** What the store of a cluster stands on, at a node and at a client. */
 export abstract class ClusterStoreHost implements StoreHost {

@@ -61,6 +61,7 @@ export type {
   ShardStats,
   SubmitOptions,
 } from './keyspace-handle.ts';
+export type { KeyspaceOptions } from './keyspace-options.ts';
 export type { BegunWorkflow, KeyspaceWorkflows } from './keyspace-workflows.ts';
 export type { AnsweredQuery, CommittedCommand, FencingToken, LeaderHook } from './leader-hook.ts';
 export { loadModule } from './load-module.ts';
@@ -68,5 +69,6 @@ export { type ClusterStore, type OpenClusterOptions, openCluster } from './open-
 export { type OpenStoreOptions, openStore, type StoreLocation } from './open-store.ts';
 export { Session, type SessionOptions } from './session.ts';
 export { type KeyspaceDefinitions, type KeyspaceInfo, type Shard, Store } from './store.ts';
-export type { ServedKeyspace, ServingHost, StoreHost, StoreStats, WorkflowControl } from './store-host.ts';
-export type { KeyspaceOptions, KeyspaceStats, NodeLimits, NodeStats } from './store-node.ts';
+export type { ServedKeyspace, ServingHost, StoreHost, WorkflowControl } from './store-host.ts';
+export type { NodeLimits } from './store-node.ts';
+export type { KeyspaceStats, NodeStats, StoreStats } from './store-stats.ts';

@@ -25,7 +25,6 @@ import type {
 import { ParkedRequests } from './parked-requests.ts';
 import { RecordScanner } from './record-scan.ts';
 import { ShardTable } from './shard-table.ts';
-import type { AnyKeyspaceRuntime } from './sweeper.ts';
 
 export interface KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer> {
   readonly name: string;
@@ -44,6 +43,8 @@ export interface KeyspaceRuntimeOptions<Value, Command, Reply, Query, Answer> {
   /** Told of each answered query. */
   readonly onAnswer?: (key: Bytes, query: Query, answer: Answer) => void;
 }
+
+export type AnyKeyspaceRuntime = KeyspaceRuntime<never, never, unknown, never, unknown>;
 
 /** A keyspace served by this process: routes each key to its shard. */
 export class KeyspaceRuntime<Value, Command, Reply, Query, Answer> implements KeyspaceHandle<Value, Command, Reply, Query, Answer> {

@@ -1,7 +1,7 @@
 import { KeyfleetError } from '../base/errors.ts';
 import type { Workflow } from '../shard/meta/shard-map.ts';
+import type { AnyKeyspaceRuntime } from './keyspace-runtime.ts';
 import type { ShardWorkflows } from './shard-workflows.ts';
-import type { AnyKeyspaceRuntime } from './sweeper.ts';
 
 /** What became of a split or merge that was asked for. */
 export interface BegunWorkflow {

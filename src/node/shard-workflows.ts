@@ -11,10 +11,10 @@ import type { KeyspaceCommand, KeyspaceReply } from '../shard/meta-module.ts';
 import type { BornShard } from '../shard/shard-control.ts';
 import { countsRange } from '../shard/slot-counts.ts';
 import type { Storage } from '../storage/storage.ts';
+import type { AnyKeyspaceRuntime } from './keyspace-runtime.ts';
 import { LoadMeter } from './load-meter.ts';
 import { cutOf, sizeOfShard } from './shard-cut.ts';
 import { ShardTable } from './shard-table.ts';
-import type { AnyKeyspaceRuntime } from './sweeper.ts';
 
 // Splits and merges on one machine: looks at the sizes of the shards now and then, has the meta shard decide, and takes the steps of whatever is
 // under way. Which step comes next follows from the states alone (workflow-step.ts), so a node that died goes on where it was.

@@ -5,8 +5,9 @@ import type { Storage } from '../storage/storage.ts';
 import type { KeyspaceBackup } from './backup/range-reading.ts';
 import type { AnyModule } from './cluster/hosted-shard.ts';
 import type { KeyspaceHandle } from './keyspace-handle.ts';
+import type { KeyspaceOptions } from './keyspace-options.ts';
 import type { KeyspaceWorkflows } from './keyspace-workflows.ts';
-import type { KeyspaceOptions, KeyspaceStats, NodeStats } from './store-node.ts';
+import type { NodeStats, StoreStats } from './store-stats.ts';
 
 /** A keyspace whose value module this process has. */
 export interface ServedKeyspace extends KeyspaceHandle<never, never, unknown, never, unknown> {
@@ -18,11 +19,6 @@ export interface ServedKeyspace extends KeyspaceHandle<never, never, unknown, ne
 
 /** The splits and merges of one keyspace. */
 export type WorkflowControl = Pick<KeyspaceWorkflows, 'running' | 'split' | 'merge' | 'cancel' | 'loadPerSecond'>;
-
-export interface StoreStats {
-  readonly nodeId: string;
-  readonly keyspaces: readonly KeyspaceStats[];
-}
 
 /** What a `Store` stands on: one machine (`StoreNode`), a node of a cluster, or a client of one. */
 export interface StoreHost {
@@ -54,16 +50,4 @@ export interface ServingHost extends StoreHost {
   /** This process's own; in a cluster not all the data. */
   readonly storage: Storage;
   stats(): NodeStats;
-}
-
-export function statsOf(keyspaces: readonly ServedKeyspace[]): KeyspaceStats[] {
-  return keyspaces.map((keyspace) => ({
-    name: keyspace.name,
-    module: keyspace.module.name,
-    scheme: keyspace.scheme.name,
-    keyCount: keyspace.keyCount,
-    sizeBytes: keyspace.sizeBytes,
-    expiringCount: keyspace.expiringCount,
-    shards: keyspace.shardStats(),
-  }));
 }

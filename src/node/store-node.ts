@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { fromUtf8, utf8 } from '../base/bytes.ts';
+import { utf8 } from '../base/bytes.ts';
 import { KeyfleetError } from '../base/errors.ts';
 import { MIB } from '../base/units.ts';
-import { type AnyLocalShard, LocalLog, type LocalShard } from '../log/local.ts';
-import type { Entry } from '../shard/entry.ts';
+import { type AnyLocalShard, LocalLog } from '../log/local.ts';
 import {
   garbageKey,
   hookCursorKey,
@@ -11,45 +10,40 @@ import {
   META_TABLE,
   sessionRange,
   stateKey,
-  systemKey,
   TABLE_STEP,
   tableStart,
 } from '../shard/key-layout.ts';
-import { type KeyspaceRecord, META_SHARD_ID, type MetaRecord, mapOf } from '../shard/meta/meta-records.ts';
+import { type KeyspaceRecord, mapOf } from '../shard/meta/meta-records.ts';
 import { shardIdsOf } from '../shard/meta/shard-map.ts';
 import type { WorkflowStep } from '../shard/meta/workflow-step.ts';
-import { type KeyspaceCommand, type KeyspaceReply, type MetaCommand, type MetaReply, metaKeyOf, metaModule } from '../shard/meta-module.ts';
+import { type KeyspaceCommand, type KeyspaceReply, metaKeyOf, metaModule } from '../shard/meta-module.ts';
 import type { KeyspacePolicy } from '../shard/policy.ts';
-import { type PositionScheme, type PositionSchemeName, positionScheme, shardStarts } from '../shard/position-scheme.ts';
-import { ShardMachine } from '../shard/shard-machine.ts';
-import { DEFAULT_MAX_VALUE_BYTES, type ShardMachineOptions } from '../shard/shard-machine-options.ts';
-import { COUNTS_UNKNOWN, decodeShardState, encodeShardState, newShardState, type ShardState } from '../shard/shard-state.ts';
-import { countsRange, removeCounts, type SlotCounts } from '../shard/slot-counts.ts';
-import { recountSlots } from '../shard/slot-recount.ts';
-import type { ValueCodec, ValueModule } from '../shard/value-module.ts';
-import type { Storage, StorageStats } from '../storage/storage.ts';
+import { positionScheme, shardStarts } from '../shard/position-scheme.ts';
+import { DEFAULT_MAX_VALUE_BYTES } from '../shard/shard-machine-options.ts';
+import { encodeShardState, newShardState } from '../shard/shard-state.ts';
+import { countsRange } from '../shard/slot-counts.ts';
+import type { ValueCodec } from '../shard/value-module.ts';
+import type { Storage } from '../storage/storage.ts';
 import { answerTeller } from './answer-teller.ts';
 import { checkKeyspace } from './check-keyspace.ts';
 import { checkedModule } from './checked-module.ts';
 import type { AnyModule } from './cluster/hosted-shard.ts';
+import { readDataOwner, writeDataOwner } from './data-owner.ts';
 import { ForwardClock } from './forward-clock.ts';
 import { HookRunner } from './hook-runner.ts';
-import type { ShardStats } from './keyspace-handle.ts';
-import { KeyspaceRuntime } from './keyspace-runtime.ts';
+import { DEFAULT_SHARD_COUNT, type KeyspaceOptions } from './keyspace-options.ts';
+import { type AnyKeyspaceRuntime, KeyspaceRuntime } from './keyspace-runtime.ts';
 import { KeyspaceWorkflows } from './keyspace-workflows.ts';
 import type { LeaderHook } from './leader-hook.ts';
 import { RecordScanner } from './record-scan.ts';
 import { ShardWorkflows } from './shard-workflows.ts';
-import { type ServingHost, type StoreStats, statsOf } from './store-host.ts';
-import { type AnyKeyspaceRuntime, Sweeper } from './sweeper.ts';
+import type { ServingHost } from './store-host.ts';
+import { type NodeStats, statsOf } from './store-stats.ts';
+import { type MetaShard, StoredShards } from './stored-shards.ts';
+import { Sweeper } from './sweeper.ts';
 
 // A node: one storage, the meta shard, and the shards of the keyspaces that this process serves. Doors and the Store for users stand on it.
 
-/** How the records lie in storage; a release reads its own and earlier ones. */
-const FORMAT = 1;
-const FORMAT_KEY = systemKey('f', new Uint8Array(0));
-
-export const DEFAULT_SHARD_COUNT = 8;
 const DAY_MS = 24 * 3_600_000;
 
 export interface NodeLimits {
@@ -76,44 +70,13 @@ export interface NodeOptions extends NodeLimits {
   readonly workflowEveryMs?: number;
 }
 
-export interface KeyspaceOptions<Value, Command, Reply, Query, Answer> {
-  readonly module: ValueModule<Value, Command, Reply, Query, Answer>;
-  /** Default: `hash`. */
-  readonly scheme?: PositionSchemeName;
-  /** How many shards a new keyspace gets, or where they begin; one that exists keeps its own. Default: 8. */
-  readonly shards?: number | readonly number[];
-  /** Told of commits and answers, see {@link LeaderHook}. Not recorded with the keyspace: give it each time. */
-  readonly hook?: LeaderHook<Command, Query, Answer>;
-  /** When the shards of a new keyspace are split and merged; one that exists keeps its own, see {@link StoreNode.setPolicy}. */
-  readonly policy?: Partial<KeyspacePolicy>;
-}
-
-export interface KeyspaceStats {
-  readonly name: string;
-  readonly module: string;
-  readonly scheme: PositionSchemeName;
-  readonly keyCount: number;
-  readonly sizeBytes: number;
-  readonly expiringCount: number;
-  readonly shards: readonly ShardStats[];
-}
-
-export interface NodeStats extends StoreStats {
-  /** Why writes are refused for now; undefined: they are taken. */
-  readonly refusal: string | undefined;
-  /** Keys removed because they had expired, since the start. */
-  readonly expiredCount: number;
-  readonly storage: StorageStats;
-}
-
-export type { ShardStats } from './keyspace-handle.ts';
-
 export class StoreNode implements ServingHost {
   readonly nodeId: string;
   readonly cluster = undefined;
   readonly storage: Storage;
   readonly #log: LocalLog;
-  readonly #meta: LocalShard<MetaRecord, MetaCommand, MetaReply, null, KeyspaceRecord | undefined>;
+  readonly #shards: StoredShards;
+  readonly #meta: MetaShard;
   readonly #keyspaces = new Map<string, AnyKeyspaceRuntime>();
   /** Keyspaces that are on their way to the disk. */
   readonly #beingMade = new Set<string>();
@@ -123,7 +86,7 @@ export class StoreNode implements ServingHost {
   readonly #workflows: ShardWorkflows;
   /** The node's clock: milliseconds since 1970. */
   readonly now: () => number;
-  readonly #limits: Required<Pick<NodeLimits, 'maxValueBytes' | 'maxKeyBytes'>>;
+  readonly #maxKeyBytes: number;
   readonly #checkModules: boolean;
   readonly #onBackgroundError: (error: Error) => void;
   #closing: Promise<void> | undefined;
@@ -138,7 +101,7 @@ export class StoreNode implements ServingHost {
     this.#onBackgroundError = onBackgroundError;
     this.storage = storage;
     this.now = now;
-    this.#limits = { maxValueBytes, maxKeyBytes };
+    this.#maxKeyBytes = maxKeyBytes;
     this.#checkModules = options.checkModules ?? false;
     this.#log = new LocalLog({ storage, now });
     this.#sweeper = new Sweeper({
@@ -149,11 +112,15 @@ export class StoreNode implements ServingHost {
       sessionRetentionMs,
       onError: onBackgroundError,
     });
-    const stored = storage.get(stateKey(META_SHARD_ID));
-    const state = stored
-      ? decodeShardState(stored)
-      : newShardState({ id: META_SHARD_ID, range: { from: 0, to: 0x1_0000_0000 }, table: META_TABLE, leader: nodeId });
-    this.#meta = this.#shard(state, metaModule);
+    this.#shards = new StoredShards({
+      storage,
+      log: this.#log,
+      maxValueBytes,
+      hookOf: (keyspaceId) => this.#hooks.get(keyspaceId),
+      countsOf: (keyspace, shard) => this.#keyspaces.get(keyspace)?.table.member(shard)?.machine.counts,
+      onGarbage: () => this.#sweeper.noteGarbage(),
+    });
+    this.#meta = this.#shards.openMeta(nodeId);
     this.#workflows = new ShardWorkflows({
       storage,
       log: this.#log,
@@ -161,7 +128,8 @@ export class StoreNode implements ServingHost {
       now,
       record: (name) => this.#keyspaceRecord(name),
       runMeta: (command) => this.#runMeta(command),
-      open: (keyspace, { id, counts }) => this.#openShard(keyspace.name, id, keyspace.module, keyspace.scheme, keyspace.id, counts),
+      open: ({ name: keyspace, id: keyspaceId, module, scheme }, { id, counts }) =>
+        this.#shards.open({ id, keyspace, keyspaceId, module, scheme, counts }),
       onGarbage: () => this.#sweeper.noteGarbage(),
       everyMs: options.workflowEveryMs ?? 100,
       ...(options.mayTakeStep ? { mayTake: options.mayTakeStep } : {}),
@@ -175,21 +143,13 @@ export class StoreNode implements ServingHost {
    */
   static async open(options: NodeOptions): Promise<StoreNode> {
     const { storage } = options;
-    const stored = storage.get(FORMAT_KEY);
-    const { format, nodeId, cluster } = stored
-      ? (JSON.parse(fromUtf8(stored)) as { format: number; nodeId: string; cluster?: string })
-      : { format: FORMAT, nodeId: randomUUID(), cluster: undefined };
-    if (cluster !== undefined) {
-      const why = `the data are those of node ${nodeId} of cluster ${cluster}, and change with it only: keyfleet serve --cluster, or openCluster`;
+    const owner = readDataOwner(storage);
+    if (owner?.cluster !== undefined) {
+      const why = `the data are those of node ${owner.nodeId} of cluster ${owner.cluster}, and change with it only: keyfleet serve --cluster, or openCluster`;
       throw new KeyfleetError('KF_OTHER_CLUSTER', why);
     }
-    if (format > FORMAT) {
-      throw new KeyfleetError('KF_FORMAT_TOO_NEW', `the data are of format ${format}; this release of Keyfleet reads up to ${FORMAT}`);
-    }
-    if (!stored) {
-      storage.put(FORMAT_KEY, utf8(JSON.stringify({ format, nodeId })));
-      await storage.whenDurable(storage.commit());
-    }
+    const nodeId = owner?.nodeId ?? randomUUID();
+    if (!owner) await writeDataOwner(storage, { nodeId });
     const node = new StoreNode(options, nodeId);
     node.#sweeper.start();
     node.#workflows.start();
@@ -231,8 +191,8 @@ export class StoreNode implements ServingHost {
       shards: shardIdsOf(mapOf(keyspace))
         // The child of a split that has only been announced is not there yet.
         .filter((id) => this.storage.has(stateKey(id)) || keyspace.shards.some((shard) => shard.id === id))
-        .map((id) => this.#openShard(name, id, module, scheme, keyspace.id)),
-      maxKeyBytes: this.#limits.maxKeyBytes,
+        .map((id) => this.#shards.open({ id, keyspace: name, keyspaceId: keyspace.id, module, scheme })),
+      maxKeyBytes: this.#maxKeyBytes,
       now: this.now,
       clear: () => this.#clear(name),
       ...(hook?.onQueryAnswered ? { onAnswer: answerTeller(name, hook, this.#onBackgroundError) } : {}),
@@ -397,61 +357,5 @@ export class StoreNode implements ServingHost {
 
   #runMeta(command: KeyspaceCommand): KeyspaceReply {
     return this.#log.inEntry(this.#meta, (machine) => machine.runMany(metaKeyOf(command), command)) as KeyspaceReply;
-  }
-
-  #openShard<V, C, R, Q, A>(
-    keyspace: string,
-    id: number,
-    module: ValueModule<V, C, R, Q, A>,
-    scheme: PositionScheme,
-    keyspaceId: number,
-    counts?: SlotCounts,
-  ): LocalShard<V, C, R, Q, A> {
-    const state = this.storage.get(stateKey(id));
-    if (!state) throw new KeyfleetError('KF_DATA_DAMAGED', `the state of shard ${id} of keyspace ${keyspace} is missing`);
-    const table = (): AnyKeyspaceRuntime['table'] | undefined => this.#keyspaces.get(keyspace)?.table;
-    return this.#shard(this.#withCounts(decodeShardState(state), scheme), module, scheme, keyspaceId, {
-      counts,
-      countsOf: (shard) => table()?.member(shard)?.machine.counts,
-    });
-  }
-
-  #shard<V, C, R, Q, A>(
-    state: ShardState,
-    module: ValueModule<V, C, R, Q, A>,
-    scheme?: PositionScheme,
-    keyspaceId = 0,
-    known: Pick<ShardMachineOptions<V, C, R, Q, A>, 'counts' | 'countsOf'> = {},
-  ): LocalShard<V, C, R, Q, A> {
-    const { storage } = this;
-    // The limit is for users' values: the map of a keyspace's shards is none.
-    const maxValueBytes = state.id === META_SHARD_ID ? Number.POSITIVE_INFINITY : this.#limits.maxValueBytes;
-    const hook = this.#hooks.get(keyspaceId) as unknown as HookRunner<C> | undefined;
-    const machine = new ShardMachine({
-      ...(hook ? { onEntry: (entry: Entry<C>, seq: number, changed: readonly boolean[]) => hook.take(state.id, entry, seq, changed) } : {}),
-      storage,
-      module,
-      positionOf: scheme?.position ?? (() => 0),
-      state,
-      maxValueBytes,
-      keyspaceId,
-      ...(scheme ? { slotShift: scheme.slotShift } : {}),
-      ...known,
-      onGarbage: () => this.#sweeper.noteGarbage(),
-    });
-    return { machine, lastWrite: 0 };
-  }
-
-  /** A shard written by a release that kept no counts by slot has them from now on. */
-  #withCounts(state: ShardState, scheme: PositionScheme): ShardState {
-    if (state.countsSince !== COUNTS_UNKNOWN) return state;
-    const counts = recountSlots(this.storage, { ...state, shift: scheme.slotShift });
-    const counted = { ...state, countsSince: state.applied };
-    this.#log.inBatch((batch) => {
-      removeCounts(batch, state.id);
-      counts.writeAll(batch, state.id, state.applied);
-      batch.put(stateKey(state.id), encodeShardState(counted));
-    });
-    return counted;
   }
 }

@@ -11,9 +11,10 @@ import { type BackupOptions, takeBackup } from './backup/take-backup.ts';
 import type { CommandOptions, QueryOptions } from './call-options.ts';
 import { type AllKeysOptions, Keyspace, type KeyspaceOf } from './keyspace.ts';
 import type { ShardStats } from './keyspace-handle.ts';
+import type { KeyspaceOptions } from './keyspace-options.ts';
 import { Session, type SessionOptions } from './session.ts';
 import type { StoreHost, WorkflowControl } from './store-host.ts';
-import type { KeyspaceOptions, StoreNode } from './store-node.ts';
+import type { StoreNode } from './store-node.ts';
 
 // The store for TypeScript users: promises and iteration over what a node offers with sinks and cursors.
 

@@ -4,7 +4,7 @@ import type { LocalLog } from '../log/local.ts';
 import type { Storage } from '../storage/storage.ts';
 import { DueKeys } from './due-keys.ts';
 import { Garbage } from './garbage.ts';
-import type { KeyspaceRuntime } from './keyspace-runtime.ts';
+import type { AnyKeyspaceRuntime } from './keyspace-runtime.ts';
 import { type SessionKeyspace, SessionSweeper } from './session-sweeper.ts';
 
 // What a node does on its own, a little at a time: it removes keys that have expired, as entries of their shards (all replicas remove the
@@ -16,8 +16,6 @@ const IDLE_MS = 100;
 const SLICE = 512;
 /** So often a sweep begins at the start again, instead of where the last one came to: what was removed is still walked over for a while. */
 const FRESH_EVERY = 100;
-
-export type AnyKeyspaceRuntime = KeyspaceRuntime<never, never, unknown, never, unknown>;
 
 export interface SweeperOptions {
   readonly storage: Storage;

@@ -1,24 +1,32 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bytes } from '../../base/bytes.ts';
 import { isKeyfleetError } from '../../base/errors.ts';
-import type { LocalLog } from '../../log/local.ts';
+import type { AnyLocalShard, LocalLog } from '../../log/local.ts';
 import type { LoadCommand, LoadReply } from '../../shard/load.ts';
+import type { PositionScheme } from '../../shard/position-scheme.ts';
 import type { Storage } from '../../storage/storage.ts';
-import type { AnyKeyspaceRuntime } from '../sweeper.ts';
 import { type KeyspaceBackup, type LoadState, type RangeReading, SnapshotReading } from './range-reading.ts';
 
 /** So often a shard is asked that is just being split or merged, and so long after one another. */
 const ATTEMPTS = 50;
 const PAUSE_MS = 20;
 
+/** What is read of the keyspace. */
+interface KeyspaceShards {
+  readonly id: number;
+  readonly scheme: PositionScheme;
+  readonly shards: readonly AnyLocalShard[];
+  shardIndexAt(position: number): number;
+}
+
 /** A keyspace whose shards are all in this process. */
 export class LocalBackup implements KeyspaceBackup {
   readonly maxItemBytes = 1024 * 1024;
   readonly #log: LocalLog;
   readonly #storage: Storage;
-  readonly #keyspace: AnyKeyspaceRuntime;
+  readonly #keyspace: KeyspaceShards;
 
-  constructor(log: LocalLog, storage: Storage, keyspace: AnyKeyspaceRuntime) {
+  constructor(log: LocalLog, storage: Storage, keyspace: KeyspaceShards) {
     this.#log = log;
     this.#storage = storage;
     this.#keyspace = keyspace;
@@ -59,7 +67,7 @@ export class LocalBackup implements KeyspaceBackup {
     return this.#keyspace.shardIndexAt(position);
   }
 
-  #shardAt(position: number): AnyKeyspaceRuntime['shards'][number] {
+  #shardAt(position: number): AnyLocalShard {
     return this.#keyspace.shards[this.#keyspace.shardIndexAt(position)]!;
   }
 }

@@ -7,6 +7,7 @@ import type { Handler } from '../../transport/transport.ts';
 import { GroupCommit } from '../group-commit.ts';
 import { SnapshotSource } from '../snapshot-transfer.ts';
 import { CallServer } from './call-server.ts';
+import { claimData } from './claim-data.ts';
 import { type AccessParts, ClusterAccess } from './cluster-access.ts';
 import { ClusterHooks } from './cluster-hooks.ts';
 import { type ClusterNodeOptions, SINCE } from './cluster-options.ts';
@@ -26,7 +27,6 @@ import { MetaClient } from './meta-client.ts';
 import { MetaLogRecovery } from './meta-log-recovery.ts';
 import { META_KEYSPACE, MetaReplica } from './meta-replica.ts';
 import type { MetaView } from './meta-view.ts';
-import { checkFormat } from './node-format.ts';
 import { decodeSnapshotAnswer, encodeReport, encodeShard, encodeSnapshotRequest, REPORT, SNAPSHOT, URGE } from './node-messages.ts';
 import { nodeService } from './node-service.ts';
 import { RangeSource } from './range-transfer.ts';
@@ -217,7 +217,7 @@ export class ClusterNode extends ClusterAccess {
    * @throws KF_OTHER_CLUSTER when the data are of another node or cluster; KF_BAD_NODE, KF_NODE_INCOMPATIBLE; what the storage throws.
    */
   static async start(options: ClusterNodeOptions): Promise<ClusterNode> {
-    await checkFormat(options.storage, options.nodeId, options.cluster);
+    await claimData(options.storage, options.nodeId, options.cluster);
     const node = new ClusterNode(options);
     await options.transport.serve(node.#service());
     try {
