@@ -20,10 +20,10 @@ const SECONDS = Number(process.env['KEYFLEET_DIFFERENTIAL_SECONDS'] ?? 0);
 /** The same in every `npm test`, which judges a change and not chance; another one in every longer run. */
 const SEED = Number(process.env['KEYFLEET_DIFFERENTIAL_SEED'] ?? (SECONDS > 0 ? Math.floor(Math.random() * 2 ** 32) : 20_261_122));
 /** When no time is given. */
-const ROUNDS = 24;
+const ROUNDS = 16;
 const MAX_STRING_BYTES = 1024 * 1024;
 /** The server's rounds are slower: every command takes its whole way. */
-const SERVER_ROUNDS = 9;
+const SERVER_ROUNDS = 6;
 
 describe('the generator of commands', () => {
   test('makes every command that the module carries out', () => {

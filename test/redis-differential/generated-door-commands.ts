@@ -62,13 +62,17 @@ export const DOOR_COMMANDS: Readonly<Record<string, Make>> = {
   discard: nothing,
   watch,
   unwatch: nothing,
-  'client|unblock': (g) => [g.pick(['x', '99999999', '0']), ...g.maybe(0.5, () => [g.pick(['TIMEOUT', 'error', 'nosuch'])])],
+  'client|unblock': (g) => [
+    g.pick(['x', '99999999', '0']),
+    ...g.maybe(0.5, () => [g.pick(['TIMEOUT', 'error', 'nosuch'])]),
+    ...g.maybe(0.1, () => ['TIMEOUT', 'x']),
+  ],
   ping: (g) => g.maybe(0.7, () => g.some(2, () => g.value())),
   echo: (g) => [g.value()],
   select: (g) => [g.chance(0.5) ? '0' : g.int()],
   auth: (g) => g.some(3, () => someWord(g)),
   hello: (g) => [
-    ...g.pick([['1'], ['4'], ['x'], ['3 '], [String(g.version), 'AUTH', 'foo'], [String(g.version), 'nosuch']]),
+    ...g.pick([['1'], ['4'], ['x'], ['3 '], ['-3'], ['03'], [String(g.version), 'AUTH', 'foo'], [String(g.version), 'nosuch']]),
     ...g.maybe(0.3, () => ['AUTH', 'nosuch', someWord(g)]),
     ...g.maybe(0.3, () => ['SETNAME']),
   ],
@@ -80,7 +84,10 @@ export const DOOR_COMMANDS: Readonly<Record<string, Make>> = {
   'client|info': nothing,
   'client|list': (g) =>
     g.maybe(0.7, () =>
-      g.pick([['TYPE', 'normal'], ['TYPE', 'pubsub'], ['TYPE', 'nosuch'], ['ID', 'x'], ['ID'], ['nosuch', '1'], ['TYPE']]),
+      g.pick([
+        ...[['TYPE', 'normal'], ['TYPE', 'pubsub'], ['TYPE', 'replica'], ['TYPE', 'nosuch'], ['TYPE'], ['TYPE', 'normal', 'x']],
+        ...[['ID', 'x'], ['ID', '99999999'], ['ID', '1', 'x'], ['ID'], ['nosuch', '1']],
+      ]),
     ),
   'client|setname': (g) => [someWord(g)],
   'client|getname': nothing,
@@ -96,7 +103,15 @@ export const DOOR_COMMANDS: Readonly<Record<string, Make>> = {
       ['nosuch', 'x'],
       ['ID'],
       ['USER', 'nosuch'],
+      ['USER', 'default', 'ID', '99999999'],
+      ['ID', '99999999', 'SKIPME', g.pick(['yes', 'no', 'maybe'])],
+      ['TYPE', g.pick(['master', 'replica', 'pubsub']), 'SKIPME', 'no'],
+      ['ADDR', '1.2.3.4:5', 'LADDR', '1.2.3.4:5', 'ID'],
+      ['SKIPME', 'no', 'LADDR', '1.2.3.4:5'],
     ]),
+  // Only what neither takes: the two are to go on answering at once.
+  'client|pause': (g) => g.pick([['x'], ['-1'], ['0', 'nosuch'], ['1', 'WRITE', 'x'], ['9223372036854775808'], ['', 'ALL']]),
+  'client|reply': (g) => g.pick([['nosuch'], ['']]),
   'client|help': nothing,
   'command|count': nothing,
   'command|docs': (g) => g.maybe(0.5, () => ['nosuch']),
@@ -114,15 +129,29 @@ export const DOOR_COMMANDS: Readonly<Record<string, Make>> = {
         ['FILTERBY'],
       ]),
     ),
-  'config|get': (g) => g.pick([['nosuch'], ['maxclientsx', 'nosuch'], ['requirepass'], ['[']]),
-  'config|set': (g) => g.pick([['nosuch', '1'], ['maxclients'], ['maxclients', '1', 'nosuch'], ['nosuch', '1', 'nosuch', '2']]),
+  'config|get': (g) =>
+    g.pick([['nosuch'], ['maxclientsx', 'nosuch'], ['requirepass'], ['['], ['timeou?'], ['maxmemory-polic[a-z]', 'nosuch']]),
+  'config|set': (g) =>
+    g.pick([
+      ...[['nosuch', '1'], ['maxclients'], ['maxclients', '1', 'nosuch'], ['nosuch', '1', 'nosuch', '2']],
+      ...[
+        ['timeout', g.pick(['0', 'x', '-1', '', '1.5', '2147483648'])],
+        ['timeout', '0', 'nosuch', '1'],
+        ['timeout', 'x', 'timeout', '0'],
+      ],
+      ...[
+        ['timeout', '0', 'tcp-keepalive', '300'],
+        ['TIMEOUT', '0', 'timeout', '0'],
+        ['proto-max-bulk-len', g.pick(['1mbx', 'x'])],
+      ],
+    ]),
   'config|resetstat': nothing,
   'config|help': nothing,
 };
 
 /** Not given to both: they end or change the conversation itself, or are of a later Redis. */
 export const NOT_COMPARED: readonly string[] = [
-  ...['quit', 'reset', 'client|reply', 'client|pause', 'client|unpause', 'config|rewrite'],
+  ...['quit', 'reset', 'client|unpause', 'config|rewrite'],
   ...['client|setinfo', 'client|no-touch'],
   // Of a cluster, which the Redis beside us is not.
   ...['asking', 'readonly', 'readwrite', 'cluster|help', 'cluster|info', 'cluster|myid', 'cluster|links', 'cluster|keyslot'],

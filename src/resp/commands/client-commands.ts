@@ -93,12 +93,17 @@ function setReplyMode({ conn, spec, args }: LocalCall): Reply | typeof SILENT {
 function pause({ door, args }: LocalCall): Reply {
   const timeoutMs = integerOf(args[2]!);
   const mode = args[3];
-  if (args.length > 4) return SYNTAX_ERROR;
+  if (args.length > 4) return tooManyArguments(args);
   if (mode && !isWord(mode, 'write') && !isWord(mode, 'all')) return errorReply('ERR CLIENT PAUSE mode must be WRITE or ALL');
   if (timeoutMs === undefined) return errorReply('ERR timeout is not an integer or out of range');
   if (timeoutMs < 0) return errorReply('ERR timeout is negative');
   door.pause(Date.now() + timeoutMs, !mode || isWord(mode, 'all'));
   return OK;
+}
+
+/** Redis finds no form of the subcommand that takes so many. */
+function tooManyArguments(args: LocalCall['args']): Reply {
+  return errorReply(`ERR unknown subcommand or wrong number of arguments for '${fromUtf8(args[1]!)}'. Try CLIENT HELP.`);
 }
 
 function unpause({ door }: LocalCall): Reply {
@@ -108,7 +113,7 @@ function unpause({ door }: LocalCall): Reply {
 
 function unblock({ door, args }: LocalCall): Reply {
   const reason = args[3];
-  if (args.length > 4) return wrongArityError('client|unblock');
+  if (args.length > 4) return tooManyArguments(args);
   const isError = reason !== undefined && isWord(reason, 'error');
   if (reason !== undefined && !isError && !isWord(reason, 'timeout')) {
     return errorReply('ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR');

@@ -45,26 +45,33 @@ function get({ door, args }: LocalCall): Reply {
   return { kind: 'map', pairs: found.map(([name, value]) => [bulk(name), bulk(value)]) };
 }
 
-/** All or nothing, like Redis. */
+/** All or nothing, like Redis, which looks at all names before it looks at a value. */
 function set({ door, args }: LocalCall): Reply {
   if (args.length % 2 !== 0) return SYNTAX_ERROR;
-  const changes = new Map<keyof RespSettings, (settings: RespSettings) => void>();
+  const texts = new Map<keyof RespSettings, string>();
   const fixed = new Set(fixedSettings(door).map(([name]) => name));
   for (let at = 2; at < args.length; at += 2) {
     const name = fromUtf8(args[at]!).toLowerCase();
-    const failed = (why: string): Reply => errorReply(`ERR CONFIG SET failed (possibly related to argument '${name}') - ${why}`);
     if (!isSettingName(name)) {
-      if (fixed.has(name)) return failed("can't set immutable config");
+      if (fixed.has(name)) return failedSetting(name, "can't set immutable config");
       return errorReply(`ERR Unknown option or number of arguments for CONFIG SET - '${fromUtf8(args[at]!)}'`);
     }
-    if (changes.has(name)) return failed('duplicate parameter');
-    const parsed = parseSetting(name, fromUtf8(args[at + 1]!));
-    if (typeof parsed === 'string') return failed(parsed);
-    changes.set(name, parsed.apply);
+    if (texts.has(name)) return failedSetting(name, 'duplicate parameter');
+    texts.set(name, fromUtf8(args[at + 1]!));
   }
-  for (const apply of changes.values()) apply(door.settings);
+  const changes: ((settings: RespSettings) => void)[] = [];
+  for (const [name, text] of texts) {
+    const parsed = parseSetting(name, text);
+    if (typeof parsed === 'string') return failedSetting(name, parsed);
+    changes.push(parsed.apply);
+  }
+  for (const apply of changes) apply(door.settings);
   door.settingsChanged();
   return OK;
+}
+
+function failedSetting(name: string, why: string): Reply {
+  return errorReply(`ERR CONFIG SET failed (possibly related to argument '${name}') - ${why}`);
 }
 
 function resetStat({ door }: LocalCall): Reply {
