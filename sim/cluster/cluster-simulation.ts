@@ -21,6 +21,8 @@ const SETTLE_MS = 60_000;
 const CALM_MS = 5_000;
 /** After so much of the healed time no command from before is on its way any more. */
 const QUIET_MS = 15_000;
+/** How often it is looked whether a merge is at the point where its right shard's log may go. */
+const MERGE_LOOK_MS = 40;
 
 /**
  * What a run can be after. `lost-logs`: the logs of shards go, and that of the meta shard. `workflows`: shards are split, merged and moved all the time, under
@@ -203,6 +205,10 @@ class ClusterSimulation {
     const { faults, scheduler } = this.#world;
     if (!faults.enabled.has('log-lost')) return;
     this.#world.strikeEvery(3_000 + scheduler.chance.below(15_000), 'log-lost', () => this.#cluster.losses.strike());
+    // Short as that time is, it is to be met; by a chance of its own, too.
+    if (this.#hunt !== 'lost-logs') return;
+    const chance = new Prng(this.#seed ^ 0x3e_26e);
+    this.#world.strikeEvery(MERGE_LOOK_MS, 'log-lost', () => this.#cluster.losses.strikeMerge(chance));
   }
 
   #planAdmin(): void {

@@ -1,4 +1,5 @@
 import { KeyfleetError } from '../../src/base/errors.ts';
+import type { Prng } from '../../src/base/prng.ts';
 import { stateKey } from '../../src/shard/key-layout.ts';
 import { META_SHARD_ID } from '../../src/shard/meta/meta-records.ts';
 import type { ReplySink } from '../../src/shard/reply-sink.ts';
@@ -61,6 +62,23 @@ export class LogLosses {
       default:
         lose();
     }
+  }
+
+  /** The log of a shard goes that is frozen for its left neighbour to take over, or has been taken over by some replicas, and the map does not know yet. */
+  strikeMerge(chance: Prng): void {
+    const frozen = this.#world.machines.flatMap(({ process, storage }) =>
+      (process?.node?.keyspaceRecords() ?? []).flatMap(({ shards, workflows = [] }) =>
+        workflows.flatMap((one) => {
+          if (one.kind !== 'merge' || stateIn(storage, one.right)?.status !== 'frozen') return [];
+          const { generation = 1 } = shards.find(({ id }) => id === one.right) ?? {};
+          return [`${one.right}.${generation}`];
+        }),
+      ),
+    );
+    const names = [...new Set(frozen)].filter((name) => this.#logs.all.has(name) && this.#isKnown(name));
+    if (names.length === 0 || chance.below(4) > 0) return;
+    this.#note();
+    this.#lose(chance.pick(names));
   }
 
   /** To be called now and then: what may have been acknowledged by now. */
