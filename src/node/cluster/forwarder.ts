@@ -90,7 +90,7 @@ export class Forwarder {
     this.#carry(sent, calls)
       .catch((error: unknown) => {
         if (!isKeyfleetError(error)) throw error;
-        for (const call of [...sent.open]) call.failed(0, error);
+        for (const call of [...sent.open]) this.#failed(call, error);
       })
       .finally(() => this.#vigil.end(sent));
   }
@@ -116,14 +116,19 @@ export class Forwarder {
       const outcome = outcomes[index];
       if (!open.delete(call)) return;
       if (!outcome) {
-        call.failed(0, new KeyfleetError('KF_NODE_SILENT', `node ${to} answered ${outcomes.length} of ${calls.length} requests`));
+        this.#failed(call, new KeyfleetError('KF_NODE_SILENT', `node ${to} answered ${outcomes.length} of ${calls.length} requests`));
       } else if (outcome.kind === 'done') {
         call.settled(0, replyCodecOf(call.keyspace.module, call.kind).decode(outcome.reply));
       } else {
         if (outcome.leader !== '') this.#onLeader(call.shard, outcome.leader);
-        call.failed(0, outcome.error);
+        this.#failed(call, outcome.error);
       }
     });
+  }
+
+  #failed(call: Call, error: Error): void {
+    if (isKeyfleetError(error) && error.retryable) this.#vigil.noteFailed(call.shard);
+    call.failed(0, error);
   }
 }
 

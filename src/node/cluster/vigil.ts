@@ -18,7 +18,7 @@ export const PING = 'ping';
 const LOOK_MS = 100;
 /** Without an answer for so long. */
 const LATE_MS = 300;
-/** So long what is for a shard goes apart from what is for others, when some of it had no answer for {@link LATE_MS}. */
+/** So long what is for a shard goes apart from what is for others, when some of it had no answer for {@link LATE_MS}, or came to nothing. */
 const APART_MS = 1_000;
 /** A node that nobody reaches for so long has gone; one whose own server was lost is back sooner. */
 const GONE_MS = 500;
@@ -71,6 +71,11 @@ export class Vigil {
 
   end(sent: Sent): void {
     this.#sent.delete(sent);
+  }
+
+  /** A request for it came to nothing: the next ones may wait long, as for a leader that was not to be reached. */
+  noteFailed(shard: number): void {
+    this.#lateUntilMs.set(shard, this.#options.clock.now().monoMs + APART_MS);
   }
 
   /** Requests for it wait for their answers, as for the quorum of its log: those for other shards are not to wait with them. */
