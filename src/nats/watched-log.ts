@@ -75,6 +75,8 @@ export class WatchedLog implements ClusterLog {
       return;
     }
     const { highestSeen } = this.#log;
+    // Whoever reads has all that the servers have spoken of: it need not come here too.
+    if (fromSeq > highestSeen && fromSeq > this.#last()) return;
     await this.#waitFor(highestSeen);
     // The servers have spoken of entries that do not come: a consumer that has gone with its server, or a leader that spoke of what it lost.
     if (this.#last() < highestSeen) {

@@ -7,6 +7,7 @@ import type { LogRecord, ShardLog } from '../../src/log/log.ts';
 import { type JetStreamLog, jetStreamLog } from '../../src/nats/jetstream-log.ts';
 import { checkNatsServers, natsAdvice, natsRisks } from '../../src/nats/server-check.ts';
 import { streamConfig } from '../../src/nats/stream-config.ts';
+import { WatchedLog } from '../../src/nats/watched-log.ts';
 import { hasRecentNats, NATS_SERVERS, NatsServers, waitFor } from './nats-servers.ts';
 
 let made = 0;
@@ -203,6 +204,31 @@ describe.each(NATS_SERVERS)('$name', ({ binary, isHere }) => {
       own.request = (subject, ...more) => (subject.includes('STREAM.INFO') && lost++ === 0 ? new Promise(() => {}) : ask(subject, ...more));
       expect(await log.lastSeq()).toBe(1);
       expect(lost).toBeGreaterThan(1);
+    });
+
+    test('whoever has read all that was spoken of is not kept waiting by a watch that has no consumer', async () => {
+      const own = await servers.connect();
+      const log = await jetStreamLog({ connection: own, name: 'watched', replicas: 1 });
+      const ask = own.request.bind(own);
+      let fail: (() => void) | undefined;
+      let questions = 0;
+      own.request = (subject, ...more) => {
+        if (subject.includes('STREAM.INFO')) questions++;
+        if (!subject.includes('CONSUMER.CREATE')) return ask(subject, ...more);
+        return new Promise((_, reject) => {
+          fail = () => reject(new Error('gone'));
+        });
+      };
+      const watch = new WatchedLog(log, { fromSeq: 1 });
+      await waitFor('its question for a consumer', async () => fail !== undefined);
+      for (let i = 0; i < 3; i++) await watch.append(utf8(`${i}`), i);
+      questions = 0;
+      expect(await collect(watch, 4)).toEqual([]);
+      expect(questions).toBe(0);
+      expect(await collect(watch, 1)).toHaveLength(3);
+      const closing = watch.close();
+      fail?.();
+      await closing;
     });
 
     test('says which servers put writes at risk, and goes on with them only when told to', async () => {

@@ -90,14 +90,10 @@ export class Replica<Value, Command, Reply, Query, Answer> {
 
   /** What it believes and waits for: for people who look for a fault. */
   beliefs(now: Instant): ReplicaBeliefs {
-    const flags = {
-      isReading: this.#reading,
-      isStalled: this.#stalled,
-      hasCaughtUp: this.#hasCaughtUp,
-      needsSnapshot: this.#needsSnapshot,
-    };
+    const reads = { isReading: this.#reading, hasCaughtUp: this.#hasCaughtUp };
+    const waits = { isStalled: this.#stalled, needsSnapshot: this.#needsSnapshot };
     const parts = { state: this.#machine.state, reign: this.#reign, patience: this.#patience, proposals: this.#pipeline.proposals };
-    return beliefsOf({ ...parts, ...flags, leaseUntilMs: this.#leaseUntilMs }, now.monoMs);
+    return beliefsOf({ ...parts, ...reads, ...waits, leaseUntilMs: this.#leaseUntilMs }, now.monoMs);
   }
 
   /**
@@ -416,6 +412,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   /** Nobody knows what became of an entry, or another stands in its place: nothing more is sent until that is known. */
   #doubt(proposal: Proposal<Command>): void {
     proposal.fate = 'unknown';
+    // When the barrier that was sent behind it has been run, it is known what became of this one too.
+    if (this.#reign?.footing === 'barrier' && proposal.serial < this.#reign.barrierSerial) return;
     if (this.#reign) this.#reign.footing = 'uncertain';
     this.#read();
   }
