@@ -7,5 +7,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // One second, the default, is not enough on a busy machine.
+    expect: { poll: { timeout: 20_000 } },
   },
 });
