@@ -33,6 +33,21 @@ const notes: ValueModule<number, NoteCommand, number, null, string[]> = {
 };
 const drop: NoteCommand = { rename: ['', ''] };
 
+test('a key whose time changes again and again has one place in the order of expiry', async () => {
+  const storage = new MemoryStorage();
+  const node = await StoreNode.open({ storage });
+  const users = await node.registerKeyspace('users', { module: plainBytes });
+  const done = { settled: () => {}, failed: (_: number, error: Error) => expect.fail(error.message) };
+  const pairCounts: number[] = [];
+  for (const ttlMs of [50_000, 60_000, 60_000, 40_000, undefined]) {
+    users.submit(utf8('k'), plain.set(utf8('v'), ttlMs === undefined ? {} : { ttlMs }), done, 0);
+    await node.flush();
+    pairCounts.push(userPairs(storage));
+  }
+  expect([pairCounts, users.expiringCount]).toEqual([[2, 2, 2, 2, 1], 0]);
+  await node.close();
+});
+
 describe('a scan of keys', () => {
   class WatchedStorage extends MemoryStorage {
     readsValues = false;
