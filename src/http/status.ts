@@ -30,7 +30,10 @@ export interface KeyspaceReport {
     readonly to: number;
     readonly keyCount: number;
     readonly sizeBytes: number;
+    /** Work of this process for it since the start, in units of one small command. */
     readonly load: number;
+    /** Work lately, in units of one small command; of a cluster as the shard's leader last reported. */
+    readonly loadPerSecond: number;
     /** Of a cluster: null while nobody leads it, as far as is known. */
     readonly leader?: string | null;
     readonly replicas?: readonly string[];
@@ -42,11 +45,12 @@ export interface KeyspaceReport {
 }
 
 export function keyspaceReport(store: HttpStore, keyspace: HttpKeyspace): KeyspaceReport {
+  const admin = store.shardAdmin(keyspace.name)?.report();
+  const loads = new Map(admin?.shards.map(({ id, loadPerSecond }) => [String(id), loadPerSecond]));
   const shards = keyspace.shards().map(({ id, from, to, keyCount, sizeBytes, load, leader, replicas }) => ({
-    ...{ id, from, to, keyCount, sizeBytes, load },
+    ...{ id, from, to, keyCount, sizeBytes, load, loadPerSecond: loads.get(id) ?? 0 },
     ...(replicas && { leader: leader ?? null, replicas }),
   }));
-  const admin = store.shardAdmin(keyspace.name)?.report();
   return {
     name: keyspace.name,
     keyCount: keyspace.keyCount,

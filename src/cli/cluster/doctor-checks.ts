@@ -3,7 +3,7 @@ import type { ClusterReport, LostReport } from '../../http/cluster-admin.ts';
 import type { StatusReport } from '../../http/status.ts';
 import { natsAdvice } from '../../nats/server-check.ts';
 import type { DiskSpace, StorageStats } from '../../storage/storage.ts';
-import { lostText } from './nodes.ts';
+import { isDrained, lostText } from './nodes.ts';
 
 // What `keyfleet doctor` makes of what it was told: pure, so that each finding can be tested.
 
@@ -103,12 +103,16 @@ function checkNodes({ nodes, replication, metaLeader, metaLost, unready }: Clust
     const advice = 'nodes cannot join and shards cannot move; are most NATS servers up?';
     findings.push({ level: 'wrong', what: 'nobody leads the meta shard', advice });
   }
-  for (const { id, status } of members) {
+  for (const node of members) {
+    const { id, status } = node;
     if (status === 'down') {
       const advice = `start it again, or forget it for good: keyfleet node remove ${id}`;
       findings.push({ level: 'wrong', what: `node ${id} is down`, advice });
     }
-    if (status === 'draining') findings.push({ level: 'fine', what: `node ${id} is being drained` });
+    if (status === 'draining') {
+      const how = isDrained(node) ? `drained: end it and forget it, keyfleet node remove ${id}` : 'being drained';
+      findings.push({ level: 'fine', what: `node ${id} is ${how}` });
+    }
   }
   if (up.length < replication) {
     const advice = 'add nodes: the copies follow by themselves';

@@ -37,7 +37,13 @@ async function untilEmpty(client: NodesClient, id: string, first: ClusterReport)
     if (left !== told) process.stderr.write(`${id}: ${total - left} of ${total} copies have left\n`);
     told = left;
     // Somebody may take the drain back meanwhile.
-    if (left === 0 || node?.status === 'up') return report;
+    if (node?.status === 'up') return report;
+    if (left === 0) {
+      process.stderr.write(
+        `${id} is drained: end it and forget it, keyfleet node remove ${id}; or have it take shards again, keyfleet node undrain ${id}\n`,
+      );
+      return report;
+    }
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
     report = await client.report();
   }

@@ -26,6 +26,11 @@ describe('the nodes of a cluster as people read them', () => {
     expect(shown([node('a', 2), node('c', 1, { status: 'left' })], 2)).not.toContain('several releases');
   });
 
+  test('as drained when one that gives all away has nothing any more', () => {
+    expect(shown([node('a', 2), node('b', 2, { status: 'draining', replicas: 1 })])).toMatch(/b +draining 0 ms/);
+    expect(shown([node('a', 2), node('b', 2, { status: 'draining' })])).toMatch(/b +drained +1 /);
+  });
+
   test('without protocols when the node that is asked does not say them', () => {
     const { protocol: _, ...silent } = node('a', 2);
     expect(shown([silent])).toMatch(/0\.2\.0$/);

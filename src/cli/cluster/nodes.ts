@@ -18,18 +18,21 @@ export function define(command: Command): void {
 /** The report as people read it. */
 export function nodesText(report: ClusterReport, nowMs: number): string {
   const { cluster, node, metaLeader, replication, unready, nodes, keyspaces, risks } = report;
-  const rows = nodes.map(({ id, status, zone, weight, leads, replicas, addresses, release, protocol: knows, sinceMs, isSelf }) => [
-    isSelf ? `${id} *` : id,
-    `${status} ${showDuration(Math.max(0, nowMs - sinceMs))}`,
-    zone,
-    String(weight),
-    String(leads),
-    String(replicas),
-    addresses.resp ?? '',
-    addresses.http ?? '',
-    release,
-    knows === undefined ? '' : knows.min === knows.max ? String(knows.max) : `${knows.min}-${knows.max}`,
-  ]);
+  const rows = nodes.map((one) => {
+    const { id, status, zone, weight, leads, replicas, addresses, release, protocol: knows, sinceMs, isSelf } = one;
+    return [
+      isSelf ? `${id} *` : id,
+      isDrained(one) ? 'drained' : `${status} ${showDuration(Math.max(0, nowMs - sinceMs))}`,
+      zone,
+      String(weight),
+      String(leads),
+      String(replicas),
+      addresses.resp ?? '',
+      addresses.http ?? '',
+      release,
+      knows === undefined ? '' : knows.min === knows.max ? String(knows.max) : `${knows.min}-${knows.max}`,
+    ];
+  });
   const table = columns([
     ['node', 'status', 'zone', 'weight', 'leads', 'copies', 'redis', 'http', 'release', 'protocols'],
     ...rows,
@@ -45,6 +48,11 @@ export function nodesText(report: ClusterReport, nowMs: number): string {
     ...workflows,
     ...risks.map((risk) => `! NATS: ${risk}`),
   ].join('\n');
+}
+
+/** It was told to give away all that it has, and has nothing any more. */
+export function isDrained({ status, leads, replicas }: ClusterReport['nodes'][number]): boolean {
+  return status === 'draining' && leads === 0 && replicas === 0;
 }
 
 /** Nodes of several protocols: what the newest brings waits for the others. */

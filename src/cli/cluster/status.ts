@@ -49,7 +49,7 @@ function keyspaceLines(keyspace: KeyspaceReport): string[] {
     `[${showPosition(shard.from)}, ${showPosition(shard.to)})`,
     showCount(shard.keyCount),
     showBytes(shard.sizeBytes),
-    showCount(shard.load),
+    showCount(shard.loadPerSecond),
     ...(shard.replicas ? [shard.leader ?? 'nobody'] : []),
     bar(shard.keyCount / peak),
   ]);
@@ -64,7 +64,7 @@ function keyspaceLines(keyspace: KeyspaceReport): string[] {
       ? ['IT ANSWERS NOBODY: it is being restored from a backup; if that died, the same `keyfleet restore` goes on, FLUSHALL gives it up']
       : []),
     `${counted(shards.length, 'shard')}${ratio}${workflows.length === 0 ? '' : `; splits and merges under way: ${workflows.length} (keyfleet shards)`}`,
-    ...table([['shard', 'positions', 'keys', 'bytes', 'load', ...(isCluster ? ['leader'] : []), ''], ...rows]),
+    ...table([['shard', 'positions', 'keys', 'bytes', 'load/s', ...(isCluster ? ['leader'] : []), ''], ...rows]),
   ];
 }
 
