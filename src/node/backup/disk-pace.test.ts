@@ -21,8 +21,8 @@ test('a backup syncs one file at a time, and rests twice as long, also after a s
   const failed = expect(sync(10, new Error('as asked'))).rejects.toThrow('as asked');
   await Promise.all([failed, sync(30), sync(1)]);
   expect(began[1]).toBeGreaterThanOrEqual(ended[0]!);
-  // A timer may be a millisecond early.
-  expect(began[2]! - ended[1]!).toBeGreaterThanOrEqual(2 * (ended[1]! - began[1]!) - 2);
+  // A timer may be a millisecond early; and where the machine slept through the sync, the rest has its limit.
+  expect(began[2]! - ended[1]!).toBeGreaterThanOrEqual(Math.min(990, 2 * (ended[1]! - began[1]!)) - 2);
 });
 
 test('a part is synced with each MiB, so that little of it is ever in memory alone; at full speed once, at its end', async () => {
