@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'sim/**/*.test.ts', 'bench/**/*.test.ts'],
+    setupFiles: ['test/fixed-seeds.ts'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 30_000,
