@@ -18,7 +18,6 @@ const ORDER = [
   'pool',
   'volume',
   'cli',
-  'dashboard',
 ];
 const DOORS = ['resp', 'http', 'pool', 'volume'];
 const PURE = ['base', 'partition', 'shard'];
