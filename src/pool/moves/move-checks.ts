@@ -4,8 +4,8 @@ import { showBytes, showCount } from '../../base/units.ts';
 import type { Reply } from '../../shard/redis/reply.ts';
 import { isReservedKey } from './guard-scripts.ts';
 import { bytesList, errorText, type ServerLink, showAddress, textOf } from './move-link.ts';
-import { show } from './move-walk.ts';
 import { info } from './server-info.ts';
+import { showKey } from './show-key.ts';
 
 /** What a look at both servers says about a move, before anything changes. */
 export interface MoveForecast {
@@ -59,7 +59,7 @@ export async function forecastMove(from: ServerLink, to: ServerLink, isMoving: (
   const strays = await findStrays(to, isMoving);
   if (strays.count > 0)
     problems.push(
-      `${toName} already holds ${showCount(strays.count)} key(s) that belong to ${fromName}, such as ${show(strays.first!)}: remove them, or say that they may be dropped`,
+      `${toName} already holds ${showCount(strays.count)} key(s) that belong to ${fromName}, such as ${showKey(strays.first!)}: remove them, or say that they may be dropped`,
     );
   const byType = problems.length === 0 && !(await readsDumps(from, to, sample.byKind));
   return { keys: sample.keys, bytes: sample.bytes, byType, problems };

@@ -5,7 +5,7 @@ import type { PoolMap } from '../pool-map.ts';
 import { isReservedKey } from './guard-scripts.ts';
 import { scanKeys } from './move-checks.ts';
 import { type ServerAddress, ServerLink } from './move-link.ts';
-import { show } from './move-walk.ts';
+import { showKey } from './show-key.ts';
 import { compareKeys, type DifferenceKind } from './value-compare.ts';
 
 export interface Misplaced {
@@ -93,7 +93,7 @@ export async function verifyPool(options: VerifyOptions): Promise<VerifyReport> 
         for (const key of page) if (!belongs(map(), key, server.name)) await misplaced(key, server, link);
         if (copy !== undefined)
           for (const [index, found] of (await compareKeys(link, copy, page)).entries())
-            if (found !== undefined) differs({ key: show(page[index]!), ...found });
+            if (found !== undefined) differs({ key: showKey(page[index]!), ...found });
         options.onProgress?.(report.keys);
       }
       if (copy === undefined) continue;
@@ -102,7 +102,7 @@ export async function verifyPool(options: VerifyOptions): Promise<VerifyReport> 
         const there = await Promise.all(page.map((key) => link.call(['EXISTS', key])));
         const extra = page.filter((_, index) => there[index] !== 1);
         for (const [index, found] of (await compareKeys(link, copy, extra)).entries())
-          if (found?.kind === 'extra') differs({ key: show(extra[index]!), ...found });
+          if (found?.kind === 'extra') differs({ key: showKey(extra[index]!), ...found });
       }
     }
   } finally {
@@ -121,7 +121,7 @@ export async function verifyPool(options: VerifyOptions): Promise<VerifyReport> 
     if (report.misplaced.length >= MOST_LISTED) return;
     const [difference] = alsoThere ? await compareKeys(ownerLink, link, [key]) : [];
     report.misplaced.push({
-      key: show(key),
+      key: showKey(key),
       on: server.name,
       belongsTo: owner.name,
       alsoThere,

@@ -26,6 +26,7 @@ import type { MovePace } from './move-pace.ts';
 import { copyByPages } from './move-pages.ts';
 import { evaluate } from './move-script.ts';
 import { ReplicaConfirmations } from './replica-confirmations.ts';
+import { showKey } from './show-key.ts';
 import { compareKeys, type Difference, differenceError } from './value-compare.ts';
 
 export interface WalkLimits {
@@ -265,11 +266,11 @@ export class KeyWalk {
     const good = done.filter((key) => !wrong.has(key));
     if (good.length > 0) await this.#commit(good, bytes);
     for (const [key, difference] of wrong)
-      throw differenceError(show(key), difference, `${showAddress(from.server)} and ${showAddress(this.#target(key).server)}`);
+      throw differenceError(showKey(key), difference, `${showAddress(from.server)} and ${showAddress(this.#target(key).server)}`);
     if (tooLarge)
       throw new KeyfleetError(
         'KF_POOL_KEY_TOO_LARGE',
-        `${show(tooLarge.key)} has ${tooLarge.bytes} bytes; moving it would stop its writers too long. Raise the limit (${limits.mostBytes}) or take it apart, then resume`,
+        `${showKey(tooLarge.key)} has ${tooLarge.bytes} bytes; moving it would stop its writers too long. Raise the limit (${limits.mostBytes}) or take it apart, then resume`,
       );
     await pace.take(bytes);
     return answers.length;
@@ -306,7 +307,7 @@ export class KeyWalk {
     if (refusal !== undefined) {
       await this.#replicate(done);
       if (done.length > 0) await this.#commit(done, 0);
-      throw new KeyfleetError('KF_POOL_PUT_REFUSED', `${showAddress(to.server)} does not take ${show(refusal.key)}: ${refusal.text}`);
+      throw new KeyfleetError('KF_POOL_PUT_REFUSED', `${showAddress(to.server)} does not take ${showKey(refusal.key)}: ${refusal.text}`);
     }
     return done;
   }
@@ -389,7 +390,7 @@ export class KeyWalk {
 
   #target(key: Bytes): ServerLink {
     const to = this.#options.targetOf(key);
-    assert(to !== undefined, () => `${show(key)} was locked but has no target`);
+    assert(to !== undefined, () => `${showKey(key)} was locked but has no target`);
     return to;
   }
 }
@@ -400,10 +401,4 @@ function base64Of(key: Bytes): string {
 
 function nameOf(key: Bytes): string {
   return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1');
-}
-
-/** A key for messages. */
-export function show(key: Bytes): string {
-  const text = Buffer.from(key).toString('utf8');
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
 }
