@@ -36,6 +36,33 @@ export const splitAndMergeScenarios: readonly Scenario[] = [
     },
   },
   {
+    name: 'a child begins once there is room on the disk for it',
+    found: 'The disk was full when it was to run its genesis, and nobody tried again (--cluster --hunt workflows, 360870373).',
+    mendTakenBack: [
+      {
+        file: 'src/shard/replica/replica.ts',
+        find: '    this.#stalled = false;\n    if (!this.#takesPart) {',
+        replace: '    if (this.#takesPart) this.#stalled = false;\n    if (!this.#takesPart) {',
+      },
+    ],
+    failsWith: /the child serves/,
+    async play() {
+      const stage = new Stage({ nodes: 3, replication: 1 });
+      await stage.begin();
+      const leader = stage.leaderOf(1)!;
+      const mend = stage.world.faults.order('read-failed', `${leader} 2.1`);
+      stage.change(leader, (workflows) => workflows.split(1));
+      await stage.until('its log has begun', () => stage.cluster.logs.get(2, 1)?.lastSeq === 1);
+      stage.machine(leader).setDiskFull(true);
+      mend();
+      await stage.pass(3_000);
+      expectEqual('the child', stage.stateOf(leader, 2)?.status, 'awaiting-genesis');
+      stage.machine(leader).setDiskFull(false);
+      await stage.until('the child serves', () => stage.leaderOf(2) !== undefined);
+      await stage.settle();
+    },
+  },
+  {
     name: 'a split is over although its parent is led by who has no child',
     found:
       'A replica that was brought the parent behind the cut came to lead it, and nobody said that the split is done (--cluster, 955914756).',

@@ -266,11 +266,11 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     const late = (): KeyfleetError => this.#notLeader('its log took nothing in time; are most of its servers up?');
     this.#waiting.expire(now.monoMs, late, this.#pipeline.proposals);
     this.#acks.expire(now.monoMs, () => outcomeUnknown('no other replica has said in time that its storage has it'));
+    this.#stalled = false;
     if (!this.#takesPart) {
       this.#read();
       return;
     }
-    this.#stalled = false;
     this.#runOwn(now);
     const reign = this.#reign;
     if (!reign || reign.footing === 'uncertain') this.#read();
