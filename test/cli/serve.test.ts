@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { keyfleetHere } from '../cli-in-process.ts';
 import { type Ended, KeyfleetProcess, KeyfleetServer, keyfleet } from './keyfleet-process.ts';
 
 let scratch: string;
@@ -213,8 +214,8 @@ describe('the command line', () => {
       .filter((name) => name !== 'keyfleet');
     expect(commands).toEqual(expect.arrayContaining(['serve', 'status', 'import', 'export']));
     for (const command of commands) {
-      const help = await keyfleet([command, '--help']);
-      expect([command, help.code, /Examples?:\n {2}/.test(help.stdout)]).toEqual([command, 0, true]);
+      const help = await keyfleetHere([command, '--help']);
+      expect([command, help.code, /Examples?:\n {2}/.test(help.out)]).toEqual([command, 0, true]);
     }
   });
 
