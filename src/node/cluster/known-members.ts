@@ -27,10 +27,10 @@ export class KnownMembers {
     this.#options = options;
   }
 
-  /** The other nodes; a new one, which knows nobody, asks whoever hears it. */
+  /** The other nodes; who knows nobody else, being new or having been away since it was alone, asks whoever hears it. */
   others(): readonly string[] {
     const { self, meta } = this.#options;
-    const known = meta().cluster.nodes.flatMap(({ id, status }) => (status === 'left' ? [] : [id]));
+    const known = meta().cluster.nodes.flatMap(({ id, status }) => (status === 'left' || id === self ? [] : [id]));
     if (known.length === 0) this.#ask();
     return [...known, ...this.#found].filter((id) => id !== self);
   }
