@@ -47,6 +47,7 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   readonly #waiting = new Waiting<Command>();
   readonly #acks: Acks;
   #reading = false;
+  #readFromSeq = 1;
   #readAgain = false;
   /** The storage refused an entry; it is run again later. */
   #stalled = false;
@@ -188,7 +189,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
   /** The log has been read to what was its end, or could not be. */
   readEnded(end: 'reached' | 'failed' | 'truncated', now: Instant): void {
     this.#reading = false;
-    if (end === 'truncated') this.#wantSnapshot();
+    // What it forgot meanwhile may have been run: one's own entries need no reading.
+    if (end === 'truncated') this.#machine.state.applied < this.#readFromSeq ? this.#wantSnapshot() : this.#read();
     if (end !== 'reached') return;
     this.#runOwn(now);
     if (this.#readAgain) {
@@ -470,7 +472,8 @@ export class Replica<Value, Command, Reply, Query, Answer> {
     this.#readAgain = this.#reading;
     if (this.#reading) return;
     this.#reading = true;
-    this.#host.read(this.#machine.state.applied + 1);
+    this.#readFromSeq = this.#machine.state.applied + 1;
+    this.#host.read(this.#readFromSeq);
   }
 
   #wantSnapshot(why = 'the log has forgotten entries that it had not run'): void {
