@@ -82,7 +82,7 @@ export const MUTANTS: readonly Mutant[] = [
     why: 'the others wait for less, and one of them leads while it still answers by its lease',
     edits: [{ file: REPLICA, find: 'own.sentMs + leaseMs * (1 - drift)', replace: 'own.sentMs + leaseMs * 1.7' }],
     hunt: 'stale-reads',
-    firstSeed: 44,
+    firstSeed: 7,
     withinSeeds: 60,
   },
   {
@@ -204,7 +204,7 @@ export const MUTANTS: readonly Mutant[] = [
     why: 'the others count from when they ran it, which may have been long before',
     edits: [{ file: REPLICA, find: 'own.sentMs + leaseMs * (1 - drift)', replace: 'now.monoMs + leaseMs * (1 - drift)' }],
     hunt: 'stale-reads',
-    firstSeed: 2,
+    firstSeed: 138,
     withinSeeds: 60,
   },
   {
