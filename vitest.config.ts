@@ -5,7 +5,8 @@ export default defineConfig({
     include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'sim/**/*.test.ts', 'bench/**/*.test.ts'],
     setupFiles: ['test/fixed-seeds.ts'],
     pool: 'forks',
-    maxWorkers: 2,
+    // Many tests wait for other processes: three at a time keep two cores busy.
+    maxWorkers: 3,
     testTimeout: 30_000,
     hookTimeout: 60_000,
     // One second, the default, is not enough on a busy machine.
