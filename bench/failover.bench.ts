@@ -7,7 +7,7 @@
 //   a nats-server is ended
 //   a node joins: its share of the copies moves to it      and how long that takes, with so many keys
 //
-//   npm run bench -- failover [--keys N] [--rounds N]      Needs a build (npm run build).
+//   npm run bench -- failover [--keys N] [--rounds N]
 import { cpus, loadavg } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';

@@ -8,7 +8,7 @@
 //
 // and what many shards cost that nobody uses: resident memory, and processor time at rest, of nodes and nats-servers with 1 and with 256 shards.
 //
-//   npm run bench -- upkeep [--large] [--mib N] [--shards N] [--only move,backup,shards]      Needs a build (npm run build).
+//   npm run bench -- upkeep [--large] [--mib N] [--shards N] [--only move,backup,shards]
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';

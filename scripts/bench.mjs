@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { bundle } from './bundle.mjs';
-import { ensureInstalled, root, run } from './ready.mjs';
+import { ensureBuilt, root, run } from './ready.mjs';
 
 const [name, ...options] = process.argv.slice(2);
 const names = readdirSync(join(root, 'bench'))
@@ -12,7 +12,8 @@ if (!name || !names.includes(name)) {
   console.error(`usage: npm run bench -- NAME [--large]\nbenches: ${names.join(', ')}`);
   process.exit(2);
 }
-ensureInstalled();
+// Some start the servers that are shipped.
+ensureBuilt();
 // As deep as the sources, so that what these look for beside themselves is found.
 const out = await bundle(`bench/${name}.bench.ts`, `node_modules/.keyfleet-bench/${name}.mjs`);
 run(process.execPath, ['--expose-gc', out, ...options], { UV_THREADPOOL_SIZE: '16' });
