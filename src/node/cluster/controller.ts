@@ -3,7 +3,8 @@ import type { ShardLogs } from '../../log/shard-logs.ts';
 import { decide, type ShardSize } from '../../shard/meta/decide.ts';
 import { type KeyspaceRecord, META_SHARD_ID, mapOf } from '../../shard/meta/meta-records.ts';
 import { nextMoves, sameMovesUntilMs } from '../../shard/meta/next-moves.ts';
-import { type ClusterSight, nextStep } from '../../shard/meta/workflow-step.ts';
+import type { MapChange, MappedShard } from '../../shard/meta/shard-map.ts';
+import { type ClusterSight, leavesNobodyCurrent, nextStep } from '../../shard/meta/workflow-step.ts';
 import type { MetaCommand } from '../../shard/meta-module.ts';
 import type { NodeClock } from '../node-clock.ts';
 import { LogRecovery } from './log-recovery.ts';
@@ -146,8 +147,22 @@ export class Controller {
     const { nodes, replication } = meta.cluster;
     const present = { maps: [...meta.keyspaces.values()].map(mapOf), nodes, replication, nowMs };
     const changes = nextMoves(present);
-    if (changes.some((some) => some.length > 0)) await client.run({ kind: 'place' });
-    else this.#placed = { records, untilMs: sameMovesUntilMs(present) };
+    if (changes.every((some) => some.length === 0)) {
+      this.#placed = { records, untilMs: sameMovesUntilMs(present) };
+      return;
+    }
+    const sight = this.#sight();
+    const hasLeft = (node: string | undefined): boolean => nodes.every(({ id, status }) => id !== node || status === 'left');
+    const isFine = (change: MapChange): boolean =>
+      !leavesNobodyCurrent(change, sight) || (change.kind === 'move' && hasLeft(change.remove));
+    if (changes.every((some) => some.every(isFine))) {
+      await client.run({ kind: 'place' });
+      return;
+    }
+    // Of what is to be done, that which loses nothing; the rest waits until those that stay have been brought what they lack.
+    for (const [index, name] of [...meta.keyspaces.keys()].entries()) {
+      for (const change of changes[index]!) if (isFine(change)) await client.run({ kind: 'change-map', name, change });
+    }
   }
 
   async #deleteLogs(): Promise<void> {
@@ -160,17 +175,18 @@ export class Controller {
 
   #sight(): ClusterSight {
     const { meta, reports, keptEntries } = this.#options;
+    const shardOf = (shard: number): MappedShard | undefined => {
+      for (const { shards } of meta.keyspaces.values()) {
+        const found = shards.find(({ id }) => id === shard);
+        if (found) return found;
+      }
+      return undefined;
+    };
     return {
-      neededSeq: (shard) => (reports.best(shard)?.durableSeq ?? 0) - keptEntries,
+      neededSeq: (shard) => Math.max((reports.best(shard)?.durableSeq ?? 0) - keptEntries, shardOf(shard)?.basis?.seq ?? 0),
       report: (shard, node) => reports.of(shard, node),
       isLive: (node) => meta.cluster.nodes.some(({ id, status }) => id === node && (status === 'up' || status === 'draining')),
-      replicas: (shard) => {
-        for (const { shards } of meta.keyspaces.values()) {
-          const found = shards.find(({ id }) => id === shard);
-          if (found) return found.replicas ?? [];
-        }
-        return [];
-      },
+      replicas: (shard) => shardOf(shard)?.replicas ?? [],
     };
   }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type ClusterSight, nextStep, type ReplicaReport } from './workflow-step.ts';
+import { type ClusterSight, leavesNobodyCurrent, nextStep, type ReplicaReport } from './workflow-step.ts';
 
 // A merge whose right shard must first come to the nodes of the left one: on `a` and `b` is the left shard, on `a` and `d` the right one.
 
@@ -39,5 +39,35 @@ describe('the right shard of a merge is where the left one is', () => {
     expect(gathered({ a: { ...whole, isCaughtUp: false }, d: whole }, ['b'])).toBeUndefined();
     expect(gathered({ d: whole }, ['b'])).toBeUndefined();
     expect(gathered({ a: whole, d: whole }, ['a', 'b'])).toBeUndefined();
+  });
+});
+
+describe('a replica is taken away', () => {
+  const current = { isCaughtUp: true, durableSeq: 25 };
+  const behind = { isCaughtUp: true, durableSeq: 19 };
+  const leaves = (
+    reports: Readonly<Record<string, ReplicaReport>>,
+    change: Parameters<typeof leavesNobodyCurrent>[0],
+    down: readonly string[] = [],
+  ) =>
+    leavesNobodyCurrent(change, {
+      report: (_, node) => reports[node],
+      isLive: (node) => !down.includes(node),
+      replicas: () => ['a', 'b', 'c'],
+      neededSeq: () => 20,
+    });
+  const away = { kind: 'move', shard: RIGHT, remove: 'a' } as const;
+
+  test('when one that stays has what the log may have forgotten', () => {
+    expect(leaves({ a: current, b: behind, c: current }, away)).toBe(false);
+    expect(leaves({ a: current, b: behind, c: behind }, away)).toBe(true);
+    expect(leaves({ a: current, b: behind, c: { ...current, isCaughtUp: false } }, away)).toBe(true);
+    expect(leaves({ a: current, b: behind, c: current }, away, ['c'])).toBe(true);
+    expect(leaves({ a: current, c: behind }, away)).toBe(true);
+  });
+
+  test('for another, which is ready before it goes', () => {
+    expect(leaves({ a: current, b: behind, c: behind }, { ...away, add: 'd' })).toBe(false);
+    expect(leaves({}, { kind: 'prefer', shard: RIGHT, node: 'b' })).toBe(false);
   });
 });

@@ -72,6 +72,13 @@ function isCurrent(sight: ClusterSight, shard: number, node: string): boolean {
   return report.isCaughtUp && report.durableSeq >= sight.neededSeq(shard);
 }
 
+/** The change takes a replica away from a shard, and none of those that stay has all that only replicas can give: what the others lack would be lost. */
+export function leavesNobodyCurrent(change: MapChange, sight: ClusterSight): boolean {
+  if (change.kind !== 'move' || change.remove === undefined || change.add !== undefined) return false;
+  const { shard, remove } = change;
+  return !sight.replicas(shard).some((node) => node !== remove && isCurrent(sight, shard, node));
+}
+
 /**
  * Those nodes of the left shard that live have the right one too: from now on it is theirs, and the merge is between neighbours on each of them. One of them at
  * least goes on by the log, and the others have what they lack from it: a node that was a replica before may be far behind those that are none from now on.
